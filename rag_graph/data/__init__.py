@@ -1,0 +1,1 @@
+"""Examples, prompts and context nodes: from files, the hub, or made here."""

@@ -1,0 +1,79 @@
+"""Rows of a task's data set: from a jsonl, csv or parquet file, or from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rag_graph.errors import DataError
+from rag_graph.graph.spec import Dataset
+from rag_graph.runtime import read_jsonl
+
+DATA_VARIABLE = "RAG_GRAPH_DATA"
+Rows = Iterator[tuple[str, dict[str, Any]]]
+"""(where, row): "file.jsonl:12" and its columns."""
+
+
+def find_file(stated: str, root: Path) -> Path:
+    """A data file, looked for beside the graph and under $RAG_GRAPH_DATA.
+
+    Raises:
+        DataError: in neither place.
+    """
+    places = [root / stated]
+    if folder := os.environ.get(DATA_VARIABLE):
+        places.append(Path(folder) / stated)
+    for place in places:
+        if place.is_file():
+            return place
+    hint = "" if folder else f" ${DATA_VARIABLE} is not set: point it at the folder that holds your data sets."
+    raise DataError(f"data file '{stated}' was not found at {' or '.join(map(str, places))}.{hint}")
+
+
+def read_rows(dataset: Dataset, split: str, root: Path) -> Rows:
+    """Rows of one split ("train" or "test") of a data set that is a file or lies on the hub.
+
+    Raises:
+        DataError: missing file, unreadable format, bad line, unknown hub data set; says which.
+    """
+    if dataset.hub is not None:
+        yield from _hub_rows(dataset, dataset.split if split == "train" else dataset.test or "test")
+        return
+    stated = dataset.path if split == "train" else dataset.test
+    if stated is None:
+        raise DataError(f"the data set '{dataset.path}' states no 'test' file: there is no held-out part to evaluate on.")
+    yield from read_table(find_file(stated, root))
+
+
+def read_table(path: Path) -> Rows:
+    """Rows of a jsonl (also .gz), csv or parquet file."""
+    name = path.name.removesuffix(".gz")
+    if name.endswith((".jsonl", ".json")):
+        for number, row in read_jsonl(path):
+            yield f"{path}:{number}", row
+        return
+    if not name.endswith((".csv", ".parquet")):
+        raise DataError(f"{path}: unknown kind of file. Known: .jsonl, .jsonl.gz, .csv, .parquet")
+    import pandas
+
+    try:
+        frame = pandas.read_csv(path, dtype=str, keep_default_na=False) if name.endswith(".csv") else pandas.read_parquet(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except Exception as error:  # pandas and pyarrow raise many types on a malformed file
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    for number, row in enumerate(frame.to_dict("records"), 2 if name.endswith(".csv") else 1):
+        yield f"{path}:{number}", {str(key): value for key, value in row.items()}
+
+
+def _hub_rows(dataset: Dataset, split: str) -> Rows:
+    from datasets import load_dataset
+
+    try:
+        loaded = load_dataset(dataset.hub, dataset.config, split=split, revision=dataset.revision)
+    except Exception as error:  # network, name and format errors of many types
+        raise DataError(f"hub data set '{dataset.hub}' (split {split}) cannot be loaded: {error}. Check the name and the network, or use 'path:'.") from None
+    for number, row in enumerate(loaded, 1):
+        yield f"{dataset.hub}[{split}]:{number}", row

@@ -1,0 +1,214 @@
+"""A run's data: examples of every task, weak demonstrations where a data set has them, context nodes of both splits."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rag_graph.config import DataConfig
+from rag_graph.data.files import Rows, read_rows, read_table
+from rag_graph.data.parcels import archive, make_parcels
+from rag_graph.data.prompts import render_prompt
+from rag_graph.errors import DataError, near_miss
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.spec import Task
+from rag_graph.records import ContextNode, Example
+from rag_graph.runtime import read_jsonl
+
+MADE_SIZES = {"train": 2000, "test": 200}
+"""Passages of a data set made here, where the config names no number."""
+_QUESTION_SHARE = {"origin": 0.5, "color": 0.25, "days": 0.125, "buyer": 0.125}
+
+
+@dataclass(frozen=True, slots=True)
+class RunData:
+    """
+    train, test: examples, tasks interleaved.
+    groups: training examples that share their input, for the supervised warm-up, each with its weak answer (or None).
+    contexts: split -> context nodes.
+    hashes: task/split -> hash of the examples used.
+    """
+
+    train: list[Example]
+    test: list[Example]
+    groups: list[list[tuple[Example, str | None]]]
+    contexts: dict[str, list[ContextNode]]
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+def load_data(graph: AuxiliaryGraph, config: DataConfig, seed: int, splits: Sequence[str] = ("train", "test")) -> RunData:
+    """Load every task's examples.
+
+    Raises:
+        DataError: a task without data, a bad row (with its line), an empty data set.
+    """
+    examples: dict[str, list[list[Example]]] = {"train": [], "test": []}
+    groups: list[list[tuple[Example, str | None]]] = []
+    hashes: dict[str, str] = {}
+    made = [name for name, task in graph.spec.tasks.items() if task.dataset and task.dataset.name]
+    for name in made:
+        dataset = graph.spec.tasks[name].dataset
+        assert dataset is not None
+        if dataset.name != "parcels":
+            raise DataError(f"task '{name}': the package makes no data set '{dataset.name}'.{near_miss(str(dataset.name), ['parcels'])} It makes: parcels.")
+    for split in splits:
+        limit = getattr(config, split)
+        if made:
+            by_task, packed = _parcels(made, split, limit or MADE_SIZES[split], seed)
+            examples[split] += by_task
+            groups += packed if split == "train" else []
+        for name, task in graph.spec.tasks.items():
+            if name in made:
+                continue
+            loaded = _from_rows(graph, name, task, split, limit, seed)
+            examples[split].append(loaded)
+            groups += [[(example, None)] for example in loaded] if split == "train" else []
+        for part in examples[split]:
+            hashes[f"{part[0].task}/{split}"] = _hash(part)
+    train, test = (_interleave(examples[split]) for split in ("train", "test"))
+    contexts = {split: load_contexts(graph, split, train) for split in splits}
+    return RunData(train, test, groups, contexts, hashes)
+
+
+def _parcels(tasks: Sequence[str], split: str, passages: int, seed: int) -> tuple[list[list[Example]], list[list[tuple[Example, str | None]]]]:
+    rng = random.Random(f"parcels/questions/{split}/{seed}")
+    by_task: dict[str, list[Example]] = {name: [] for name in tasks}
+    groups: list[list[tuple[Example, str | None]]] = []
+    demonstrations = list(make_parcels(split, passages, seed))
+    per_passage = len(demonstrations) // passages
+    for start in range(0, len(demonstrations), per_passage):
+        passage = [d for d in demonstrations[start : start + per_passage] if d.example.task in by_task]
+        groups.append([(d.example, d.weak) for d in passage])
+        asked = rng.choices(list(_QUESTION_SHARE), list(_QUESTION_SHARE.values()))[0]
+        for demonstration in passage:
+            example = demonstration.example
+            if example.task != "question" or example.id.endswith(asked):
+                by_task[example.task].append(example)
+    unknown = [name for name, found in by_task.items() if not found]
+    if unknown:
+        raise DataError(f"the data set parcels has no task '{unknown[0]}'. Its tasks: topic, sentiment, question, summary.")
+    return list(by_task.values()), groups
+
+
+def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: int | None, seed: int) -> list[Example]:
+    if task.dataset is None:
+        raise DataError(f"task '{name}' of graph '{graph.name}' has no dataset. Add 'dataset:' to the task.")
+    examples = examples_from_rows(name, task, read_rows(task.dataset, split, graph.root))
+    if not examples:
+        raise DataError(f"task '{name}': its {split} data set is empty.")
+    random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(examples)  # every seed is judged on the same test examples
+    return examples[:limit]
+
+
+def examples_from_rows(name: str, task: Task, rows: Rows, reference_needed: bool = True) -> list[Example]:
+    """Rows of a table -> examples, by the task's field mapping.
+
+    Raises:
+        DataError: a missing column, a label outside the task's labels; with file and line.
+    """
+    examples = []
+    for number, (where, row) in enumerate(rows):
+        inputs = {}
+        for ours, column in task.fields.items():
+            if column not in row or row[column] is None:
+                if ours == "reference" and not reference_needed:
+                    continue
+                raise DataError(f"{where}: no column '{column}', which task '{name}' reads as '{ours}'.{near_miss(column, row)} The row has: {', '.join(map(str, row))}.")
+            if ours != "reference":
+                inputs[ours] = str(row[column])
+        references = _references(row.get(task.fields.get("reference", ""), ()), name, task, where)
+        examples.append(Example(f"{name}/{row.get('id', number)}", name, inputs, references))
+    return examples
+
+
+def _references(value: Any, name: str, task: Task, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if task.kind != "classification":
+        return tuple(str(item) for item in values)
+    mapping = task.labels if isinstance(task.labels, dict) else {label: label for label in task.labels}
+    for item in values:
+        if str(item) not in mapping:
+            raise DataError(f"{where}: label '{item}' is none of task '{name}'.{near_miss(str(item), mapping)} Its labels: {', '.join(mapping)}.")
+    return tuple(mapping[str(item)] for item in values)
+
+
+def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -> list[ContextNode]:
+    """Context nodes of a split. Exemplars always come from the training examples; `source` of an exemplar is its example's id.
+
+    Raises:
+        DataError: a bad row of a passages file, with its line.
+    """
+    nodes: list[ContextNode] = []
+    for name, context in graph.spec.contexts.items():
+        if context.kind == "guideline":
+            nodes.append(ContextNode(name, name, graph.title(name), context.text or "", "guideline"))
+        elif context.kind == "exemplars":
+            task = graph.spec.tasks[str(context.of)]
+            mine = [example for example in train if example.task == context.of][: context.limit]
+            nodes += [
+                ContextNode(f"{name}/{example.id}", name, "", f"{render_prompt(task, example)} {example.references[0]}", example.id)
+                for example in mine
+                if example.references
+            ]
+        elif context.file is not None:
+            nodes += _passages(name, graph.root / context.file)
+        else:
+            dataset = graph.spec.tasks[str(context.of)].dataset
+            if dataset is None or dataset.name != "parcels":
+                raise DataError(f"context '{name}': the data set of task '{context.of}' brings no passages. Use 'file:'.")
+            nodes += [ContextNode(n.id.replace("archive", name, 1), name, n.title, n.text, n.source) for n in archive(split)]
+    return nodes
+
+
+def _passages(name: str, path: Path) -> list[ContextNode]:
+    nodes = []
+    seen: dict[str, int] = {}
+    for number, row in read_jsonl(path):
+        where = f"{path}:{number}"
+        if not isinstance(row.get("text"), str) or not row["text"].strip():
+            raise DataError(f"{where}: no 'text'. A passage is {{id, title, text, links}}, id and text needed.")
+        key = str(row.get("id", number))
+        if key in seen:
+            raise DataError(f"{where}: id '{key}' stands on line {seen[key]} too. Passage ids are unique.")
+        seen[key] = number
+        links = row.get("links") or []
+        if not isinstance(links, list):
+            raise DataError(f"{where}: 'links' is a list of passage ids.")
+        nodes.append(ContextNode(f"{name}/{key}", name, str(row.get("title", "")), row["text"], path.name, tuple(f"{name}/{link}" for link in links)))
+    if not nodes:
+        raise DataError(f"{path}: no passage in it.")
+    return nodes
+
+
+def read_examples(path: Path, name: str, task: Task) -> list[Example]:
+    """Examples of one task from any file with the task's fields.
+
+    Raises:
+        DataError: as `examples_from_rows`; an empty file.
+    """
+    examples = examples_from_rows(name, task, read_table(path))
+    if not examples:
+        raise DataError(f"{path}: no row in it.")
+    return examples
+
+
+def _interleave(parts: Sequence[list[Example]]) -> list[Example]:
+    longest = max((len(part) for part in parts), default=0)
+    return [part[row] for row in range(longest) for part in parts if row < len(part)]
+
+
+def _hash(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr((example.id, sorted(_items(example.inputs)), example.references)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _items(inputs: Mapping[str, str]) -> list[tuple[str, str]]:
+    return list(inputs.items())

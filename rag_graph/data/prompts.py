@@ -1,0 +1,25 @@
+"""Prompt templates: fields of an example and its evidence -> the text a model continues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rag_graph.graph.checks import PLACEHOLDER
+from rag_graph.graph.spec import Task
+from rag_graph.records import Evidence, Example
+
+
+def render_evidence(evidence: Sequence[Evidence]) -> str:
+    """The evidence block of a prompt: the texts in rank order, one a line."""
+    return "\n".join(piece.context.text for piece in evidence)
+
+
+def render_prompt(task: Task, example: Example, evidence: Sequence[Evidence] = ()) -> str:
+    """Fill a task's template; one pass, so that braces inside a text stay text. Without evidence, `{context}` and the white
+    space after it vanish."""
+    values = {**example.inputs, "labels": ", ".join(task.label_words), "context": render_evidence(evidence)}
+    template = task.prompt
+    if not evidence:
+        for gap in ("{context}\n", "{context} ", "{context}"):
+            template = template.replace(gap, "")
+    return PLACEHOLDER.sub(lambda match: values[match.group(1)], template).rstrip()

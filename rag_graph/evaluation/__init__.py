@@ -1,0 +1,1 @@
+"""Metrics, scorers, statistics and the evaluation of a model on held-out examples."""

@@ -1,0 +1,95 @@
+"""Evaluation of anything that answers examples: per task and metric, a mean with its 95% interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rag_graph.errors import DataError
+from rag_graph.evaluation.metrics import METRICS, Judged, macro_f1
+from rag_graph.evaluation.scorer import NodeScorer
+from rag_graph.evaluation.statistics import Interval, bootstrap_mean, stratified_mean
+from rag_graph.records import Episode, EvalResult, Example
+
+REPORTED = {
+    "classification": ("accuracy", "macro_f1"),
+    "extraction": ("exact_match", "token_f1", "bleu"),
+    "generation": ("rouge_1", "rouge_2", "rouge_l", "bleu"),
+}
+"""Metrics reported for each kind of task, beside those that the graph file weighs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """episodes: scored, in the order of the examples. task_scores: the node score of each task's examples, in that order."""
+
+    results: tuple[EvalResult, ...]
+    episodes: tuple[Episode, ...]
+    task_scores: dict[str, list[float]]
+
+    @property
+    def mean_task_score(self) -> Interval:
+        """Unweighted mean over tasks of the task's node score."""
+        return stratified_mean(self.task_scores)
+
+
+def evaluate(
+    answer: Callable[[Sequence[Example]], list[Episode]], examples: Sequence[Example], scorer: NodeScorer, config_hash: str = ""
+) -> Evaluation:
+    """Answer the examples and measure the answers.
+
+    Args:
+        answer: examples -> their episodes, in order.
+
+    Raises:
+        DataError: no examples, or none with a reference.
+    """
+    if not examples:
+        raise DataError("there is no example to evaluate on. Check the data set's held-out part and data.test.")
+    episodes = [episode.with_scores(scorer.score(episode)) for episode in answer(examples)]
+    results: list[EvalResult] = []
+    task_scores: dict[str, list[float]] = {}
+    for name in dict.fromkeys(example.task for example in examples):
+        mine = [episode for episode in episodes if episode.example.task == name and episode.example.references]
+        if not mine:
+            continue
+        task = scorer.graph.spec.tasks[name]
+        task_scores[name] = [episode.scores[name] for episode in mine]
+        for metric in dict.fromkeys([*task.metrics, *REPORTED[task.kind]]):
+            found = _measure(metric, mine, task.label_words)
+            if found is not None:
+                results.append(EvalResult(name, metric, found.mean, found.low, found.high, len(mine), config_hash))
+    if not task_scores:
+        raise DataError("no example has a reference: there is nothing to compare the answers with.")
+    return Evaluation(tuple(results), tuple(episodes), task_scores)
+
+
+def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) -> Interval | None:
+    if metric == "macro_f1":
+        return _macro_f1(episodes, labels)
+    values = [
+        METRICS[metric](
+            Judged(
+                episode.response,
+                episode.example.references,
+                "\n".join([episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)]),
+                labels,
+                episode.truncated,
+            )
+        )
+        for episode in episodes
+    ]
+    measured = [value for value in values if value is not None]
+    return bootstrap_mean(measured) if measured else None
+
+
+def _macro_f1(episodes: Sequence[Episode], labels: tuple[str, ...]) -> Interval:
+    """Macro-F1 is no mean over examples, so its interval resamples the corpus."""
+    responses = np.array([episode.response for episode in episodes], dtype=object)
+    references = np.array([episode.example.references[0] for episode in episodes], dtype=object)
+    rng = np.random.default_rng(0)
+    draws = [macro_f1(responses[rows], references[rows], labels) for rows in (rng.integers(len(episodes), size=len(episodes)) for _ in range(200))]
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(macro_f1(responses, references, labels), float(low), float(high))

@@ -1,0 +1,185 @@
+"""Metrics on texts, in [0, 1], and None where there is nothing to measure. Pure functions of their arguments.
+
+ROUGE comes from `rouge_score`, BLEU from `sacrebleu`, macro-F1 from scikit-learn; token F1 and exact match follow the SQuAD
+script (Rajpurkar et al. 2016, arXiv 1606.05250).
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_WORDS = re.compile(r"\w+", re.UNICODE)
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class LabelModel(Protocol):
+    """A frozen classifier of texts."""
+
+    labels: Sequence[str]
+
+    def probabilities(self, text: str) -> Sequence[float]:
+        """One probability per label; cached, the texts repeat."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a metric may look at: the response and what it is judged against."""
+
+    response: str
+    references: tuple[str, ...] = ()
+    source: str = ""
+    """The input text and the evidence: what a faithful response draws on."""
+    labels: tuple[str, ...] = ()
+    truncated: bool = False
+    args: dict[str, Any] = field(default_factory=dict)
+    classifier: LabelModel | None = None
+
+
+def normalise(text: str) -> str:
+    """Lower case, no punctuation, no articles, single spaces (the SQuAD script's order)."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of any script."""
+    return _WORDS.findall(text.lower())
+
+
+def _best(judged: Judged, score: Callable[[str, str], float]) -> float | None:
+    """The best score over the references; None without one."""
+    return max((score(judged.response, reference) for reference in judged.references), default=None)
+
+
+def accuracy(judged: Judged) -> float | None:
+    """1 where the response is a reference label, up to case and outer punctuation."""
+    return _best(judged, lambda response, label: float(_label(response) == _label(label)))
+
+
+def _label(text: str) -> str:
+    return text.strip().strip(string.punctuation + " \n\t").casefold()
+
+
+def exact_match(judged: Judged) -> float | None:
+    """1 where the normalised texts are equal."""
+    return _best(judged, lambda response, reference: float(normalise(response) == normalise(reference)))
+
+
+def token_f1(judged: Judged) -> float | None:
+    """F1 of the bags of normalised words; 1 where both are empty."""
+    return _best(judged, _token_f1)
+
+
+def _token_f1(response: str, reference: str) -> float:
+    left, right = normalise(response).split(), normalise(reference).split()
+    if not left or not right:
+        return float(left == right)
+    shared = sum((Counter(left) & Counter(right)).values())
+    return 2 * shared / (len(left) + len(right))
+
+
+@lru_cache(maxsize=1)
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return {name: RougeScorer([name], use_stemmer=False) for name in ("rouge1", "rouge2", "rougeL")}
+
+
+def _rouge_f(name: str) -> Callable[[Judged], float | None]:
+    def score(judged: Judged) -> float | None:
+        return _best(judged, lambda response, reference: float(_rouge()[name].score(reference, response)[name].fmeasure))
+
+    score.__doc__ = f"F-measure of {name} (Lin 2004), no stemming. The reference package knows only a-z and 0-9."
+    return score
+
+
+rouge_1, rouge_2, rouge_l = _rouge_f("rouge1"), _rouge_f("rouge2"), _rouge_f("rougeL")
+
+
+@lru_cache(maxsize=1)
+def _bleu() -> Any:
+    from sacrebleu.metrics import BLEU
+
+    return BLEU(effective_order=True)
+
+
+def bleu(judged: Judged) -> float | None:
+    """Sentence BLEU (Papineni et al. 2002) against all references, exponential smoothing, effective order; 0 to 1."""
+    if not judged.references:
+        return None
+    return min(1.0, float(_bleu().sentence_score(judged.response, list(judged.references)).score) / 100)
+
+
+def length_band(judged: Judged) -> float:
+    """1 for `least` to `most` words; falls linearly to 0 at no words, and at twice `most`."""
+    count = len(judged.response.split())
+    least, most = judged.args.get("least", 0), judged.args.get("most")
+    if count < least:
+        return float(count / least)
+    if most is not None and count > most:
+        return float(max(0.0, 1 - (count - most) / max(1, most)))
+    return 1.0
+
+
+def format_(judged: Judged) -> float:
+    """1 where the response has the right form: `pattern` matches all of it, else it is one of the labels, else it is one
+    non-empty line that ended by itself."""
+    response = judged.response.strip()
+    if "pattern" in judged.args:
+        return float(re.fullmatch(judged.args["pattern"], response) is not None)
+    if judged.labels:
+        return float(_label(response) in {_label(label) for label in judged.labels})
+    return float(bool(response) and "\n" not in response and not judged.truncated)
+
+
+def faithfulness(judged: Judged) -> float | None:
+    """Share of the response's words that stand in the input or the evidence; None without either."""
+    if not judged.source:
+        return None
+    said = words(judged.response)
+    known = set(words(judged.source))
+    return sum(word in known for word in said) / len(said) if said else 0.0
+
+
+def label_preserved(judged: Judged) -> float | None:
+    """Probability that the frozen classifier gives, on the response, to the label it gives the input; None without one."""
+    if judged.classifier is None or not judged.source:
+        return None
+    if not judged.response.strip():
+        return 0.0
+    label = int(np.argmax(judged.classifier.probabilities(judged.source)))
+    return float(judged.classifier.probabilities(judged.response)[label])
+
+
+def macro_f1(responses: Sequence[str], references: Sequence[str], labels: Sequence[str]) -> float:
+    """Unweighted mean of the labels' F1 over a corpus; a response that is no label counts against every one."""
+    from sklearn.metrics import f1_score
+
+    known = [_label(label) for label in labels]
+    return float(f1_score([_label(x) for x in references], [_label(x) for x in responses], labels=known, average="macro", zero_division=0))
+
+
+METRICS: dict[str, Callable[[Judged], float | None]] = {
+    "accuracy": accuracy,
+    "bleu": bleu,
+    "exact_match": exact_match,
+    "faithfulness": faithfulness,
+    "format": format_,
+    "label_preserved": label_preserved,
+    "length_band": length_band,
+    "macro_f1": accuracy,  # of one episode; over a corpus `evaluate` uses `macro_f1`
+    "rouge_1": rouge_1,
+    "rouge_2": rouge_2,
+    "rouge_l": rouge_l,
+    "token_f1": token_f1,
+}
+"""Every metric a graph file may name."""

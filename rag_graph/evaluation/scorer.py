@@ -1,0 +1,71 @@
+"""From an answered episode to the scores of the graph's nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.records import Episode, Example
+
+
+class FrozenClassifier:
+    """TF-IDF and logistic regression, fitted once on a task's training examples and never again."""
+
+    def __init__(self, examples: Sequence[Example], seed: int = 0) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        texts = [example.inputs["input"] for example in examples]
+        self._model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1000, random_state=seed))
+        self._model.fit(texts, [example.references[0] for example in examples])
+        self.labels: Sequence[str] = list(self._model.classes_)
+        self._known: dict[str, Sequence[float]] = {}
+
+    def probabilities(self, text: str) -> Sequence[float]:
+        if text not in self._known:
+            if len(self._known) > 100_000:
+                self._known.clear()
+            self._known[text] = self._model.predict_proba([text])[0].tolist()
+        return self._known[text]
+
+
+class NodeScorer:
+    """Scores every node that bears on an episode: its task by the weighted mean of the task's metrics, each criterion that
+    applies by its metric. A node that cannot be observed (no reference, nothing to compare with) is absent."""
+
+    def __init__(self, graph: AuxiliaryGraph, classifiers: Mapping[str, LabelModel] | None = None) -> None:
+        self.graph = graph
+        self.classifiers = dict(classifiers or {})
+
+    @staticmethod
+    def classified_tasks(graph: AuxiliaryGraph) -> set[str]:
+        """Tasks for which some criterion needs a frozen classifier."""
+        return {criterion.of for criterion in graph.spec.criteria.values() if criterion.metric == "label_preserved" and criterion.of}
+
+    def score(self, episode: Episode) -> dict[str, float]:
+        name = episode.example.task
+        task = self.graph.spec.tasks[name]
+        source = "\n".join([episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)])
+        judged = {
+            "response": episode.response,
+            "references": episode.example.references,
+            "labels": task.label_words,
+            "truncated": episode.truncated,
+        }
+        scores: dict[str, float] = {}
+        parts = [(METRICS[metric](Judged(**judged, source=source)), weight) for metric, weight in task.metrics.items()]  # type: ignore[arg-type]
+        seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
+        if seen:
+            scores[name] = sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen)
+        for node, criterion in self.graph.spec.criteria.items():
+            if not self.graph.applies(node, name):
+                continue
+            text = episode.example.inputs.get("input", "") if criterion.metric == "label_preserved" else source
+            value = METRICS[criterion.metric](
+                Judged(**judged, source=text, args=criterion.args, classifier=self.classifiers.get(criterion.of or ""))  # type: ignore[arg-type]
+            )
+            if value is not None:
+                scores[node] = value
+        return scores

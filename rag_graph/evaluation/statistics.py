@@ -1,0 +1,52 @@
+"""Means with their uncertainty. Bootstrap intervals are percentile intervals (Efron & Tibshirani 1993, ch. 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+RESAMPLES = 2000
+
+
+class Interval(NamedTuple):
+    """A mean and its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def bootstrap_mean(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """Mean of `values` with a 95% interval over resamples of them.
+
+    Raises:
+        ValueError: no values.
+    """
+    return stratified_mean({"": values}, seed, resamples)
+
+
+def stratified_mean(groups: Mapping[str, Sequence[float]], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """Unweighted mean of the groups' means, resampled within each group: the mean task score."""
+    arrays = [np.asarray(values, dtype=float) for values in groups.values()]
+    if not arrays or any(len(array) == 0 for array in arrays):
+        raise ValueError("an interval needs at least one value in every group")
+    rng = np.random.default_rng(seed)
+    draws = np.mean([array[rng.integers(len(array), size=(resamples, len(array)))].mean(1) for array in arrays], axis=0)
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(np.mean([array.mean() for array in arrays])), float(low), float(high))
+
+
+def paired_difference(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], seed: int = 0) -> Interval:
+    """Mean over groups of after - before on the same examples, with a 95% interval; pairs stay together.
+
+    Raises:
+        ValueError: the groups or their lengths differ.
+    """
+    if before.keys() != after.keys() or any(len(before[name]) != len(after[name]) for name in before):
+        raise ValueError("paired values must come from the same examples in the same order")
+    return stratified_mean({name: np.asarray(after[name], float) - np.asarray(before[name], float) for name in before}, seed)  # type: ignore[misc]

@@ -1,0 +1,142 @@
+"""The auxiliary graph itself: a specification and, in file order, the arrays that encoders and readouts use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import networkx
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_graph.graph.spec import GraphSpec, NodeKind, Relation, Semantics
+
+
+@dataclass(frozen=True, eq=False)
+class AuxiliaryGraph:
+    """A directed multigraph of tasks, criteria and contexts with typed, weighted relations.
+
+    nodes: N names in file order (tasks, criteria, contexts).
+    edge_index: int64 [2, E], row 0 sources, row 1 targets.
+    relation: int64 [E], index into `relation_names`.
+    strength: float32 [E] in [0, 1].
+    tuned: bool [E], False where the file freezes the strength.
+
+    Two graphs are equal when their specifications are.
+    """
+
+    spec: GraphSpec
+    root: Path = field(default_factory=Path, compare=False)
+    """Folder that relative paths in the specification start from."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AuxiliaryGraph) and self.spec == other.spec
+
+    def __hash__(self) -> int:
+        return hash((self.spec.name, self.nodes, len(self.spec.edges)))
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @cached_property
+    def kinds(self) -> dict[str, NodeKind]:
+        return self.spec.node_kinds()
+
+    @cached_property
+    def nodes(self) -> tuple[str, ...]:
+        return tuple(self.kinds)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Node name -> its position in `nodes`."""
+        return {name: position for position, name in enumerate(self.nodes)}
+
+    @cached_property
+    def relation_types(self) -> dict[str, Relation]:
+        return self.spec.relation_types()
+
+    @cached_property
+    def relation_names(self) -> tuple[str, ...]:
+        return tuple(self.relation_types)
+
+    @cached_property
+    def edge_index(self) -> NDArray[np.int64]:
+        pairs = [(self.index[edge.source], self.index[edge.target]) for edge in self.spec.edges]
+        return np.array(pairs, dtype=np.int64).reshape(-1, 2).T.copy()
+
+    @cached_property
+    def relation(self) -> NDArray[np.int64]:
+        return np.array([self.relation_names.index(edge.relation) for edge in self.spec.edges], dtype=np.int64)
+
+    @cached_property
+    def strength(self) -> NDArray[np.float32]:
+        return np.array([edge.strength for edge in self.spec.edges], dtype=np.float32)
+
+    @cached_property
+    def tuned(self) -> NDArray[np.bool_]:
+        return np.array([edge.tuned for edge in self.spec.edges], dtype=bool)
+
+    @cached_property
+    def networkx(self) -> networkx.MultiDiGraph:
+        """The same graph for networkx: node attribute `kind`, edge key = relation, attribute `strength`."""
+        graph = networkx.MultiDiGraph(name=self.name)
+        for name, kind in self.kinds.items():
+            graph.add_node(name, kind=kind, title=self.title(name))
+        for edge in self.spec.edges:
+            graph.add_edge(edge.source, edge.target, key=edge.relation, strength=edge.strength, tuned=edge.tuned)
+        return graph
+
+    def edges_of(self, *semantics: Semantics) -> NDArray[np.int64]:
+        """Positions of the edges whose relation has one of these semantics."""
+        types = list(self.relation_types.values())
+        return np.array([e for e, r in enumerate(self.relation) if types[r].semantics in semantics], dtype=np.int64)
+
+    def title(self, name: str) -> str:
+        """Human title of a node; its name where the file gives none."""
+        spec = self.spec
+        block = {"task": spec.tasks, "criterion": spec.criteria, "context": spec.contexts}[self.kinds[name]]
+        return block[name].title or name  # type: ignore[index]
+
+    def applies(self, name: str, task: str) -> bool:
+        """True where a node can be scored in an episode of `task`: the task itself, or a criterion that applies to it."""
+        if name == task:
+            return True
+        criterion = self.spec.criteria.get(name)
+        return criterion is not None and (not criterion.applies_to or task in criterion.applies_to)
+
+    def grounding(self, task: str) -> dict[str, float]:
+        """Context -> strength of its `grounds` edge (or of any relation of evidence) into `task`."""
+        found: dict[str, float] = {}
+        for edge in self.edges_of("evidence"):
+            stated = self.spec.edges[edge]
+            if stated.target == task:
+                found[stated.source] = max(found.get(stated.source, 0.0), stated.strength)
+        return found
+
+    def gate_order(self) -> list[int]:
+        """Node positions, every prerequisite before what depends on it.
+
+        Raises:
+            networkx.NetworkXUnfeasible: prerequisites form a cycle (the reader refuses such a file).
+        """
+        gates = networkx.DiGraph()
+        gates.add_nodes_from(range(len(self.nodes)))
+        gates.add_edges_from(self.edge_index[:, e] for e in self.edges_of("gate"))
+        return list(networkx.lexicographical_topological_sort(gates))
+
+    def with_strengths(self, strengths: Sequence[float] | NDArray[np.float32]) -> AuxiliaryGraph:
+        """A new graph whose edges have these strengths, in file order; the file is not touched.
+
+        Raises:
+            ValueError: another number of strengths than edges, or one outside [0, 1].
+        """
+        values = [float(value) for value in strengths]
+        if len(values) != len(self.spec.edges):
+            raise ValueError(f"{len(values)} strengths for {len(self.spec.edges)} edges")
+        if not all(0 <= value <= 1 for value in values):
+            raise ValueError("a strength is a number from 0 to 1")
+        edges = tuple(edge.model_copy(update={"strength": value}) for edge, value in zip(self.spec.edges, values, strict=True))
+        return AuxiliaryGraph(self.spec.model_copy(update={"edges": edges}), self.root)

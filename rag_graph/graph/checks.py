@@ -1,0 +1,203 @@
+"""Checks that need the whole graph: names that must exist, ends of relations, cycles, prompts, files.
+
+They run on the raw values, next to the structural checks of `spec`, so that one reading reports ALL problems.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import networkx
+
+from rag_graph.errors import near_miss
+from rag_graph.graph.spec import BUILT_IN_RELATIONS, GraphSpec
+
+Found = Iterator[tuple[tuple[str | int, ...], str]]
+"""(location, what is wrong) of each problem."""
+
+PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+METRIC_ARGS: dict[str, dict[str, type]] = {"length_band": {"least": int, "most": int}, "format": {"pattern": str}}
+
+
+def check_all(data: dict[str, Any], resolve: Callable[[tuple[str | int, ...], str], Path | None]) -> Found:
+    """Yield every problem. `resolve` turns a path stated at a location into a file, None where it leaves the root."""
+    blocks = {name: _mapping(data, name) for name in ("tasks", "criteria", "contexts", "relations")}
+    yield from _check_names(blocks)
+    yield from _check_relations(blocks["relations"])
+    for name, task in blocks["tasks"].items():
+        if isinstance(task, dict):
+            yield from _check_task(("tasks", name), task)
+    for name, criterion in blocks["criteria"].items():
+        if isinstance(criterion, dict):
+            yield from _check_criterion(("criteria", name), criterion, blocks["tasks"])
+    for name, context in blocks["contexts"].items():
+        if isinstance(context, dict):
+            yield from _check_context(("contexts", name), context, blocks["tasks"], resolve)
+    yield from _check_edges(data.get("edges"), blocks)
+
+
+def _mapping(data: dict[str, Any], block: str) -> dict[str, Any]:
+    value = data.get(block)
+    return value if isinstance(value, dict) else {}
+
+
+def _check_names(blocks: dict[str, dict[str, Any]]) -> Found:
+    seen: dict[str, str] = {}
+    for block in ("tasks", "criteria", "contexts"):
+        for name in blocks[block]:
+            if name in seen:
+                yield (block, name), f"'{name}' is also a name in {seen[name]}. Node names are unique across the file."
+            seen.setdefault(name, block)
+    if not blocks["tasks"]:
+        yield ("tasks",), "a graph needs at least one task."
+
+
+def _check_relations(relations: dict[str, Any]) -> Found:
+    for name in relations:
+        if name in BUILT_IN_RELATIONS:
+            yield ("relations", name), f"'{name}' is built in and cannot be redefined. Choose another name."
+
+
+def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
+    fields = task.get("fields") if isinstance(task.get("fields"), dict) else {}
+    labels = task.get("labels")
+    if task.get("kind") == "classification" and not labels:
+        yield (*location, "kind"), "a classification task needs 'labels'."
+    words = list(labels.values()) if isinstance(labels, dict) else labels if isinstance(labels, list) else []
+    duplicates = {str(word) for word in words if words.count(word) > 1}
+    if duplicates:
+        yield (*location, "labels"), f"labels stated twice: {', '.join(sorted(duplicates))}."
+    prompt = task.get("prompt")
+    if isinstance(prompt, str):
+        known = {"context", "labels", *(set(fields or {}) - {"reference"})}
+        for name in dict.fromkeys(PLACEHOLDER.findall(prompt)):
+            if name not in known:
+                yield (*location, "prompt"), f"unknown placeholder '{{{name}}}'.{near_miss(name, known)} Known here: {', '.join(sorted(known))}."
+    metrics = task.get("metrics")
+    if isinstance(metrics, dict) and not any(isinstance(w, int | float) and w > 0 for w in metrics.values()):
+        yield (*location, "metrics"), "no metric with a weight above 0: the task could never be scored."
+    dataset = task.get("dataset")
+    if isinstance(dataset, dict):
+        stated = [key for key in ("path", "hub", "name") if dataset.get(key) is not None]
+        if len(stated) != 1:
+            yield (*location, "dataset"), f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given."
+        if fields is not None and "reference" not in fields:
+            yield (*location, "fields"), "no 'reference': say which column holds the right answer."
+
+
+def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any], tasks: dict[str, Any]) -> Found:
+    metric, args = criterion.get("metric"), criterion.get("args")
+    known = METRIC_ARGS.get(str(metric), {})
+    for name, value in args.items() if isinstance(args, dict) else ():
+        if name not in known:
+            accepted = f"It takes {', '.join(known)}." if known else "It takes none."
+            yield (*location, "args", name), f"metric '{metric}' has no argument '{name}'.{near_miss(name, known)} {accepted}"
+        elif not isinstance(value, known[name]) or isinstance(value, bool):
+            yield (*location, "args", name), f"{value!r} is not {'a whole number' if known[name] is int else 'text'}."
+        elif name == "pattern":
+            try:
+                re.compile(value)
+            except (re.error, RecursionError, OverflowError) as error:
+                yield (*location, "args", name), f"not a regular expression: {error}."
+    if metric == "length_band" and not args:
+        yield (*location, "metric"), "'length_band' needs args: {least: WORDS, most: WORDS}, one or both."
+    if metric == "label_preserved" and not criterion.get("of"):
+        yield (*location, "metric"), "'label_preserved' needs 'of': the classification task whose label is kept."
+    of = criterion.get("of")
+    if isinstance(of, str):
+        if of not in tasks:
+            yield (*location, "of"), f"unknown task '{of}'.{near_miss(of, tasks)}"
+        elif isinstance(tasks[of], dict) and tasks[of].get("kind") != "classification":
+            yield (*location, "of"), f"'{of}' is no classification task: it has no label to keep."
+    applies = criterion.get("applies_to")
+    for index, name in enumerate(applies if isinstance(applies, list) else ()):
+        if isinstance(name, str) and name not in tasks:
+            yield (*location, "applies_to", index), f"unknown task '{name}'.{near_miss(name, tasks)}"
+
+
+def _check_context(
+    location: tuple[str | int, ...],
+    context: dict[str, Any],
+    tasks: dict[str, Any],
+    resolve: Callable[[tuple[str | int, ...], str], Path | None],
+) -> Found:
+    kind, of, file = context.get("kind"), context.get("of"), context.get("file")
+    if kind == "guideline" and not context.get("text"):
+        yield (*location, "kind"), "a guideline needs 'text'."
+    if kind == "exemplars" and not of:
+        yield (*location, "kind"), "exemplars need 'of': the task whose training examples are shown."
+    if kind == "passages" and bool(of) == bool(file):
+        yield (*location, "kind"), "passages need exactly one of 'file' (a jsonl file) and 'of' (a task whose data set brings them)."
+    if isinstance(of, str) and of not in tasks:
+        yield (*location, "of"), f"unknown task '{of}'.{near_miss(of, tasks)}"
+    if isinstance(file, str):
+        path = resolve((*location, "file"), file)
+        if path is None:
+            yield (*location, "file"), f"'{file}' leaves the folder of the graph. Put the file beside the graph."
+        elif not path.is_file():
+            yield (*location, "file"), f"no such file: {file}"
+
+
+def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
+    kinds = {name: kind for block, kind in (("tasks", "task"), ("criteria", "criterion"), ("contexts", "context")) for name in blocks[block]}
+    relations: dict[str, dict[str, Any]] = {name: relation.model_dump() for name, relation in BUILT_IN_RELATIONS.items()}
+    relations.update({name: value for name, value in blocks["relations"].items() if isinstance(value, dict)})
+    first: dict[tuple[str, str, str], int] = {}
+    gates = networkx.DiGraph()
+    for index, edge in enumerate(edges if isinstance(edges, list) else ()):
+        if not isinstance(edge, dict):
+            continue
+        ends = {key: edge.get(key) for key in ("from", "to")}
+        relation = edge.get("relation")
+        for key, node in ends.items():
+            if isinstance(node, str) and node not in kinds:
+                yield ("edges", index, key), f"unknown node '{node}'.{near_miss(node, kinds)}"
+        if not isinstance(relation, str):
+            continue
+        if relation not in relations:
+            yield ("edges", index, "relation"), f"unknown relation '{relation}'.{near_miss(relation, relations)}"
+            continue
+        for key, side in (("from", "source"), ("to", "target")):
+            allowed = relations[relation].get(side, ("task", "criterion"))
+            kind = kinds.get(str(ends[key]))
+            if kind and isinstance(allowed, list | tuple) and kind not in allowed:
+                verb = "starts from" if key == "from" else "ends at"
+                yield ("edges", index, key), f"'{ends[key]}' is a {kind}; '{relation}' {verb} a {' or a '.join(map(str, allowed))}."
+        source, target = ends["from"], ends["to"]
+        if not isinstance(source, str) or not isinstance(target, str):
+            continue
+        if source == target:
+            yield ("edges", index, "to"), f"'{source}' is related to itself. An edge joins two nodes."
+        triple = (source, target, relation)
+        if triple in first:
+            yield ("edges", index), f"stated twice: edges[{first[triple]}] says {source} {relation} {target} too. Keep one."
+        first.setdefault(triple, index)
+        if relations[relation].get("semantics") == "gate" and source != target:
+            gates.add_edge(source, target, index=first[triple])
+    yield from _gate_cycles(gates)
+
+
+def _gate_cycles(gates: networkx.DiGraph) -> Found:
+    """One message for each knot of gates, naming one cycle in it, at its first edge in the file."""
+    for component in networkx.strongly_connected_components(gates):
+        if len(component) > 1:
+            cycle = networkx.find_cycle(gates.subgraph(component))
+            index = min(gates.edges[source, target]["index"] for source, target in cycle)
+            path = " -> ".join([source for source, _ in cycle] + [cycle[0][0]])
+            yield ("edges", index), f"prerequisites form a cycle: {path}. Remove one of them: nothing in a cycle could ever pay."
+
+
+def spectral_radius_of_credit(spec: GraphSpec) -> float:
+    """Largest eigenvalue modulus of the `supports` matrix; Katz credit needs damping times this below 1."""
+    import numpy
+
+    names = list(spec.node_kinds())
+    matrix = numpy.zeros((len(names), len(names)))
+    types = spec.relation_types()
+    for edge in spec.edges:
+        if types[edge.relation].semantics == "credit":
+            matrix[names.index(edge.source), names.index(edge.target)] = edge.strength
+    return float(abs(numpy.linalg.eigvals(matrix)).max()) if names else 0.0

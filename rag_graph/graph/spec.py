@@ -1,0 +1,129 @@
+"""What a graph-definition file may say, format 1: the pydantic models behind the reader and the JSON Schema.
+
+Structure only. What needs the whole file (names that must exist, cycles) is checked in `rag_graph.graph.checks`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rag_graph.records import METRIC_NAMES
+
+FORMAT = 1
+Semantics = Literal["gate", "credit", "penalty", "message", "aggregate", "evidence"]
+NodeKind = Literal["task", "criterion", "context"]
+MetricName = Literal[METRIC_NAMES]  # type: ignore[valid-type]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Relation(Part):
+    """A relation type: what an edge of it means."""
+
+    title: str = ""
+    semantics: Semantics = Field(description="gate, credit, penalty, message, aggregate or evidence: how an edge of this relation acts on the reward")
+    source: tuple[NodeKind, ...] = Field(("task", "criterion"), description="kinds of node an edge may start from")
+    target: tuple[NodeKind, ...] = Field(("task", "criterion"), description="kinds of node an edge may end at")
+
+
+class Dataset(Part):
+    """Where a task's examples come from: exactly one of path, hub, name."""
+
+    path: str | None = Field(None, description="jsonl (also .gz), csv or parquet; relative to this file or to $RAG_GRAPH_DATA")
+    test: str | None = Field(None, description="the held-out part: a second file, or a split of the hub data set")
+    hub: str | None = Field(None, description="a Hugging Face data set")
+    config: str | None = Field(None, description="configuration of the hub data set")
+    split: str = Field("train", description="training split of the hub data set")
+    revision: str | None = Field(None, description="commit or tag of the hub data set")
+    name: str | None = Field(None, description="a data set that the package makes itself: parcels")
+
+
+class Task(Part):
+    """A task: its examples, its prompt and how its answers are scored."""
+
+    title: str = ""
+    kind: Literal["classification", "generation", "extraction"]
+    labels: tuple[str, ...] | dict[str, str] = Field(
+        (), description="for classification: the labels, or a map from the data set's value to the word the model writes"
+    )
+    goal: Weight = Field(0.0, description="weight in the goal; 0 makes the task auxiliary")
+    dataset: Dataset | None = None
+    fields: dict[str, str] = Field(default_factory=dict, description="our name -> column of the data set; 'reference' is the right answer, every other field can stand in the prompt")
+    metrics: dict[MetricName, Weight] = Field(description="metric -> weight; the node's score is their weighted mean")
+    prompt: str = Field(description="text with {context}, {labels} and any field")
+
+    @property
+    def label_words(self) -> tuple[str, ...]:
+        return tuple(self.labels.values()) if isinstance(self.labels, dict) else self.labels
+
+
+class Criterion(Part):
+    """A quality of a response that is no task of its own."""
+
+    title: str = ""
+    metric: MetricName
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments of the metric, such as {most: 12}")
+    of: str | None = Field(None, description="the task whose labels 'label_preserved' keeps")
+    applies_to: tuple[str, ...] = Field((), description="tasks whose responses have this quality; empty means all")
+
+
+class Context(Part):
+    """What can be retrieved."""
+
+    title: str = ""
+    kind: Literal["guideline", "exemplars", "passages"]
+    text: str | None = Field(None, description="guideline: the text")
+    of: str | None = Field(None, description="exemplars: the task whose training examples are shown; passages: the task whose data set brings them")
+    file: str | None = Field(None, description="passages: a jsonl file of {id, title, text, links}")
+    limit: int | None = Field(None, ge=1, description="exemplars: use only so many training examples")
+
+
+class Edge(Part):
+    """One directed, typed, weighted relation."""
+
+    source: str = Field(alias="from")
+    target: str = Field(alias="to")
+    relation: str
+    strength: float = Field(0.5, ge=0, le=1, allow_inf_nan=False)
+    tuned: bool = Field(True, description="false freezes the strength")
+
+
+class GraphSpec(Part):
+    """A graph-definition file."""
+
+    format: Literal[1] = Field(description="version of this format")
+    name: Identifier
+    title: str = ""
+    include: tuple[str, ...] = Field((), description="files merged into this one; a clash is an error")
+    relations: dict[Identifier, Relation] = Field(default_factory=dict, description="relation types beyond the built-in ones")
+    tasks: dict[Identifier, Task] = Field(default_factory=dict)
+    criteria: dict[Identifier, Criterion] = Field(default_factory=dict)
+    contexts: dict[Identifier, Context] = Field(default_factory=dict)
+    edges: tuple[Edge, ...] = ()
+
+    def relation_types(self) -> dict[str, Relation]:
+        """Built-in relation types, then the file's own, in that order: the index of a relation is its place here."""
+        return {**BUILT_IN_RELATIONS, **self.relations}
+
+    def node_kinds(self) -> dict[str, NodeKind]:
+        """Every node in file order: tasks, criteria, contexts."""
+        kinds: dict[str, NodeKind] = dict.fromkeys(self.tasks, "task")
+        kinds.update(dict.fromkeys(self.criteria, "criterion"))
+        kinds.update(dict.fromkeys(self.contexts, "context"))
+        return kinds
+
+
+BUILT_IN_RELATIONS: dict[str, Relation] = {
+    "prerequisite": Relation(title="the target pays only as far as the source is satisfied", semantics="gate"),
+    "supports": Relation(title="being good at the source helps the target", semantics="credit"),
+    "conflicts": Relation(title="more of the source costs the target", semantics="penalty"),
+    "shares_structure": Relation(title="the two are alike; messages only, never pays by itself", semantics="message"),
+    "part_of": Relation(title="the source is a component of the target's score", semantics="aggregate"),
+    "grounds": Relation(title="the context is evidence for the task", semantics="evidence", source=("context",), target=("task",)),
+}

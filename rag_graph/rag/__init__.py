@@ -1,0 +1,5 @@
+"""Draft -> retrieve -> fuse -> answer."""
+
+from rag_graph.rag.pipeline import Prepared, RagPipeline
+
+__all__ = ["Prepared", "RagPipeline"]

@@ -1,0 +1,121 @@
+"""The records that travel through the system. Read this file first.
+
+Shapes use the legend B episodes, N nodes, E edges, K pieces of evidence. Scores live in [0, 1]; a score that could not be
+observed is ABSENT (records) or masked (tensors), never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METRIC_NAMES = (
+    "accuracy",
+    "bleu",
+    "exact_match",
+    "faithfulness",
+    "format",
+    "label_preserved",
+    "length_band",
+    "macro_f1",
+    "rouge_1",
+    "rouge_2",
+    "rouge_l",
+    "token_f1",
+)
+"""Names a graph file may use. Held equal to `rag_graph.evaluation.metrics.METRICS` by a test: graph files name metrics, and
+the floor that reads them lies below the floor that computes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One item of one task: what the model sees and what it is judged against."""
+
+    id: str
+    task: str
+    inputs: Mapping[str, str]
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContextNode:
+    """A piece of text that can be retrieved. `node` is the context of the graph file it belongs to."""
+
+    id: str
+    node: str
+    title: str
+    text: str
+    source: str = ""
+    links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A context node retrieved for one episode: its fused score, its rank from 1, and why it is here."""
+
+    context: ContextNode
+    score: float
+    rank: int
+    scores: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One answer of the policy and everything that led to it. `scores` maps a node to a value in [0, 1]; a node that was not
+    observed is absent. `error` says what went wrong with this episode: a bad episode is data, not a crash."""
+
+    id: str
+    example: Example
+    prompt: str
+    response: str
+    draft: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    scores: Mapping[str, float] = field(default_factory=dict)
+    truncated: bool = False
+    round: int = 0
+    error: str = ""
+
+    def with_scores(self, scores: Mapping[str, float]) -> Episode:
+        return replace(self, scores=dict(scores))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeRewards:
+    """The reward of each node in each episode.
+
+    values: [B, N] what node i contributes before its weight (gated, normalised; see `rag_graph.reward.readout`).
+    observed: [B, N] bool, True where the node's score was measured in this episode.
+    weights: [B, N] credit; 0 where the node does not bear on the episode's task.
+    scores: [B, N] the score in [0, 1] that was used: observed where observed, else imputed.
+    """
+
+    nodes: tuple[str, ...]
+    values: Tensor
+    observed: Tensor
+    weights: Tensor
+    scores: Tensor
+    paid: Tensor
+    """[B] bool: False where the episode gives no reward at all (nothing it needs was observed)."""
+
+    def total(self) -> Tensor:
+        """[B] the scalar reward of each episode; NaN where `paid` is False."""
+        total = (self.values * self.weights).sum(-1)
+        return total.masked_fill(~self.paid, float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class EvalResult:
+    """Mean of one metric on one task, with a 95% bootstrap interval over `n` examples."""
+
+    task: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    config_hash: str = ""

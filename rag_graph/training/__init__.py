@@ -1,0 +1,1 @@
+"""Supervised warm-up, PPO on TRL, and the loop that joins them."""

@@ -1,0 +1,57 @@
+"""Progress on the terminal: one bar per stage with what matters beside it; plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_S = 10.0
+
+
+class StageProgress:
+    """`with StageProgress() as progress: progress.stage("PPO", 120); progress.advance(reward=.4)`."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console(stderr=True)
+        self.quiet = quiet
+        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        self._bars = Progress(*columns, console=self.console) if self.console.is_terminal and not quiet else None
+        self._task: TaskID | None = None
+        self._name, self._total, self._done = "", 0, 0
+        self._started = self._printed = 0.0
+
+    def __enter__(self) -> StageProgress:
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def stage(self, name: str, total: int) -> None:
+        """Begin a stage of `total` steps; the one before is left as it stands."""
+        self._name, self._total, self._done = name, total, 0
+        self._started = self._printed = time.monotonic()
+        if self._bars:
+            self._task = self._bars.add_task(name, total=total, note="")
+        elif not self.quiet:
+            self.console.print(f"{name} ...", highlight=False)
+
+    def advance(self, steps: int = 1, **numbers: float) -> None:
+        self._done += steps
+        note = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, advance=steps, note=note)
+            return
+        now = time.monotonic()
+        if not self.quiet and (now - self._printed > LINE_EVERY_S or self._done >= self._total):
+            self._printed = now
+            self.console.print(f"  {self._name} {self._done}/{self._total}  {now - self._started:.0f} s  {note}", highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(text, highlight=False, soft_wrap=True)

@@ -1,0 +1,327 @@
+"""One run, from a config to a folder of results: data, warm-up, evaluation, PPO with the graph's rewards, evaluation again."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, logging as transformers_logging
+
+from rag_graph.config import RunConfig
+from rag_graph.data.load import RunData, load_data
+from rag_graph.data.prompts import render_prompt
+from rag_graph.errors import DataError, TrainingError
+from rag_graph.evaluation.evaluate import Evaluation, evaluate
+from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
+from rag_graph.evaluation.statistics import Interval, paired_difference
+from rag_graph.generation.generate import Response, generate_texts
+from rag_graph.generation.language_model import LanguageModel, load_language_model, lora_config, merged, with_adapter
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.exchange import to_yaml
+from rag_graph.graph.reader import read_graph
+from rag_graph.rag.pipeline import RagPipeline
+from rag_graph.records import Episode, Example
+from rag_graph.retrieval.context_pool import ContextPool, make_pool
+from rag_graph.reward.reward import GraphReward
+from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
+from rag_graph.training.demonstrations import demonstration_batches
+from rag_graph.training.ppo import PPOConfig
+from rag_graph.training.progress import StageProgress
+from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
+from rag_graph.training.sft import train_sft
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run ends with. `gain` is the paired change of the mean task score from before PPO to after."""
+
+    folder: Path
+    before: Evaluation
+    after: Evaluation
+    gain: Interval
+    without_retrieval: Evaluation | None
+    seconds: dict[str, float]
+
+
+def train(config: RunConfig, progress: StageProgress | None = None, command: Sequence[str] = ()) -> RunResult:
+    """Run `config`. Everything lands in the run folder as it comes; an error or Ctrl-C leaves what was written whole.
+
+    Raises:
+        RagGraphError: bad graph, config, data or model; training that cannot go on.
+    """
+    graph = read_graph(config.graph)
+    folder = RunFolder.create(config.output_dir, f"runs/{config.name}-seed{config.seed}")
+    with progress or StageProgress(quiet=True) as shown:
+        try:
+            return _Run(config, graph, folder, shown, list(command or sys.argv)).run()
+        except (KeyboardInterrupt, Exception) as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            folder.write_json("status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
+            raise
+
+
+class _Run:
+    """The stages of a run share much state; this holds it."""
+
+    def __init__(self, config: RunConfig, graph: AuxiliaryGraph, folder: RunFolder, progress: StageProgress, command: list[str]) -> None:
+        self.config, self.graph, self.folder, self.progress, self.command = config, graph, folder, progress, command
+        self.seconds: dict[str, float] = {}
+        self.device = resolve_device(config.device)
+
+    def run(self) -> RunResult:
+        config, folder = self.config, self.folder
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        seed_everything(config.seed)
+        folder.write_json("status.json", {"status": "running"})
+        folder.write("config.yaml", config.to_yaml())
+        folder.write("graph.yaml", to_yaml(self.graph))
+        self.progress.say(f"graph {self.graph.name}: {len(self.graph.nodes)} nodes, {len(self.graph.spec.edges)} relations; run folder {folder.path}")
+        self.data = load_data(self.graph, config.data, config.seed)
+        graph_hash = hashlib.sha256(to_yaml(self.graph).encode()).hexdigest()[:16]
+        folder.write_json("manifest.json", manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash))
+        for split, nodes in self.data.contexts.items():
+            folder.write(f"contexts/{split}.jsonl", "".join(to_json(asdict(node)) + "\n" for node in nodes))
+        self.pools = {split: make_pool(self.graph, nodes, config.retrieval) for split, nodes in self.data.contexts.items()}
+        self.scorer = NodeScorer(self.graph, classifiers(self.graph, self.data.train, config.seed))
+        self.model, self.tokenizer = load_language_model(config.model, corpus(self.graph, self.data), self.device)
+        size = sum(parameter.numel() for parameter in self.model.parameters())
+        self.progress.say(f"policy {config.model.source}: {size / 1e6:.2f}M parameters, vocabulary {len(self.tokenizer)}; {len(self.data.train)} training and {len(self.data.test)} test examples")
+
+        self._timed("sft", self._warm_up)
+        before = self._timed("evaluation_before", lambda: self._evaluate("before", self.pools["test"]))
+        self._timed("ppo", self._ppo)
+        after = self._timed("evaluation_after", lambda: self._evaluate("after", self.pools["test"]))
+        without = None
+        if config.evaluation.without_retrieval:
+            without = self._timed("evaluation_without_retrieval", lambda: self._evaluate("without_retrieval", None))
+        gain = paired_difference(before.task_scores, after.task_scores)
+        folder.write_json("results.json", self._results(before, after, gain, without))
+        folder.write_json("status.json", {"status": "finished"})
+        return RunResult(folder.path, before, after, gain, without, self.seconds)
+
+    def _timed(self, stage: str, work: Any) -> Any:
+        started = time.perf_counter()
+        result = work()
+        self.seconds[stage] = round(time.perf_counter() - started, 2)
+        return result
+
+    # ------------------------------------------------------------------ stages
+
+    def _warm_up(self) -> None:
+        sft, model = self.config.sft, self.config.model
+        if sft.steps == 0:
+            return
+        self.progress.stage("supervised warm-up", sft.steps)
+        if model.lora is not None:
+            self.model = with_adapter(self.model, model.lora)
+        batches = demonstration_batches(
+            self.graph, self.data, self.pools["train"], self.tokenizer, sft.weak, sft.batch_size, model.max_prompt_tokens, self.config.seed
+        )
+        losses: list[float] = []
+
+        def on_step(step: int, loss: float) -> None:
+            losses.append(loss)
+            recent = sum(losses[-20:]) / len(losses[-20:])
+            self.progress.advance(loss=recent)
+            if step % 10 == 0:
+                self.folder.append("metrics.jsonl", [{"stage": "sft", "step": step, "loss": recent}])
+
+        train_sft(self.model, batches, sft.steps, sft.learning_rate, sft.warmup_steps, self.tokenizer.pad_token_id, self.config.ppo.bf16, on_step)
+        # Folded in, so that PPO's fresh adapter, switched off, is the warmed-up model: the reference of the KL.
+        self.model = merged(self.model)
+
+    def _write(self, prompts: Sequence[str]) -> list[Response]:
+        model = self.config.model
+        return generate_texts(
+            self.model, self.tokenizer, prompts, model.max_new_tokens, model.max_prompt_tokens, self.config.evaluation.batch_size, bf16=self.config.ppo.bf16
+        )
+
+    def _evaluate(self, name: str, pool: ContextPool | None) -> Evaluation:
+        batch = self.config.evaluation.batch_size
+        self.progress.stage(f"evaluation {name}".replace("_", " "), len(self.data.test))
+        pipeline = RagPipeline(self.graph, pool, self.config.retrieval, self._write)
+
+        def answer(examples: Sequence[Example]) -> list[Episode]:
+            order = sorted(range(len(examples)), key=lambda row: examples[row].task)
+            episodes: dict[int, Episode] = {}
+            for start in range(0, len(order), batch):
+                rows = order[start : start + batch]
+                episodes.update(zip(rows, pipeline.answer([examples[row] for row in rows]), strict=True))
+                self.progress.advance(len(rows))
+            return [episodes[row] for row in range(len(examples))]
+
+        evaluation = evaluate(answer, self.data.test, self.scorer, self.config.fingerprint())
+        self.folder.write_json(f"evaluation/{name}.json", evaluation_record(evaluation))
+        self.folder.write(f"evaluation/{name}.episodes.jsonl", "".join(to_json(episode_record(e)) + "\n" for e in evaluation.episodes))
+        self.progress.say(f"  mean task score {name.replace('_', ' ')}: {evaluation.mean_task_score}")
+        return evaluation
+
+    def _ppo(self) -> None:
+        config, ppo = self.config, self.config.ppo
+        builder = EpisodeBuilder(self.data.train)
+        reward = GraphReward(self.graph, config.reward, self.scorer.score, builder, config.seed)
+        if len(self.data.train) < ppo.batch_size:
+            raise DataError(f"{len(self.data.train)} training examples, fewer than one PPO batch of {ppo.batch_size}. Lower ppo.batch_size or add data.")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*pin_memory.*")
+            arguments = ppo_arguments(config, self.folder.path, self.device)
+            trainer = RagPPOTrainer(
+                model=self.model,
+                reward_funcs=reward,
+                args=arguments,
+                train_dataset=[{"prompt": "", "example_id": example.id} for example in self.data.train],
+                processing_class=self.tokenizer,
+                peft_config=lora_config(config.model.lora) if config.model.lora else None,
+                callbacks=[_Recorder(self, reward)],
+            )
+            trainer.builder = builder
+            trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._write)
+            self.model = trainer.policy_model
+            self._calibrate(trainer, reward)
+            self.progress.stage("PPO", ppo.updates)
+            trainer.train()
+        self.model.eval()
+        policy = self.folder / "policy"
+        merged(self.model).save_pretrained(policy)
+        self.tokenizer.save_pretrained(policy)
+
+    def _calibrate(self, trainer: RagPPOTrainer, reward: GraphReward) -> None:
+        """Answer some training examples first, so that the first update is normalised by what the policy really scores."""
+        sample = self.data.train[: 4 * self.config.ppo.batch_size]
+        self.progress.stage("calibration of reward", len(sample))
+        episodes = trainer.pipeline.answer(sample)
+        self.progress.advance(len(sample))
+        columns = {"example_id": [e.example.id for e in episodes], "draft": [e.draft for e in episodes], "evidence": [e.evidence for e in episodes]}
+        reward.update([e.prompt for e in episodes], [e.response for e in episodes], [[] for _ in episodes], **columns)  # type: ignore[arg-type]
+
+    def _results(self, before: Evaluation, after: Evaluation, gain: Interval, without: Evaluation | None) -> dict[str, Any]:
+        return {
+            "before": evaluation_record(before),
+            "after": evaluation_record(after),
+            "gain": gain._asdict(),
+            "without_retrieval": None
+            if without is None
+            else {**evaluation_record(without), "loss": paired_difference(after.task_scores, without.task_scores)._asdict()},
+            "seconds": self.seconds,
+            "peak_memory_bytes": _peak_memory(),
+        }
+
+
+class _Recorder(TrainerCallback):  # type: ignore[misc]
+    """After every update: progress, metrics.jsonl, episodes.jsonl, eta."""
+
+    def __init__(self, run: _Run, reward: GraphReward) -> None:
+        self.run, self.reward = run, reward
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        run, reward = self.run, self.reward
+        logs = logs or {}
+        run.folder.append("metrics.jsonl", [{"stage": "ppo", "update": state.global_step, **logs}])
+        assert reward.last_rewards is not None
+        paid = (reward.last_rewards.values * reward.last_rewards.weights).tolist()
+        totals = reward.last_rewards.total().tolist()
+        run.folder.append(
+            "episodes.jsonl",
+            (
+                {**episode_record(episode), "reward": total, "paid": {n: round(v, 4) for n, v in zip(reward.graph.nodes, row, strict=True) if v}}
+                for episode, total, row in zip(reward.last_episodes, totals, paid, strict=True)
+            ),
+        )
+        bad = sum(bool(episode.error) for episode in reward.last_episodes) / max(1, len(reward.last_episodes))
+        if bad > run.config.max_bad_episodes:
+            raise TrainingError(f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {run.folder / 'episodes.jsonl'}.")
+        reward.progress = state.global_step / max(1, state.max_steps)
+        run.progress.advance(reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan")))
+
+
+# ---------------------------------------------------------------------- pieces that `ask` and `evaluate` use too
+
+
+def corpus(graph: AuxiliaryGraph, data: RunData) -> list[str]:
+    """The text a run uses: prompts, references, contexts, labels. Trains or trims a tokenizer."""
+    texts = [f"{render_prompt(graph.spec.tasks[e.task], e)} {' '.join(e.references)}" for e in [*data.train, *data.test]]
+    # One context in four is enough to learn merges from, all of them are needed to trim: the caller's tokenizer decides.
+    texts += [node.text for nodes in data.contexts.values() for node in nodes]
+    return texts + [" ".join(task.label_words) for task in graph.spec.tasks.values()]
+
+
+def classifiers(graph: AuxiliaryGraph, train: Sequence[Example], seed: int) -> dict[str, FrozenClassifier]:
+    """A frozen classifier for every task whose label some criterion keeps."""
+    return {task: FrozenClassifier([e for e in train if e.task == task], seed) for task in NodeScorer.classified_tasks(graph)}
+
+
+def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
+    """TRL's arguments of a run. One mini-batch is one micro-batch of at most 16 rows on a large model."""
+    ppo = config.ppo
+    micro = ppo.batch_size // ppo.num_mini_batches
+    return PPOConfig(
+        output_dir=str(folder / "trainer"),
+        total_episodes=ppo.updates * ppo.batch_size,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=ppo.num_mini_batches,
+        num_mini_batches=ppo.num_mini_batches,
+        local_rollout_forward_batch_size=ppo.batch_size,
+        num_ppo_epochs=ppo.num_ppo_epochs,
+        learning_rate=ppo.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=min(5, ppo.updates // 4),
+        kl_coef=ppo.kl_coef,
+        cliprange=ppo.cliprange,
+        cliprange_value=ppo.cliprange_value,
+        vf_coef=ppo.vf_coef,
+        gamma=ppo.gamma,
+        lam=ppo.lam,
+        temperature=ppo.temperature,
+        max_grad_norm=ppo.max_grad_norm,
+        missing_eos_penalty=ppo.missing_eos_penalty,
+        response_length=config.model.max_new_tokens,
+        stop_token="eos",
+        num_sample_generations=0,
+        seed=config.seed,
+        bf16=ppo.bf16,
+        use_cpu=device == "cpu",
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+    )
+
+
+def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "mean_task_score": evaluation.mean_task_score._asdict(),
+        "results": [asdict(result) for result in evaluation.results],
+        "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
+    }
+
+
+def episode_record(episode: Episode) -> dict[str, Any]:
+    """An episode as JSON; evidence by id, with rank, scores and reason."""
+    return {
+        "id": episode.id,
+        "task": episode.example.task,
+        "update": episode.round,
+        "prompt": episode.prompt,
+        "draft": episode.draft,
+        "response": episode.response,
+        "references": list(episode.example.references),
+        "evidence": [{"id": e.context.id, "rank": e.rank, "score": round(e.score, 6), "scores": dict(e.scores), "reason": e.reason} for e in episode.evidence],
+        "scores": {name: round(value, 4) for name, value in episode.scores.items()},
+        "error": episode.error,
+    }
+
+
+def _peak_memory() -> int:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
