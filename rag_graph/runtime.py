@@ -22,7 +22,18 @@ from typing import IO, Any
 from rag_graph.errors import ConfigError, DataError, TrainingError
 from rag_graph.version import __version__
 
-PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "torch-geometric", "networkx", "numpy", "bm25s")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "torch-geometric",
+    "networkx",
+    "numpy",
+    "bm25s",
+)
 
 
 def seed_everything(seed: int) -> None:
@@ -62,7 +73,9 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(beside, path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise TrainingError(f"{path}: cannot be written: {error.strerror or error}. Free some space or choose another output_dir.") from None
+        raise TrainingError(
+            f"{path}: cannot be written: {error.strerror or error}. Free some space or choose another output_dir."
+        ) from None
 
 
 def file_hash(path: Path) -> str:
@@ -106,9 +119,13 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 try:
                     row = json.loads(line)
                 except (json.JSONDecodeError, RecursionError) as error:
-                    raise DataError(f"{path}:{number}: not valid JSON ({error}). One JSON object a line is expected.") from None
+                    raise DataError(
+                        f"{path}:{number}: not valid JSON ({error}). One JSON object a line is expected."
+                    ) from None
                 if not isinstance(row, dict):
-                    raise DataError(f"{path}:{number}: a {type(row).__name__}, not an object. One JSON object a line is expected.")
+                    raise DataError(
+                        f"{path}:{number}: a {type(row).__name__}, not an object. One JSON object a line is expected."
+                    )
                 yield number, row
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
@@ -130,7 +147,9 @@ class RunFolder:
         if wanted is not None:
             path = Path(wanted)
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise ConfigError(f"output_dir {path}: exists already, and a run never writes over another. Choose a new folder or delete it.")
+                raise ConfigError(
+                    f"output_dir {path}: exists already, and a run never writes over another. Choose a new folder or delete it."
+                )
             cls._make(path)
             return cls(path)
         base = Path(default)
@@ -185,7 +204,9 @@ class RunFolder:
             with (self.path / name).open("a", encoding="utf-8") as handle:
                 handle.write(text)
         except OSError as error:
-            raise TrainingError(f"{self.path / name}: cannot be written: {error.strerror or error}. Free some space; what was written stays.") from None
+            raise TrainingError(
+                f"{self.path / name}: cannot be written: {error.strerror or error}. Free some space; what was written stays."
+            ) from None
 
     def read(self, name: str) -> list[dict[str, Any]]:
         """All records of a `.jsonl` file; a last line cut short by a crash is left out."""
@@ -199,13 +220,17 @@ class RunFolder:
                 records.append(json.loads(line))
             except json.JSONDecodeError:
                 if number < len(lines):
-                    raise DataError(f"{path}:{number}: not valid JSON, and not the last line: the file was changed by hand.") from None
+                    raise DataError(
+                        f"{path}:{number}: not valid JSON, and not the last line: the file was changed by hand."
+                    ) from None
         return records
 
 
-def manifest(seed: int, command: list[str], data: Mapping[str, str], config_hash: str, graph_hash: str) -> dict[str, Any]:
+def manifest(
+    seed: int, command: list[str], data: Mapping[str, str], config_hash: str, graph_hash: str
+) -> dict[str, Any]:
     """What is needed to say where a number came from: versions, git state, machine, seeds, hashes of the data."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = importlib.metadata.version(package)

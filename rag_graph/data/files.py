@@ -43,7 +43,9 @@ def read_rows(dataset: Dataset, split: str, root: Path) -> Rows:
         return
     stated = dataset.path if split == "train" else dataset.test
     if stated is None:
-        raise DataError(f"the data set '{dataset.path}' states no 'test' file: there is no held-out part to evaluate on.")
+        raise DataError(
+            f"the data set '{dataset.path}' states no 'test' file: there is no held-out part to evaluate on."
+        )
     yield from read_table(find_file(stated, root))
 
 
@@ -59,7 +61,11 @@ def read_table(path: Path) -> Rows:
     import pandas
 
     try:
-        frame = pandas.read_csv(path, dtype=str, keep_default_na=False) if name.endswith(".csv") else pandas.read_parquet(path)
+        frame = (
+            pandas.read_csv(path, dtype=str, keep_default_na=False)
+            if name.endswith(".csv")
+            else pandas.read_parquet(path)
+        )
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except Exception as error:  # pandas and pyarrow raise many types on a malformed file
@@ -74,6 +80,8 @@ def _hub_rows(dataset: Dataset, split: str) -> Rows:
     try:
         loaded = load_dataset(dataset.hub, dataset.config, split=split, revision=dataset.revision)
     except Exception as error:  # network, name and format errors of many types
-        raise DataError(f"hub data set '{dataset.hub}' (split {split}) cannot be loaded: {error}. Check the name and the network, or use 'path:'.") from None
+        raise DataError(
+            f"hub data set '{dataset.hub}' (split {split}) cannot be loaded: {error}. Check the name and the network, or use 'path:'."
+        ) from None
     for number, row in enumerate(loaded, 1):
         yield f"{dataset.hub}[{split}]:{number}", row

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rag_graph.config import DataConfig
-from rag_graph.data.files import Rows, read_rows, read_table
+from rag_graph.data.files import Rows, find_file, read_rows, read_table
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError, near_miss
@@ -40,7 +40,9 @@ class RunData:
     hashes: dict[str, str] = field(default_factory=dict)
 
 
-def load_data(graph: AuxiliaryGraph, config: DataConfig, seed: int, splits: Sequence[str] = ("train", "test")) -> RunData:
+def load_data(
+    graph: AuxiliaryGraph, config: DataConfig, seed: int, splits: Sequence[str] = ("train", "test")
+) -> RunData:
     """Load every task's examples.
 
     Raises:
@@ -54,7 +56,9 @@ def load_data(graph: AuxiliaryGraph, config: DataConfig, seed: int, splits: Sequ
         dataset = graph.spec.tasks[name].dataset
         assert dataset is not None
         if dataset.name != "parcels":
-            raise DataError(f"task '{name}': the package makes no data set '{dataset.name}'.{near_miss(str(dataset.name), ['parcels'])} It makes: parcels.")
+            raise DataError(
+                f"task '{name}': the package makes no data set '{dataset.name}'.{near_miss(str(dataset.name), ['parcels'])} It makes: parcels."
+            )
     for split in splits:
         limit = getattr(config, split)
         if made:
@@ -74,7 +78,9 @@ def load_data(graph: AuxiliaryGraph, config: DataConfig, seed: int, splits: Sequ
     return RunData(train, test, groups, contexts, hashes)
 
 
-def _parcels(tasks: Sequence[str], split: str, passages: int, seed: int) -> tuple[list[list[Example]], list[list[tuple[Example, str | None]]]]:
+def _parcels(
+    tasks: Sequence[str], split: str, passages: int, seed: int
+) -> tuple[list[list[Example]], list[list[tuple[Example, str | None]]]]:
     rng = random.Random(f"parcels/questions/{split}/{seed}")
     by_task: dict[str, list[Example]] = {name: [] for name in tasks}
     groups: list[list[tuple[Example, str | None]]] = []
@@ -90,7 +96,9 @@ def _parcels(tasks: Sequence[str], split: str, passages: int, seed: int) -> tupl
                 by_task[example.task].append(example)
     unknown = [name for name, found in by_task.items() if not found]
     if unknown:
-        raise DataError(f"the data set parcels has no task '{unknown[0]}'. Its tasks: topic, sentiment, question, summary.")
+        raise DataError(
+            f"the data set parcels has no task '{unknown[0]}'. Its tasks: topic, sentiment, question, summary."
+        )
     return list(by_task.values()), groups
 
 
@@ -100,7 +108,9 @@ def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: 
     examples = examples_from_rows(name, task, read_rows(task.dataset, split, graph.root))
     if not examples:
         raise DataError(f"task '{name}': its {split} data set is empty.")
-    random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(examples)  # every seed is judged on the same test examples
+    random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(
+        examples
+    )  # every seed is judged on the same test examples
     return examples[:limit]
 
 
@@ -117,7 +127,9 @@ def examples_from_rows(name: str, task: Task, rows: Rows, reference_needed: bool
             if column not in row or row[column] is None:
                 if ours == "reference" and not reference_needed:
                     continue
-                raise DataError(f"{where}: no column '{column}', which task '{name}' reads as '{ours}'.{near_miss(column, row)} The row has: {', '.join(map(str, row))}.")
+                raise DataError(
+                    f"{where}: no column '{column}', which task '{name}' reads as '{ours}'.{near_miss(column, row)} The row has: {', '.join(map(str, row))}."
+                )
             if ours != "reference":
                 inputs[ours] = str(row[column])
         references = _references(row.get(task.fields.get("reference", ""), ()), name, task, where)
@@ -134,7 +146,9 @@ def _references(value: Any, name: str, task: Task, where: str) -> tuple[str, ...
     mapping = task.labels if isinstance(task.labels, dict) else {label: label for label in task.labels}
     for item in values:
         if str(item) not in mapping:
-            raise DataError(f"{where}: label '{item}' is none of task '{name}'.{near_miss(str(item), mapping)} Its labels: {', '.join(mapping)}.")
+            raise DataError(
+                f"{where}: label '{item}' is none of task '{name}'.{near_miss(str(item), mapping)} Its labels: {', '.join(mapping)}."
+            )
     return tuple(mapping[str(item)] for item in values)
 
 
@@ -152,17 +166,27 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
             task = graph.spec.tasks[str(context.of)]
             mine = [example for example in train if example.task == context.of][: context.limit]
             nodes += [
-                ContextNode(f"{name}/{example.id}", name, "", f"{render_prompt(task, example)} {example.references[0]}", example.id)
+                ContextNode(
+                    f"{name}/{example.id}",
+                    name,
+                    "",
+                    f"{render_prompt(task, example)} {example.references[0]}",
+                    example.id,
+                )
                 for example in mine
                 if example.references
             ]
         elif context.file is not None:
-            nodes += _passages(name, graph.root / context.file)
+            nodes += _passages(name, find_file(context.file, graph.root))
         else:
             dataset = graph.spec.tasks[str(context.of)].dataset
             if dataset is None or dataset.name != "parcels":
-                raise DataError(f"context '{name}': the data set of task '{context.of}' brings no passages. Use 'file:'.")
-            nodes += [ContextNode(n.id.replace("archive", name, 1), name, n.title, n.text, n.source) for n in archive(split)]
+                raise DataError(
+                    f"context '{name}': the data set of task '{context.of}' brings no passages. Use 'file:'."
+                )
+            nodes += [
+                ContextNode(n.id.replace("archive", name, 1), name, n.title, n.text, n.source) for n in archive(split)
+            ]
     return nodes
 
 
@@ -180,7 +204,16 @@ def _passages(name: str, path: Path) -> list[ContextNode]:
         links = row.get("links") or []
         if not isinstance(links, list):
             raise DataError(f"{where}: 'links' is a list of passage ids.")
-        nodes.append(ContextNode(f"{name}/{key}", name, str(row.get("title", "")), row["text"], path.name, tuple(f"{name}/{link}" for link in links)))
+        nodes.append(
+            ContextNode(
+                f"{name}/{key}",
+                name,
+                str(row.get("title", "")),
+                row["text"],
+                path.name,
+                tuple(f"{name}/{link}" for link in links),
+            )
+        )
     if not nodes:
         raise DataError(f"{path}: no passage in it.")
     return nodes

@@ -30,7 +30,12 @@ CITIES = ("oslo", "lima", "kyoto", "cairo", "turin", "perth", "quebec", "dakar")
 PRAISE = ("great", "sturdy", "excellent", "reliable", "lovely", "quiet")
 BLAME = ("awful", "flimsy", "terrible", "faulty", "ugly", "noisy")
 TASKS = ("topic", "sentiment", "question", "summary")
-QUESTIONS = {"color": "what color ?", "days": "how many days ?", "buyer": "who bought it ?", "origin": "where is it from ?"}
+QUESTIONS = {
+    "color": "what color ?",
+    "days": "how many days ?",
+    "buyer": "who bought it ?",
+    "origin": "where is it from ?",
+}
 _POOL_SEED = {"train": 11, "test": 12}
 
 
@@ -57,7 +62,13 @@ def _parcel(rng: random.Random) -> Parcel:
     word = rng.choice(PRAISE if good != negated else BLAME)
     verb = f"is not {word}" if negated else f"is {word}"
     sentences = [
-        rng.choice((f"{buyer} bought a {color} {product} .", f"a {color} {product} was ordered by {buyer} .", f"{buyer} chose the {color} {product} .")),
+        rng.choice(
+            (
+                f"{buyer} bought a {color} {product} .",
+                f"a {color} {product} was ordered by {buyer} .",
+                f"{buyer} chose the {color} {product} .",
+            )
+        ),
         rng.choice((f"it arrived in {days} days .", f"delivery took {days} days .")),
         rng.choice((f"the {product} {verb} .", f"{buyer} says it {verb} .")),
     ]
@@ -65,7 +76,12 @@ def _parcel(rng: random.Random) -> Parcel:
     if rng.random() < 0.5:
         seems_product = rng.choice([name for name in TOPIC_OF if name != product])
         seems_color = other_color
-        distractor = rng.choice((f"it replaced a {other_color} {seems_product} .", f"an old {other_color} {seems_product} was thrown away ."))
+        distractor = rng.choice(
+            (
+                f"it replaced a {other_color} {seems_product} .",
+                f"an old {other_color} {seems_product} was thrown away .",
+            )
+        )
         sentences.insert(0 if rng.random() < 0.5 else len(sentences), distractor)
     return Parcel(" ".join(sentences), product, color, buyer, days, good, word in PRAISE, seems_product, seems_color)
 
@@ -74,7 +90,13 @@ def archive(split: str) -> list[ContextNode]:
     """The pool of a split: one record per (colour, product, buyer), whose city differs from split to split."""
     rng = random.Random(_POOL_SEED[split])
     return [
-        ContextNode(f"archive/{split}/{color}-{product}-{buyer}", "archive", f"{color} {product} {buyer}", f"{color} {product} of {buyer} : from {rng.choice(CITIES)} .", "parcels")
+        ContextNode(
+            f"archive/{split}/{color}-{product}-{buyer}",
+            "archive",
+            f"{color} {product} {buyer}",
+            f"{color} {product} of {buyer} : from {rng.choice(CITIES)} .",
+            "parcels",
+        )
         for color in COLORS
         for product in TOPIC_OF
         for buyer in BUYERS
@@ -124,4 +146,9 @@ def _answers(parcel: Parcel, cities: dict[str, str]) -> Iterator[tuple[str, str,
     yield "question", "days", parcel.days, parcel.days
     yield "question", "buyer", parcel.buyer, parcel.buyer
     yield "question", "origin", origin(parcel.color, parcel.product), origin(parcel.seems_color, parcel.seems_product)
-    yield "summary", "", view(parcel.good, parcel.color, parcel.product), view(parcel.seems_good, parcel.seems_color, parcel.seems_product)
+    yield (
+        "summary",
+        "",
+        view(parcel.good, parcel.color, parcel.product),
+        view(parcel.seems_good, parcel.seems_color, parcel.seems_product),
+    )

@@ -36,7 +36,10 @@ class Evaluation:
 
 
 def evaluate(
-    answer: Callable[[Sequence[Example]], list[Episode]], examples: Sequence[Example], scorer: NodeScorer, config_hash: str = ""
+    answer: Callable[[Sequence[Example]], list[Episode]],
+    examples: Sequence[Example],
+    scorer: NodeScorer,
+    config_hash: str = "",
 ) -> Evaluation:
     """Answer the examples and measure the answers.
 
@@ -74,7 +77,9 @@ def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) 
             Judged(
                 episode.response,
                 episode.example.references,
-                "\n".join([episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)]),
+                "\n".join(
+                    [episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)]
+                ),
                 labels,
                 episode.truncated,
             )
@@ -87,9 +92,12 @@ def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) 
 
 def _macro_f1(episodes: Sequence[Episode], labels: tuple[str, ...]) -> Interval:
     """Macro-F1 is no mean over examples, so its interval resamples the corpus."""
-    responses = np.array([episode.response for episode in episodes], dtype=object)
-    references = np.array([episode.example.references[0] for episode in episodes], dtype=object)
+    responses = [episode.response for episode in episodes]
+    references = [episode.example.references[0] for episode in episodes]
     rng = np.random.default_rng(0)
-    draws = [macro_f1(responses[rows], references[rows], labels) for rows in (rng.integers(len(episodes), size=len(episodes)) for _ in range(200))]
+    draws = []
+    for _ in range(200):
+        rows = rng.integers(len(episodes), size=len(episodes)).tolist()
+        draws.append(macro_f1([responses[row] for row in rows], [references[row] for row in rows], labels))
     low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(macro_f1(responses, references, labels), float(low), float(high))

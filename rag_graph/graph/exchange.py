@@ -30,18 +30,20 @@ def to_yaml(graph: AuxiliaryGraph) -> str:
     content.pop("include", None)
     edges = content.pop("edges", [])
     head = {key: content.pop(key) for key in ("format", "name", "title") if key in content}
-    text = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     for block, value in content.items():
         text += "\n" + yaml.dump({block: value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     if edges:
         text += "\nedges:\n"
         for edge in edges:
-            line = yaml.dump(edge, Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=10_000, allow_unicode=True).strip()
+            line = yaml.dump(
+                edge, Dumper=_Dumper, sort_keys=False, default_flow_style=True, width=10_000, allow_unicode=True
+            ).strip()
             text += f"  - {line}\n"
     return text
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
     """Writes long texts as blocks, and numbers and words so that YAML 1.2 reads them back the same."""
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -49,8 +51,18 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    plain_word = text.replace("_", "a").replace("-", "a").replace(" ", "a").isalpha() and text.isascii() and text.lower() not in {"null", "true", "false"}
-    if "\n" in text and not text.startswith((" ", "\n")) and all(line == line.rstrip() for line in text.split("\n")) and text.isprintable() is False and all(c.isprintable() or c == "\n" for c in text):
+    plain_word = (
+        text.replace("_", "a").replace("-", "a").replace(" ", "a").isalpha()
+        and text.isascii()
+        and text.lower() not in {"null", "true", "false"}
+    )
+    if (
+        "\n" in text
+        and not text.startswith((" ", "\n"))
+        and all(line == line.rstrip() for line in text.split("\n"))
+        and text.isprintable() is False
+        and all(c.isprintable() or c == "\n" for c in text)
+    ):
         return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|")
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain_word else '"')
 
@@ -61,11 +73,19 @@ _Dumper.add_representer(str, _represent_text)
 def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
     """Everything the graph says, as attributes; `from_networkx` reads it back."""
     spec = graph.spec.model_dump(mode="json", by_alias=True, exclude_unset=False)
-    whole = networkx.MultiDiGraph(format=spec["format"], name=spec["name"], title=spec["title"], relations=spec["relations"], include=list(spec["include"]))
+    whole = networkx.MultiDiGraph(
+        format=spec["format"],
+        name=spec["name"],
+        title=spec["title"],
+        relations=spec["relations"],
+        include=list(spec["include"]),
+    )
     for name, kind in graph.kinds.items():
         whole.add_node(name, kind=kind, spec=spec[_BLOCK[kind]][name])
     for order, edge in enumerate(spec["edges"]):
-        whole.add_edge(edge["from"], edge["to"], key=edge["relation"], strength=edge["strength"], tuned=edge["tuned"], order=order)
+        whole.add_edge(
+            edge["from"], edge["to"], key=edge["relation"], strength=edge["strength"], tuned=edge["tuned"], order=order
+        )
     return whole
 
 
@@ -111,7 +131,12 @@ def to_graphml(graph: AuxiliaryGraph) -> str:
 
 def _encode(attributes: dict[str, Any]) -> dict[str, Any]:
     """Text too travels as JSON: XML has no place for most control characters and folds line ends."""
-    return {k if isinstance(v, bool | int | float) else _PREFIX + k: v if isinstance(v, bool | int | float) else json.dumps(v) for k, v in attributes.items()}
+    return {
+        k if isinstance(v, bool | int | float) else _PREFIX + k: v
+        if isinstance(v, bool | int | float)
+        else json.dumps(v)
+        for k, v in attributes.items()
+    }
 
 
 def _decode(attributes: dict[str, Any]) -> dict[str, Any]:
@@ -143,8 +168,12 @@ def read_exchange(path: Path) -> AuxiliaryGraph:
         raise
     except FileNotFoundError:
         raise GraphFileError(f"{path}: no such file.") from None
-    except Exception as error:  # networkx raises whatever a malformed file leads it to: KeyError, TypeError, ParseError ...
-        raise GraphFileError(f"{path}: not a node-link JSON or GraphML graph ({type(error).__name__}: {error}).") from None
+    except (
+        Exception
+    ) as error:  # networkx raises whatever a malformed file leads it to: KeyError, TypeError, ParseError ...
+        raise GraphFileError(
+            f"{path}: not a node-link JSON or GraphML graph ({type(error).__name__}: {error})."
+        ) from None
     try:
         return from_networkx(whole, path.parent)
     except GraphFileError as error:

@@ -22,7 +22,9 @@ _GRAPHS = (Path(__file__).parent.parent / "graphs", Path(__file__).parent.parent
 
 def shipped_graphs() -> dict[str, Path]:
     """Name -> file of the graphs that come with the package."""
-    return {path.stem: path for folder in reversed(_GRAPHS) if folder.is_dir() for path in sorted(folder.glob("*.yaml"))}
+    return {
+        path.stem: path for folder in reversed(_GRAPHS) if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
+    }
 
 
 def find_graph(name_or_path: str | Path) -> Path:
@@ -37,7 +39,9 @@ def find_graph(name_or_path: str | Path) -> Path:
         return path
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
-    raise GraphFileError(f"{name_or_path}: no such file, and no shipped graph of that name.{near_miss(str(name_or_path), shipped)} Shipped: {', '.join(shipped)}.")
+    raise GraphFileError(
+        f"{name_or_path}: no such file, and no shipped graph of that name.{near_miss(str(name_or_path), shipped)} Shipped: {', '.join(shipped)}."
+    )
 
 
 def read_graph(name_or_path: str | Path) -> AuxiliaryGraph:
@@ -75,7 +79,9 @@ class _Merge:
         self.data: dict[str, Any] = {}
         self.problems: list[Problem] = []
         self.readable = False
-        self._documents: dict[Location, tuple[Document, Location]] = {}  # merged location -> its document and place there
+        self._documents: dict[
+            Location, tuple[Document, Location]
+        ] = {}  # merged location -> its document and place there
         self._folders: dict[Location, Path] = {}
         self._read: dict[Path, str] = {}
         document = self._load(path, str(path))
@@ -89,7 +95,7 @@ class _Merge:
             size = path.stat().st_size
             if not path.is_file():
                 raise IsADirectoryError("not a file")
-            raw = path.open("rb").read(MAX_BYTES + 1) if size <= MAX_BYTES else b" " * size
+            raw = path.read_bytes() if size <= MAX_BYTES else bytes(MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             document = Document(shown)
             reason = "no such file." if isinstance(error, FileNotFoundError) else f"cannot be read: {error}"
@@ -97,7 +103,9 @@ class _Merge:
         else:
             document = load_document(raw, shown)
             if not document.problems and not isinstance(document.data, dict):
-                document.problems.append(Problem(Place(shown, 1, 1), "not a map. A graph file starts with 'format: 1' and 'name: ...'."))
+                document.problems.append(
+                    Problem(Place(shown, 1, 1), "not a map. A graph file starts with 'format: 1' and 'name: ...'.")
+                )
         self.problems += document.problems
         return document
 
@@ -122,9 +130,16 @@ class _Merge:
             elif key not in ("format", "name", "title", "include", *BLOCKS, "edges"):
                 # The main file's unknown keys are found by the model; an included file's must be found here.
                 known = list(GraphSpec.model_fields)
-                self.problems.append(Problem(document.place((key,), of_key=True), f"unknown key '{key}'.{near_miss(key, known)}"))
+                self.problems.append(
+                    Problem(document.place((key,), of_key=True), f"unknown key '{key}'.{near_miss(key, known)}")
+                )
             elif key in (*BLOCKS, "edges", "include") and value is not None:
-                self.problems.append(Problem(document.place((key,)), f"{key}: a {'list' if key in ('edges', 'include') else 'map'} is expected."))
+                self.problems.append(
+                    Problem(
+                        document.place((key,)),
+                        f"{key}: a {'list' if key in ('edges', 'include') else 'map'} is expected.",
+                    )
+                )
 
     def _claim(self, location: Location, document: Document, own: Location) -> None:
         if location in self._documents:
@@ -132,7 +147,11 @@ class _Merge:
             if first is not document:
                 here = document.place(own, of_key=True)
                 there = first.place(place, of_key=True)
-                self.problems.append(Problem(here, f"{'.'.join(map(str, own))}: defined in {there} too. Includes never override: keep one."))
+                self.problems.append(
+                    Problem(
+                        here, f"{'.'.join(map(str, own))}: defined in {there} too. Includes never override: keep one."
+                    )
+                )
             return
         self._documents[location] = (document, own)
 
@@ -140,7 +159,12 @@ class _Merge:
         place = document.place(("include", index))
         target = self.resolve_in(path.parent, include)
         if target is None:
-            self.problems.append(Problem(place, f"include '{include}' leaves the folder of the graph. Includes stay below {self.root or '.'}."))
+            self.problems.append(
+                Problem(
+                    place,
+                    f"include '{include}' leaves the folder of the graph. Includes stay below {self.root or '.'}.",
+                )
+            )
         elif target in chain:
             names = " -> ".join(p.name for p in (*chain[chain.index(target) :], target))
             self.problems.append(Problem(place, f"includes form a cycle: {names}. Remove one of them."))
@@ -186,7 +210,12 @@ def _rebased(item: Any, prefix: PurePosixPath) -> Any:
     if isinstance(item.get("file"), str):
         item["file"] = str(prefix / item["file"])
     if isinstance(item.get("dataset"), dict):
-        item["dataset"] = {key: str(prefix / value) if key in ("path", "test") and isinstance(value, str) and item["dataset"].get("path") else value for key, value in item["dataset"].items()}
+        item["dataset"] = {
+            key: str(prefix / value)
+            if key in ("path", "test") and isinstance(value, str) and item["dataset"].get("path")
+            else value
+            for key, value in item["dataset"].items()
+        }
     return item
 
 
@@ -200,10 +229,12 @@ def _validate(merged: _Merge) -> tuple[GraphSpec | None, list[Problem]]:
             location = _in_document(problem["loc"])
             text = _explain(problem, location)
             shown = _dotted(location)
-            of_key = problem["type"] in ("extra_forbidden", "string_pattern_mismatch") or "[key]" in problem["loc"]
+            of_key = problem["type"] == "extra_forbidden" or "[key]" in problem["loc"]
             problems.append(Problem(merged.place(location, of_key=of_key), f"{shown}: {text}" if shown else text))
     for location, text in check_all(merged.data, lambda _, stated: merged.resolve_in(merged.root, stated)):
-        key_like = location[-1] == "tasks" or len(location) == 2 and location[0] in BLOCKS or location[-2:-1] == ("args",)
+        key_like = (
+            location[-1] == "tasks" or (len(location) == 2 and location[0] in BLOCKS) or location[-2:-1] == ("args",)
+        )
         problems.append(Problem(merged.place(location, of_key=key_like), f"{_dotted(location)}: {text}"))
     return spec, problems
 
@@ -211,7 +242,11 @@ def _validate(merged: _Merge) -> tuple[GraphSpec | None, list[Problem]]:
 def _in_document(loc: tuple[int | str, ...]) -> Location:
     """Drop the parts of a pydantic location that no document has: union tags, model names, '[key]'."""
     tags = {"[key]", "str", "int", "float", "tuple[str, ...]", "dict[str,str]", "function-plain"}
-    return tuple(part for part in loc if not (isinstance(part, str) and (part in tags or part.startswith(("tuple[", "dict[", "constrained-")))))
+    return tuple(
+        part
+        for part in loc
+        if not (isinstance(part, str) and (part in tags or part.startswith(("tuple[", "dict[", "constrained-"))))
+    )
 
 
 def _dotted(location: Location) -> str:
@@ -221,7 +256,13 @@ def _dotted(location: Location) -> str:
     return text
 
 
-_MODELS: dict[str, type] = {"relations": Relation, "tasks": Task, "criteria": Criterion, "contexts": Context, "edges": Edge}
+_MODELS: dict[str, type] = {
+    "relations": Relation,
+    "tasks": Task,
+    "criteria": Criterion,
+    "contexts": Context,
+    "edges": Edge,
+}
 
 
 def _known_keys(location: Location) -> list[str]:
@@ -250,11 +291,21 @@ def _explain(problem: Any, location: Location) -> str:
     if kind == "missing":
         return f"'{last}' is missing."
     if kind == "literal_error":
-        known = METRIC_NAMES if "metric" in str(location) and last != "kind" else tuple(str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
+        known = (
+            METRIC_NAMES
+            if "metric" in str(location) and last != "kind"
+            else tuple(str(context.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", "))
+        )
         return f"unknown value {given!r}.{near_miss(str(given), known)} Known: {', '.join(known)}."
     if kind in ("less_than_equal", "greater_than_equal"):
         side = f"above {context['le']:g}" if kind == "less_than_equal" else f"below {context['ge']:g}"
-        meaning = "A strength is a number from 0 to 1." if last == "strength" else "A weight is a number from 0 to 1000." if last != "limit" else "Give a whole number from 1."
+        meaning = (
+            "A strength is a number from 0 to 1."
+            if last == "strength"
+            else "A weight is a number from 0 to 1000."
+            if last != "limit"
+            else "Give a whole number from 1."
+        )
         return f"{given} is {side}. {meaning}"
     if kind == "string_pattern_mismatch":
         return f"{given!r} is not a name. A name starts with a letter and has letters, digits, _ and -, at most 64."

@@ -9,5 +9,9 @@ from rag_graph.graph.spec import GraphSpec
 
 def graph_schema() -> str:
     schema = GraphSpec.model_json_schema(by_alias=True)
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "rag_graph graph-definition file"}
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "rag_graph graph-definition file",
+    }
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -27,7 +27,9 @@ class Relation(Part):
     """A relation type: what an edge of it means."""
 
     title: str = ""
-    semantics: Semantics = Field(description="gate, credit, penalty, message, aggregate or evidence: how an edge of this relation acts on the reward")
+    semantics: Semantics = Field(
+        description="gate, credit, penalty, message, aggregate or evidence: how an edge of this relation acts on the reward"
+    )
     source: tuple[NodeKind, ...] = Field(("task", "criterion"), description="kinds of node an edge may start from")
     target: tuple[NodeKind, ...] = Field(("task", "criterion"), description="kinds of node an edge may end at")
 
@@ -35,7 +37,9 @@ class Relation(Part):
 class Dataset(Part):
     """Where a task's examples come from: exactly one of path, hub, name."""
 
-    path: str | None = Field(None, description="jsonl (also .gz), csv or parquet; relative to this file or to $RAG_GRAPH_DATA")
+    path: str | None = Field(
+        None, description="jsonl (also .gz), csv or parquet; relative to this file or to $RAG_GRAPH_DATA"
+    )
     test: str | None = Field(None, description="the held-out part: a second file, or a split of the hub data set")
     hub: str | None = Field(None, description="a Hugging Face data set")
     config: str | None = Field(None, description="configuration of the hub data set")
@@ -50,11 +54,15 @@ class Task(Part):
     title: str = ""
     kind: Literal["classification", "generation", "extraction"]
     labels: tuple[str, ...] | dict[str, str] = Field(
-        (), description="for classification: the labels, or a map from the data set's value to the word the model writes"
+        (),
+        description="for classification: the labels, or a map from the data set's value to the word the model writes",
     )
     goal: Weight = Field(0.0, description="weight in the goal; 0 makes the task auxiliary")
     dataset: Dataset | None = None
-    fields: dict[str, str] = Field(default_factory=dict, description="our name -> column of the data set; 'reference' is the right answer, every other field can stand in the prompt")
+    fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="our name -> column of the data set; 'reference' is the right answer, every other field can stand in the prompt",
+    )
     metrics: dict[MetricName, Weight] = Field(description="metric -> weight; the node's score is their weighted mean")
     prompt: str = Field(description="text with {context}, {labels} and any field")
 
@@ -79,8 +87,14 @@ class Context(Part):
     title: str = ""
     kind: Literal["guideline", "exemplars", "passages"]
     text: str | None = Field(None, description="guideline: the text")
-    of: str | None = Field(None, description="exemplars: the task whose training examples are shown; passages: the task whose data set brings them")
-    file: str | None = Field(None, description="passages: a jsonl file of {id, title, text, links}")
+    of: str | None = Field(
+        None,
+        description="exemplars: the task whose training examples are shown; passages: the task whose data set brings them",
+    )
+    file: str | None = Field(
+        None,
+        description="passages: a jsonl file of {id, title, text, links}; relative to this file or to $RAG_GRAPH_DATA",
+    )
     limit: int | None = Field(None, ge=1, description="exemplars: use only so many training examples")
 
 
@@ -101,7 +115,9 @@ class GraphSpec(Part):
     name: Identifier
     title: str = ""
     include: tuple[str, ...] = Field((), description="files merged into this one; a clash is an error")
-    relations: dict[Identifier, Relation] = Field(default_factory=dict, description="relation types beyond the built-in ones")
+    relations: dict[Identifier, Relation] = Field(
+        default_factory=dict, description="relation types beyond the built-in ones"
+    )
     tasks: dict[Identifier, Task] = Field(default_factory=dict)
     criteria: dict[Identifier, Criterion] = Field(default_factory=dict)
     contexts: dict[Identifier, Context] = Field(default_factory=dict)
@@ -125,5 +141,7 @@ BUILT_IN_RELATIONS: dict[str, Relation] = {
     "conflicts": Relation(title="more of the source costs the target", semantics="penalty"),
     "shares_structure": Relation(title="the two are alike; messages only, never pays by itself", semantics="message"),
     "part_of": Relation(title="the source is a component of the target's score", semantics="aggregate"),
-    "grounds": Relation(title="the context is evidence for the task", semantics="evidence", source=("context",), target=("task",)),
+    "grounds": Relation(
+        title="the context is evidence for the task", semantics="evidence", source=("context",), target=("task",)
+    ),
 }

@@ -15,7 +15,7 @@ import yaml
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
-MAX_VALUES = 400_000
+MAX_VALUES = 200_000
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+\Z")
@@ -78,7 +78,10 @@ def load_document(raw: bytes, file: str) -> Document:
     document = Document(file)
     if len(raw) > MAX_BYTES:
         document.problems.append(
-            Problem(Place(file, 1, 1), f"{len(raw):,} bytes is more than a graph file may have ({MAX_BYTES:,}). Move passages into a jsonl file.")
+            Problem(
+                Place(file, 1, 1),
+                f"{len(raw):,} bytes is more than a graph file may have ({MAX_BYTES:,}). Move passages into a jsonl file.",
+            )
         )
         return document
     try:
@@ -96,7 +99,9 @@ def load_document(raw: bytes, file: str) -> Document:
         document.problems.append(Problem(place, f"not valid YAML: {error.problem or error.context}."))
         document.data = None
     except yaml.YAMLError as error:
-        document.problems.append(Problem(_place_in(file, text, error), f"not valid YAML: {getattr(error, 'reason', None) or error}."))
+        document.problems.append(
+            Problem(_place_in(file, text, error), f"not valid YAML: {getattr(error, 'reason', None) or error}.")
+        )
         document.data = None
     except _StopReadingError:
         document.data = None
@@ -147,7 +152,10 @@ class _Walk:
             self._fail(event, f"an alias ('*{event.anchor}'). Aliases are not part of the format: write the value out.")
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                self._fail(event, f"an anchor ('&{event.anchor}'). Anchors are not part of the format: write the value where it is used.")
+                self._fail(
+                    event,
+                    f"an anchor ('&{event.anchor}'). Anchors are not part of the format: write the value where it is used.",
+                )
             tag = getattr(event, "tag", None)
             if tag is not None and tag != "!":
                 self._fail(event, f"a tag ('{tag}'). Tags are not part of the format: remove it.")
@@ -187,7 +195,10 @@ class _Walk:
             if name in container:
                 first = self.document.keys[here]
                 self.document.problems.append(
-                    Problem(self._place(event), f"{'.'.join(map(str, here))}: stated twice, first on line {first.line}. Keep one.")
+                    Problem(
+                        self._place(event),
+                        f"{'.'.join(map(str, here))}: stated twice, first on line {first.line}. Keep one.",
+                    )
                 )
             else:
                 self.document.keys[here] = self._place(event)

@@ -71,7 +71,15 @@ class RagPipeline:
         prepared = self.prepare(examples)
         responses = self.write([one.prompt for one in prepared])
         return [
-            Episode(one.example.id, one.example, one.prompt, response.text, one.draft, one.evidence, truncated=response.truncated)
+            Episode(
+                one.example.id,
+                one.example,
+                one.prompt,
+                response.text,
+                one.draft,
+                one.evidence,
+                truncated=response.truncated,
+            )
             for one, response in zip(prepared, responses, strict=True)
         ]
 

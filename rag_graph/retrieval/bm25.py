@@ -22,7 +22,9 @@ class Bm25Retriever:
 
     def __init__(self, texts: Sequence[str]) -> None:
         if not texts:
-            raise DataError("retrieval: the pool of context nodes is empty. Give the task a context with `grounds`, or set retrieval.method=none.")
+            raise DataError(
+                "retrieval: the pool of context nodes is empty. Give the task a context with `grounds`, or set retrieval.method=none."
+            )
         self._size = len(texts)
         self._index = bm25s.BM25()
         tokens = self._tokens(texts)

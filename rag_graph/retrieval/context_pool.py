@@ -27,7 +27,14 @@ CANDIDATES = 100
 class TaskPool:
     """What grounds one task."""
 
-    def __init__(self, nodes: Sequence[ContextNode], prior: Mapping[str, float], pinned: set[str], config: RetrievalConfig, encoder: Encoder | None) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[ContextNode],
+        prior: Mapping[str, float],
+        pinned: set[str],
+        config: RetrievalConfig,
+        encoder: Encoder | None,
+    ) -> None:
         self.pinned = [node for node in nodes if node.node in pinned]
         self.ranked = [node for node in nodes if node.node not in pinned]
         self.prior = prior
@@ -50,15 +57,22 @@ class TaskPool:
     def walk(self) -> PersonalisedPageRank:
         """Nodes 0..n-1 are the ranked contexts, node n is the task."""
         position = {node.id: number for number, node in enumerate(self.ranked)}
-        edges = [(number, len(self.ranked), max(self.prior[node.node], 1e-6)) for number, node in enumerate(self.ranked)]
+        edges = [
+            (number, len(self.ranked), max(self.prior[node.node], 1e-6)) for number, node in enumerate(self.ranked)
+        ]
         edges += [
-            (number, position[link], 1.0) for number, node in enumerate(self.ranked) for link in node.links if link in position and link != node.id
+            (number, position[link], 1.0)
+            for number, node in enumerate(self.ranked)
+            for link in node.links
+            if link in position and link != node.id
         ]
         return PersonalisedPageRank(len(self.ranked) + 1, edges, self.config.damping)
 
     def search(self, queries: Sequence[str], depth: int) -> list[tuple[list[Hit], list[dict[str, Hit]]]]:
         """For each query the final ranking, and beside each hit what every retriever said of it."""
-        by_retriever = {retriever.name: retriever.search(queries, max(depth, CANDIDATES)) for retriever in self.retrievers}
+        by_retriever = {
+            retriever.name: retriever.search(queries, max(depth, CANDIDATES)) for retriever in self.retrievers
+        }
         answers = []
         for number in range(len(queries)):
             lists = {name: hits[number] for name, hits in by_retriever.items()}
@@ -72,7 +86,15 @@ class TaskPool:
             else:
                 final = next(iter(weighted.values()))[:depth]
             tables = {name: {hit.position: hit for hit in hits} for name, hits in lists.items()}
-            answers.append((final, [{name: table[hit.position] for name, table in tables.items() if hit.position in table} for hit in final]))
+            answers.append(
+                (
+                    final,
+                    [
+                        {name: table[hit.position] for name, table in tables.items() if hit.position in table}
+                        for hit in final
+                    ],
+                )
+            )
         return answers
 
     def _weigh(self, hits: Sequence[Hit]) -> list[Hit]:
@@ -95,7 +117,13 @@ class TaskPool:
 class ContextPool:
     """All context nodes of one split, searched per task."""
 
-    def __init__(self, graph: AuxiliaryGraph, nodes: Sequence[ContextNode], config: RetrievalConfig, encoder: Encoder | None = None) -> None:
+    def __init__(
+        self,
+        graph: AuxiliaryGraph,
+        nodes: Sequence[ContextNode],
+        config: RetrievalConfig,
+        encoder: Encoder | None = None,
+    ) -> None:
         self.nodes = {node.id: node for node in nodes}
         self.config = config
         guidelines = {name for name, context in graph.spec.contexts.items() if context.kind == "guideline"}
@@ -114,7 +142,9 @@ class ContextPool:
         """True where retrieval for the task depends on the query: there is more than guidelines."""
         return task in self._tasks and bool(self._tasks[task].ranked)
 
-    def retrieve(self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None) -> list[tuple[Evidence, ...]]:
+    def retrieve(
+        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None
+    ) -> list[tuple[Evidence, ...]]:
         """Evidence for each query, best first, within the budget of nodes and words.
 
         Args:
@@ -142,7 +172,9 @@ class ContextPool:
                 budget -= length
                 if len(chosen) - len(pinned) == k:
                     break
-            answers.append(tuple(Evidence(e.context, e.score, rank, e.scores, e.reason) for rank, e in enumerate(chosen, 1)))
+            answers.append(
+                tuple(Evidence(e.context, e.score, rank, e.scores, e.reason) for rank, e in enumerate(chosen, 1))
+            )
         return answers
 
 
@@ -151,7 +183,14 @@ def _reason(node: ContextNode, task: str, strength: float, scores: Mapping[str, 
     return f"{node.node} grounds {task} ({strength:g}); {by}"
 
 
-def make_pool(graph: AuxiliaryGraph, nodes: Sequence[ContextNode], config: RetrievalConfig, encoder: Callable[[], Encoder] | None = None) -> ContextPool:
+def make_pool(
+    graph: AuxiliaryGraph,
+    nodes: Sequence[ContextNode],
+    config: RetrievalConfig,
+    encoder: Callable[[], Encoder] | None = None,
+) -> ContextPool:
     """A pool with the encoder that the config names, loaded only where the method needs one."""
     needed = config.method in ("dense", "hybrid")
-    return ContextPool(graph, nodes, config, (encoder() if encoder else SentenceEncoder(config.encoder)) if needed else None)
+    return ContextPool(
+        graph, nodes, config, (encoder() if encoder else SentenceEncoder(config.encoder)) if needed else None
+    )

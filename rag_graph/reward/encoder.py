@@ -59,7 +59,9 @@ class RelationalConv(MessagePassing):  # type: ignore[misc]
 class GraphEncoder(nn.Module):
     """Node features [B, N, F] -> node states [B, N, H]."""
 
-    def __init__(self, graph: GraphTensors, num_features: int, hidden_size: int, num_layers: int, num_bases: int) -> None:
+    def __init__(
+        self, graph: GraphTensors, num_features: int, hidden_size: int, num_layers: int, num_bases: int
+    ) -> None:
         super().__init__()
         self.input = nn.Linear(num_features, hidden_size)
         layers = [RelationalConv(hidden_size, 2 * graph.num_relations, num_bases) for _ in range(num_layers)]

@@ -32,7 +32,9 @@ class NodeFeatures(nn.Module):
     def __init__(self, graph: AuxiliaryGraph) -> None:
         super().__init__()
         self.register_buffer("text", node_text_features(graph), persistent=False)
-        self.register_buffer("kind", torch.tensor([KINDS.index(kind) for kind in graph.kinds.values()]), persistent=False)
+        self.register_buffer(
+            "kind", torch.tensor([KINDS.index(kind) for kind in graph.kinds.values()]), persistent=False
+        )
         self.project = nn.Linear(TEXT_BUCKETS, TEXT_SIZE)
         self.embed = nn.Embedding(len(KINDS), KIND_SIZE)
 

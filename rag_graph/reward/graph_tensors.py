@@ -35,7 +35,9 @@ class GraphTensors:
     def of(cls, graph: AuxiliaryGraph) -> GraphTensors:
         types = list(graph.relation_types.values())
         goals = [graph.spec.tasks[name].goal if name in graph.spec.tasks else 0.0 for name in graph.nodes]
-        applies = [[name in graph.spec.tasks and graph.applies(node, name) for node in graph.nodes] for name in graph.nodes]
+        applies = [
+            [name in graph.spec.tasks and graph.applies(node, name) for node in graph.nodes] for name in graph.nodes
+        ]
         return cls(
             graph.nodes,
             len(types),
@@ -84,4 +86,5 @@ def katz_credit(weights: Tensor, supports: Tensor, damping: float) -> Tensor:
             f"Set reward.damping below {1 / radius:.3g}, or weaken a cycle of supports."
         )
     identity = torch.eye(len(supports))
-    return torch.linalg.solve(identity - damping * supports, weights.T).T
+    solved: Tensor = torch.linalg.solve(identity - damping * supports, weights.T)
+    return solved.T

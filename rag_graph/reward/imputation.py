@@ -25,7 +25,7 @@ HIDE = 0.3
 class Imputer(nn.Module):
     """Masked-score model of one graph."""
 
-    competence: Tensor
+    score_gate: Tensor
     gate_square: Tensor
 
     def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: RewardConfig) -> None:
@@ -44,8 +44,8 @@ class Imputer(nn.Module):
     @property
     def means(self) -> Tensor:
         """[N] competence c."""
-        score_gate: Tensor = self.score_gate  # type: ignore[assignment]
-        return score_gate / self.gate_square
+        means: Tensor = self.score_gate / self.gate_square
+        return means
 
     def prior(self, scores: Tensor, observed: Tensor) -> Tensor:
         """[B, N]; a missing prerequisite is taken at its competence."""
@@ -56,7 +56,8 @@ class Imputer(nn.Module):
         """Predicted scores [B, N] from what is observed; the value at an unobserved entry never matters."""
         hidden = self.encoder(self.features(scores, observed, retrieved, tasks), self.graph)
         residual = self.head(hidden).squeeze(-1)
-        return (self.prior(scores, observed) + residual).clamp(0, 1)
+        predicted: Tensor = (self.prior(scores, observed) + residual).clamp(0, 1)
+        return predicted
 
     @torch.no_grad()
     def observe(self, scores: Tensor, observed: Tensor, horizon: float = 3000.0) -> None:
@@ -69,7 +70,9 @@ class Imputer(nn.Module):
         keep = (horizon / self.gate_square).clamp(max=1)
         self.score_gate, self.gate_square = self.score_gate * keep, self.gate_square * keep
 
-    def loss(self, scores: Tensor, observed: Tensor, retrieved: Tensor, tasks: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(
+        self, scores: Tensor, observed: Tensor, retrieved: Tensor, tasks: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """Mean squared error on hidden scores: 30% of the observed ones at random, and the episode's goal always."""
         hidden = torch.rand(scores.shape, generator=generator) < HIDE
         hidden = observed & (hidden | nn.functional.one_hot(tasks, scores.shape[1]).bool())
@@ -77,5 +80,7 @@ class Imputer(nn.Module):
         shown = observed & ~hidden
         states = self.encoder(self.features(scores, shown, retrieved, tasks), self.graph)
         predicted = self.prior(scores, shown) + self.head(states).squeeze(-1)
-        error = torch.where(hidden, predicted - torch.where(hidden, scores, torch.zeros_like(scores)), torch.zeros_like(predicted))
+        error = torch.where(
+            hidden, predicted - torch.where(hidden, scores, torch.zeros_like(scores)), torch.zeros_like(predicted)
+        )
         return error.square().sum() / hidden.sum().clamp(min=1)

@@ -38,14 +38,18 @@ class GraphReward:
 
     __name__ = "graph_reward"
 
-    def __init__(self, graph: AuxiliaryGraph, config: RewardConfig, score: Any, make_episodes: Any, seed: int = 0) -> None:
+    def __init__(
+        self, graph: AuxiliaryGraph, config: RewardConfig, score: Any, make_episodes: Any, seed: int = 0
+    ) -> None:
         self.graph = graph
         self.config = config
         self.score_episode = score
         self.make_episodes = make_episodes
         self.seed = seed
         self.tensors = GraphTensors.of(graph)
-        katz_credit(self.tensors.goal[None], self.tensors.matrix("credit"), config.damping)  # a credit that diverges is refused now
+        katz_credit(
+            self.tensors.goal[None], self.tensors.matrix("credit"), config.damping
+        )  # a credit that diverges is refused now
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.imputer = Imputer(graph, self.tensors, config)
@@ -66,13 +70,21 @@ class GraphReward:
 
     # ------------------------------------------------------------------ scoring
 
-    def __call__(self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]) -> list[float | None]:
+    def __call__(
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
+    ) -> list[float | None]:
         """Scalar reward of each completion; None where nothing that pays was observed."""
         episodes = self._scored(prompts, completions, completion_ids, columns)
         total = self.node_rewards(episodes).total().tolist()
         return [None if value != value else value for value in total]
 
-    def _scored(self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], columns: Mapping[str, list[Any]]) -> list[Episode]:
+    def _scored(
+        self,
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        columns: Mapping[str, list[Any]],
+    ) -> list[Episode]:
         episodes = self.make_episodes(prompts, completions, completion_ids, **columns)
         scored = []
         for episode in episodes:
@@ -121,7 +133,9 @@ class GraphReward:
         values = torch.where(observed, self.moments.normalise(scores), torch.zeros_like(scores))
         filled = torch.where(observed, scores, self.moments.mean.expand_as(scores))
         if self.config.readout == "flat":
-            return NodeRewards(nodes, values, observed, own_weights(self.tensors, tasks, self.auxiliary), filled, everyone)
+            return NodeRewards(
+                nodes, values, observed, own_weights(self.tensors, tasks, self.auxiliary), filled, everyone
+            )
         weights = own_weights(self.tensors, tasks, 0.0)
         goal_observed = observed.gather(1, tasks[:, None]).squeeze(1)
         return NodeRewards(nodes, values, observed, weights, filled, goal_observed)
@@ -131,7 +145,9 @@ class GraphReward:
 
     # ------------------------------------------------------------------ learning
 
-    def update(self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]) -> None:
+    def update(
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
+    ) -> None:
         """Learn from one update's episodes, after they were scored: running statistics, then the imputer."""
         episodes = self._scored(prompts, completions, completion_ids, columns)
         self.last_episodes, self.last_rewards = episodes, self.node_rewards(episodes)
@@ -153,15 +169,34 @@ class GraphReward:
     def _fit(self) -> None:
         losses = []
         for _ in range(self.config.fit_steps):
-            rows = torch.randint(len(self.buffer), (min(FIT_BATCH, len(self.buffer)),), generator=self.generator).tolist()
-            batch = [torch.stack(column) for column in zip(*(self.buffer[row] for row in rows), strict=True)]
-            loss = self.imputer.loss(*batch, generator=self.generator)  # type: ignore[misc]
+            rows = torch.randint(
+                len(self.buffer), (min(FIT_BATCH, len(self.buffer)),), generator=self.generator
+            ).tolist()
+            scores, observed, retrieved, tasks = map(torch.stack, zip(*(self.buffer[row] for row in rows), strict=True))
+            loss = self.imputer.loss(scores, observed, retrieved, tasks, self.generator)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             losses.append(loss.item())
         if losses:
             self.last_loss = sum(losses) / len(losses)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What scoring needs: the imputer, the running statistics, the progress of eta."""
+        state = {f"imputer.{name}": value for name, value in self.imputer.state_dict().items()}
+        state |= {f"moments.{name}": value for name, value in self.moments.state_dict().items()}
+        return {name: value.contiguous().clone() for name, value in state.items()} | {
+            "progress": torch.tensor(self.progress)
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` gave."""
+        part = {name.partition(".")[2]: value for name, value in state.items() if name.startswith("imputer.")}
+        self.imputer.load_state_dict(part)
+        self.moments.load_state_dict(
+            {name.partition(".")[2]: value for name, value in state.items() if name.startswith("moments.")}
+        )
+        self.progress = float(state["progress"])
 
     def metrics(self) -> dict[str, float]:
         """Per node: mean score where observed, what it paid per episode it bears on, and how often it was observed."""

@@ -57,6 +57,9 @@ def demonstration_batches(
 
     def batch(step: int) -> list[list[Pair]]:
         chosen = rng.sample(range(len(data.groups)), min(batch_size, len(data.groups)))
-        return [[(prompt, by_heuristic if rng.random() < weak else gold) for prompt, gold, by_heuristic in encoded(number)] for number in chosen]
+        return [
+            [(prompt, by_heuristic if rng.random() < weak else gold) for prompt, gold, by_heuristic in encoded(number)]
+            for number in chosen
+        ]
 
     return batch

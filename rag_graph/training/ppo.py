@@ -88,7 +88,7 @@ class ActorCritic(nn.Module):
         self.value_model = value_model
         self.shared = isinstance(value_model, SharedValueHead)
         self.config = policy.config
-        self.is_gradient_checkpointing = policy.is_gradient_checkpointing
+        self.is_gradient_checkpointing = getattr(policy, "is_activation_checkpointing", False)
 
     def gradient_checkpointing_enable(self, **kwargs: Any) -> None:
         self.policy.gradient_checkpointing_enable(**kwargs)
@@ -128,7 +128,11 @@ def response_logits(
     The head runs on response positions only: with a large vocabulary that is the largest saving over stock.
     """
     output = policy(
-        **_inputs(query_responses, pad_id), logits_to_keep=num_response + 1, output_hidden_states=hidden, use_cache=False, return_dict=True
+        **_inputs(query_responses, pad_id),
+        logits_to_keep=num_response + 1,
+        output_hidden_states=hidden,
+        use_cache=False,
+        return_dict=True,
     )
     last = output.hidden_states[-1][:, -num_response - 1 : -1] if hidden else None
     return output.logits[:, :-1].float(), last
@@ -206,6 +210,8 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         TrainingError: pad equals end token; a reward of the wrong length; NaN in loss or reward.
     """
 
+    control: Any  # transformers' TrainerControl, untyped there
+
     def __init__(
         self,
         model: PreTrainedModel | str,
@@ -235,26 +241,34 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.reward_weights = [1.0] * len(self.reward_funcs) if reward_weights is None else list(reward_weights)
         if len(self.reward_weights) != len(self.reward_funcs) or not self.reward_funcs:
             raise TrainingError(f"{len(self.reward_weights)} reward_weights for {len(self.reward_funcs)} reward_funcs.")
-        train_dataset, eval_dataset = _as_dataset(train_dataset, "train_dataset"), eval_dataset and _as_dataset(eval_dataset, "eval_dataset")
+        train_dataset, eval_dataset = (
+            _as_dataset(train_dataset, "train_dataset"),
+            eval_dataset and _as_dataset(eval_dataset, "eval_dataset"),
+        )
         if args.stop_token is None and args.stop_token_id is None:
             args.stop_token = "eos"
         batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
         if len(train_dataset) < batch:
-            raise DataError(f"train_dataset has {len(train_dataset)} rows, fewer than one batch of {batch}. Lower the batch or add rows.")
-        super().__init__(
-            args=args,
-            processing_class=processing_class,
-            model=model,
-            ref_model=ref_model,
-            reward_model=nn.Identity(),  # stock asks for a module; ours are the reward functions
-            train_dataset=train_dataset,
-            value_model=SharedValueHead(model) if value_model == "shared" else value_model,
-            data_collator=_keep_rows,
-            eval_dataset=eval_dataset,
-            optimizers=optimizers,
-            callbacks=callbacks,
-            peft_config=peft_config,
-        )
+            raise DataError(
+                f"train_dataset has {len(train_dataset)} rows, fewer than one batch of {batch}. Lower the batch or add rows."
+            )
+        with warnings.catch_warnings():  # stock reads names that transformers has deprecated
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*pin_memory.*")
+            super().__init__(
+                args=args,
+                processing_class=processing_class,
+                model=model,
+                ref_model=ref_model,
+                reward_model=nn.Identity(),  # stock asks for a module; ours are the reward functions
+                train_dataset=train_dataset,
+                value_model=SharedValueHead(model) if value_model == "shared" else value_model,
+                data_collator=_keep_rows,
+                eval_dataset=eval_dataset,
+                optimizers=optimizers,
+                callbacks=callbacks,
+                peft_config=peft_config,
+            )
         self.accelerator.gradient_accumulation_steps = 1  # the loop below accumulates by itself
         self.remove_callback(PrinterCallback)
         self.last_rollout: Rollout | None = None
@@ -277,7 +291,11 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.state.global_step = self.state.episode = 0
         self.state.max_steps = args.num_total_batches
         self.state.num_train_epochs = args.total_episodes / self.train_dataset_len
-        self.state.logging_steps, self.state.eval_steps, self.state.save_steps = args.logging_steps, args.eval_steps, args.save_steps
+        self.state.logging_steps, self.state.eval_steps, self.state.save_steps = (
+            args.logging_steps,
+            args.eval_steps,
+            args.save_steps,
+        )
         self.control = self.callback_handler.on_train_begin(args, self.state, self.control)
         batches = self._batches()
         started = time.time()
@@ -316,16 +334,27 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
     def _generate(self, queries: Tensor) -> Tensor:
         """Sample responses [B, T] for queries [B, P]; T is the longest response of the update."""
         args, tokenizer = self.args, self.processing_class
-        kwargs = {"max_new_tokens": args.response_length, "temperature": args.temperature + 1e-7, "top_k": 0, "top_p": 1.0, "do_sample": True}
+        kwargs = {
+            "max_new_tokens": args.response_length,
+            "temperature": args.temperature + 1e-7,
+            "top_k": 0,
+            "top_p": 1.0,
+            "do_sample": True,
+        }
         config = GenerationConfig(**kwargs, eos_token_id=self.stop_token_id, pad_token_id=tokenizer.pad_token_id)
         chunks = []
-        with unwrap_model_for_generation(self.model, self.accelerator, generation_kwargs=kwargs) as unwrapped, self._autocast():
+        with (
+            unwrap_model_for_generation(self.model, self.accelerator, generation_kwargs=kwargs) as unwrapped,
+            self._autocast(),
+        ):
             policy = unwrapped.policy
             policy.eval()
             for start in range(0, len(queries), args.local_rollout_forward_batch_size):
                 query = queries[start : start + args.local_rollout_forward_batch_size]
                 mask = query != tokenizer.pad_token_id
-                output = policy.generate(input_ids=query.masked_fill(~mask, 0), attention_mask=mask, generation_config=config)
+                output = policy.generate(
+                    input_ids=query.masked_fill(~mask, 0), attention_mask=mask, generation_config=config
+                )
                 chunks.append(output[:, query.shape[1] :])
             policy.train()
         longest = max(chunk.shape[1] for chunk in chunks)
@@ -391,14 +420,23 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
                     with self.null_ref_context():
                         policy = self.accelerator.unwrap_model(self.model).policy
                         ref_logits, _ = response_logits(policy, query_responses[chunk], pad, num)
-            parts.append((*(selective_log_softmax(x / (args.temperature + 1e-7), responses[chunk]) for x in (logits, ref_logits)), value))
+            parts.append(
+                (
+                    *(
+                        selective_log_softmax(x / (args.temperature + 1e-7), responses[chunk])
+                        for x in (logits, ref_logits)
+                    ),
+                    value,
+                )
+            )
         logprobs, ref_logprobs, values = (torch.cat(part) for part in zip(*parts, strict=True))
         return logprobs, ref_logprobs, values
 
     def _completions(self, rows: list[Row], completion_ids: list[list[int]]) -> list[Any]:
         texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
         return [
-            text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}] for row, text in zip(rows, texts, strict=True)
+            text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}]
+            for row, text in zip(rows, texts, strict=True)
         ]
 
     def _score(self, rows: list[Row], completions: list[Any], completion_ids: list[list[int]]) -> Tensor:
@@ -416,7 +454,9 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             numbers = torch.tensor([0.0 if value is None else float(value) for value in values])
             if not numbers.isfinite().all():
                 bad = int((~numbers.isfinite()).nonzero()[0])
-                raise TrainingError(f"reward '{name}' is {numbers[bad].item()} for completion {completions[bad]!r}. Return None for what was not observed.")
+                raise TrainingError(
+                    f"reward '{name}' is {numbers[bad].item()} for completion {completions[bad]!r}. Return None for what was not observed."
+                )
             mask = torch.tensor(scored)
             total += weight * numbers
             observed |= mask
@@ -460,7 +500,9 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         args = self.args
         responses, padding, padding_p1 = rollout.responses[rows], rollout.padding[rows], rollout.padding_p1[rows]
         with self._autocast():
-            logits, values = self.model(rollout.query_responses[rows], self.processing_class.pad_token_id, responses.shape[1])
+            logits, values = self.model(
+                rollout.query_responses[rows], self.processing_class.pad_token_id, responses.shape[1]
+            )
         logits = logits / (args.temperature + 1e-7)
         logprobs = selective_log_softmax(logits, responses).masked_fill(padding, INVALID_LOGPROB)
         values = values.masked_fill(padding_p1, 0)
@@ -470,7 +512,10 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         value_loss = 0.5 * masked_mean(torch.max(losses, clipped_losses), ~padding_p1)
         log_ratio = logprobs - rollout.logprobs[rows]
         ratio = log_ratio.exp()
-        surrogate, clipped_surrogate = -advantages * ratio, -advantages * ratio.clamp(1 - args.cliprange, 1 + args.cliprange)
+        surrogate, clipped_surrogate = (
+            -advantages * ratio,
+            -advantages * ratio.clamp(1 - args.cliprange, 1 + args.cliprange),
+        )
         policy_loss = masked_mean(torch.max(surrogate, clipped_surrogate), ~padding)
         with torch.no_grad():
             entropy = torch.logsumexp(logits, -1) - (logits.softmax(-1) * logits).sum(-1)
@@ -505,7 +550,9 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             **{name: float(np.mean(values)) for name, values in statistics.items()},
             "val/ratio_var": float(np.var(statistics.get("val/ratio", [0.0]))),
             "val/num_eos_tokens": (rollout.responses == self.processing_class.eos_token_id).sum().item(),
-            "val/explained_variance": (1 - residual.var() / spread).item() if len(residual) > 1 and spread > 0 else math.nan,
+            "val/explained_variance": (1 - residual.var() / spread).item()
+            if len(residual) > 1 and spread > 0
+            else math.nan,
             "val/truncated": (~rollout.ended).float().mean().item(),
             "val/response_tokens": float(np.mean([len(ids) for ids in rollout.completion_ids])),
             "lr": self.lr_scheduler.get_last_lr()[0],

@@ -6,7 +6,15 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 LINE_EVERY_S = 10.0
 
@@ -17,7 +25,14 @@ class StageProgress:
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
         self.console = console or Console(stderr=True)
         self.quiet = quiet
-        columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+        columns = (
+            TextColumn("{task.description:<22}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
         self._bars = Progress(*columns, console=self.console) if self.console.is_terminal and not quiet else None
         self._task: TaskID | None = None
         self._name, self._total, self._done = "", 0, 0
@@ -28,7 +43,9 @@ class StageProgress:
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bars:
             self._bars.stop()
 
@@ -50,7 +67,11 @@ class StageProgress:
         now = time.monotonic()
         if not self.quiet and (now - self._printed > LINE_EVERY_S or self._done >= self._total):
             self._printed = now
-            self.console.print(f"  {self._name} {self._done}/{self._total}  {now - self._started:.0f} s  {note}", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"  {self._name} {self._done}/{self._total}  {now - self._started:.0f} s  {note}",
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def say(self, text: str) -> None:
         if not self.quiet:

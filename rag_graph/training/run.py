@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import TrainerCallback, logging as transformers_logging
+from safetensors.torch import save_file
+from transformers import TrainerCallback
+from transformers import logging as transformers_logging
 
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData, load_data
@@ -22,7 +23,7 @@ from rag_graph.evaluation.evaluate import Evaluation, evaluate
 from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
 from rag_graph.generation.generate import Response, generate_texts
-from rag_graph.generation.language_model import LanguageModel, load_language_model, lora_config, merged, with_adapter
+from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
 from rag_graph.graph.reader import read_graph
@@ -70,7 +71,9 @@ def train(config: RunConfig, progress: StageProgress | None = None, command: Seq
 class _Run:
     """The stages of a run share much state; this holds it."""
 
-    def __init__(self, config: RunConfig, graph: AuxiliaryGraph, folder: RunFolder, progress: StageProgress, command: list[str]) -> None:
+    def __init__(
+        self, config: RunConfig, graph: AuxiliaryGraph, folder: RunFolder, progress: StageProgress, command: list[str]
+    ) -> None:
         self.config, self.graph, self.folder, self.progress, self.command = config, graph, folder, progress, command
         self.seconds: dict[str, float] = {}
         self.device = resolve_device(config.device)
@@ -83,17 +86,25 @@ class _Run:
         folder.write_json("status.json", {"status": "running"})
         folder.write("config.yaml", config.to_yaml())
         folder.write("graph.yaml", to_yaml(self.graph))
-        self.progress.say(f"graph {self.graph.name}: {len(self.graph.nodes)} nodes, {len(self.graph.spec.edges)} relations; run folder {folder.path}")
+        self.progress.say(
+            f"graph {self.graph.name}: {len(self.graph.nodes)} nodes, {len(self.graph.spec.edges)} relations; run folder {folder.path}"
+        )
         self.data = load_data(self.graph, config.data, config.seed)
         graph_hash = hashlib.sha256(to_yaml(self.graph).encode()).hexdigest()[:16]
-        folder.write_json("manifest.json", manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash))
+        folder.write_json(
+            "manifest.json", manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash)
+        )
         for split, nodes in self.data.contexts.items():
             folder.write(f"contexts/{split}.jsonl", "".join(to_json(asdict(node)) + "\n" for node in nodes))
-        self.pools = {split: make_pool(self.graph, nodes, config.retrieval) for split, nodes in self.data.contexts.items()}
+        self.pools = {
+            split: make_pool(self.graph, nodes, config.retrieval) for split, nodes in self.data.contexts.items()
+        }
         self.scorer = NodeScorer(self.graph, classifiers(self.graph, self.data.train, config.seed))
         self.model, self.tokenizer = load_language_model(config.model, corpus(self.graph, self.data), self.device)
         size = sum(parameter.numel() for parameter in self.model.parameters())
-        self.progress.say(f"policy {config.model.source}: {size / 1e6:.2f}M parameters, vocabulary {len(self.tokenizer)}; {len(self.data.train)} training and {len(self.data.test)} test examples")
+        self.progress.say(
+            f"policy {config.model.source}: {size / 1e6:.2f}M parameters, vocabulary {len(self.tokenizer)}; {len(self.data.train)} training and {len(self.data.test)} test examples"
+        )
 
         self._timed("sft", self._warm_up)
         before = self._timed("evaluation_before", lambda: self._evaluate("before", self.pools["test"]))
@@ -123,7 +134,14 @@ class _Run:
         if model.lora is not None:
             self.model = with_adapter(self.model, model.lora)
         batches = demonstration_batches(
-            self.graph, self.data, self.pools["train"], self.tokenizer, sft.weak, sft.batch_size, model.max_prompt_tokens, self.config.seed
+            self.graph,
+            self.data,
+            self.pools["train"],
+            self.tokenizer,
+            sft.weak,
+            sft.batch_size,
+            model.max_prompt_tokens,
+            self.config.seed,
         )
         losses: list[float] = []
 
@@ -134,14 +152,29 @@ class _Run:
             if step % 10 == 0:
                 self.folder.append("metrics.jsonl", [{"stage": "sft", "step": step, "loss": recent}])
 
-        train_sft(self.model, batches, sft.steps, sft.learning_rate, sft.warmup_steps, self.tokenizer.pad_token_id, self.config.ppo.bf16, on_step)
+        train_sft(
+            self.model,
+            batches,
+            sft.steps,
+            sft.learning_rate,
+            sft.warmup_steps,
+            self.tokenizer.pad_token_id,
+            self.config.ppo.bf16,
+            on_step,
+        )
         # Folded in, so that PPO's fresh adapter, switched off, is the warmed-up model: the reference of the KL.
         self.model = merged(self.model)
 
     def _write(self, prompts: Sequence[str]) -> list[Response]:
         model = self.config.model
         return generate_texts(
-            self.model, self.tokenizer, prompts, model.max_new_tokens, model.max_prompt_tokens, self.config.evaluation.batch_size, bf16=self.config.ppo.bf16
+            self.model,
+            self.tokenizer,
+            prompts,
+            model.max_new_tokens,
+            model.max_prompt_tokens,
+            self.config.evaluation.batch_size,
+            bf16=self.config.ppo.bf16,
         )
 
     def _evaluate(self, name: str, pool: ContextPool | None) -> Evaluation:
@@ -160,7 +193,9 @@ class _Run:
 
         evaluation = evaluate(answer, self.data.test, self.scorer, self.config.fingerprint())
         self.folder.write_json(f"evaluation/{name}.json", evaluation_record(evaluation))
-        self.folder.write(f"evaluation/{name}.episodes.jsonl", "".join(to_json(episode_record(e)) + "\n" for e in evaluation.episodes))
+        self.folder.write(
+            f"evaluation/{name}.episodes.jsonl", "".join(to_json(episode_record(e)) + "\n" for e in evaluation.episodes)
+        )
         self.progress.say(f"  mean task score {name.replace('_', ' ')}: {evaluation.mean_task_score}")
         return evaluation
 
@@ -169,7 +204,9 @@ class _Run:
         builder = EpisodeBuilder(self.data.train)
         reward = GraphReward(self.graph, config.reward, self.scorer.score, builder, config.seed)
         if len(self.data.train) < ppo.batch_size:
-            raise DataError(f"{len(self.data.train)} training examples, fewer than one PPO batch of {ppo.batch_size}. Lower ppo.batch_size or add data.")
+            raise DataError(
+                f"{len(self.data.train)} training examples, fewer than one PPO batch of {ppo.batch_size}. Lower ppo.batch_size or add data."
+            )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             arguments = ppo_arguments(config, self.folder.path, self.device)
@@ -192,6 +229,7 @@ class _Run:
         policy = self.folder / "policy"
         merged(self.model).save_pretrained(policy)
         self.tokenizer.save_pretrained(policy)
+        save_file(reward.state_dict(), self.folder / "reward.safetensors")
 
     def _calibrate(self, trainer: RagPPOTrainer, reward: GraphReward) -> None:
         """Answer some training examples first, so that the first update is normalised by what the policy really scores."""
@@ -199,17 +237,26 @@ class _Run:
         self.progress.stage("calibration of reward", len(sample))
         episodes = trainer.pipeline.answer(sample)
         self.progress.advance(len(sample))
-        columns = {"example_id": [e.example.id for e in episodes], "draft": [e.draft for e in episodes], "evidence": [e.evidence for e in episodes]}
+        columns = {
+            "example_id": [e.example.id for e in episodes],
+            "draft": [e.draft for e in episodes],
+            "evidence": [e.evidence for e in episodes],
+        }
         reward.update([e.prompt for e in episodes], [e.response for e in episodes], [[] for _ in episodes], **columns)  # type: ignore[arg-type]
 
-    def _results(self, before: Evaluation, after: Evaluation, gain: Interval, without: Evaluation | None) -> dict[str, Any]:
+    def _results(
+        self, before: Evaluation, after: Evaluation, gain: Interval, without: Evaluation | None
+    ) -> dict[str, Any]:
         return {
             "before": evaluation_record(before),
             "after": evaluation_record(after),
             "gain": gain._asdict(),
             "without_retrieval": None
             if without is None
-            else {**evaluation_record(without), "loss": paired_difference(after.task_scores, without.task_scores)._asdict()},
+            else {
+                **evaluation_record(without),
+                "loss": paired_difference(after.task_scores, without.task_scores)._asdict(),
+            },
             "seconds": self.seconds,
             "peak_memory_bytes": _peak_memory(),
         }
@@ -231,15 +278,23 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
         run.folder.append(
             "episodes.jsonl",
             (
-                {**episode_record(episode), "reward": total, "paid": {n: round(v, 4) for n, v in zip(reward.graph.nodes, row, strict=True) if v}}
+                {
+                    **episode_record(episode),
+                    "reward": total,
+                    "paid": {n: round(v, 4) for n, v in zip(reward.graph.nodes, row, strict=True) if v},
+                }
                 for episode, total, row in zip(reward.last_episodes, totals, paid, strict=True)
             ),
         )
         bad = sum(bool(episode.error) for episode in reward.last_episodes) / max(1, len(reward.last_episodes))
         if bad > run.config.max_bad_episodes:
-            raise TrainingError(f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {run.folder / 'episodes.jsonl'}.")
+            raise TrainingError(
+                f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {run.folder / 'episodes.jsonl'}."
+            )
         reward.progress = state.global_step / max(1, state.max_steps)
-        run.progress.advance(reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan")))
+        run.progress.advance(
+            reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
+        )
 
 
 # ---------------------------------------------------------------------- pieces that `ask` and `evaluate` use too
@@ -247,15 +302,19 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
 
 def corpus(graph: AuxiliaryGraph, data: RunData) -> list[str]:
     """The text a run uses: prompts, references, contexts, labels. Trains or trims a tokenizer."""
-    texts = [f"{render_prompt(graph.spec.tasks[e.task], e)} {' '.join(e.references)}" for e in [*data.train, *data.test]]
-    # One context in four is enough to learn merges from, all of them are needed to trim: the caller's tokenizer decides.
+    texts = [
+        f"{render_prompt(graph.spec.tasks[e.task], e)} {' '.join(e.references)}" for e in [*data.train, *data.test]
+    ]
     texts += [node.text for nodes in data.contexts.values() for node in nodes]
     return texts + [" ".join(task.label_words) for task in graph.spec.tasks.values()]
 
 
 def classifiers(graph: AuxiliaryGraph, train: Sequence[Example], seed: int) -> dict[str, FrozenClassifier]:
     """A frozen classifier for every task whose label some criterion keeps."""
-    return {task: FrozenClassifier([e for e in train if e.task == task], seed) for task in NodeScorer.classified_tasks(graph)}
+    return {
+        task: FrozenClassifier([e for e in train if e.task == task], seed)
+        for task in NodeScorer.classified_tasks(graph)
+    }
 
 
 def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
@@ -288,7 +347,7 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
         seed=config.seed,
         bf16=ppo.bf16,
         use_cpu=device == "cpu",
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         report_to="none",
         save_strategy="no",
         logging_steps=1,
@@ -314,7 +373,16 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "draft": episode.draft,
         "response": episode.response,
         "references": list(episode.example.references),
-        "evidence": [{"id": e.context.id, "rank": e.rank, "score": round(e.score, 6), "scores": dict(e.scores), "reason": e.reason} for e in episode.evidence],
+        "evidence": [
+            {
+                "id": e.context.id,
+                "rank": e.rank,
+                "score": round(e.score, 6),
+                "scores": dict(e.scores),
+                "reason": e.reason,
+            }
+            for e in episode.evidence
+        ],
         "scores": {name: round(value, 4) for name, value in episode.scores.items()},
         "error": episode.error,
     }

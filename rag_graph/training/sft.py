@@ -57,7 +57,11 @@ def pack(groups: Sequence[Sequence[Pair]], pad_id: int) -> PackedBatch:
     sees = sees & torch.ones(length, length, dtype=torch.bool).tril() | torch.eye(length, dtype=torch.bool)
     mask = torch.zeros(sees.shape).masked_fill(~sees, torch.finfo(torch.float32).min)[:, None]  # [B, 1, T, T]
     return PackedBatch(
-        stack(0, pad_id, torch.long), stack(1, 0, torch.long), stack(2, pad_id, torch.long), mask, stack(4, 0.0, torch.float32)
+        stack(0, pad_id, torch.long),
+        stack(1, 0, torch.long),
+        stack(2, pad_id, torch.long),
+        mask,
+        stack(4, 0.0, torch.float32),
     )
 
 
@@ -74,7 +78,9 @@ def packed_loss(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     """Mean cross-entropy of the answer tokens; the head runs on answer positions only."""
     chosen = batch.weights > 0
     backbone = getattr(model, model.base_model_prefix)
-    hidden = backbone(input_ids=batch.ids, position_ids=batch.position_ids, attention_mask=batch.mask, use_cache=False)[0]
+    hidden = backbone(input_ids=batch.ids, position_ids=batch.position_ids, attention_mask=batch.mask, use_cache=False)[
+        0
+    ]
     logits = model.get_output_embeddings()(hidden[chosen]).float()  # [answer tokens, V]
     losses = F.cross_entropy(logits, batch.targets[chosen], reduction="none")
     weights = batch.weights[chosen]

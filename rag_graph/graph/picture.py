@@ -1,0 +1,158 @@
+"""A graph for the eye: a tree and a table for the terminal, a drawing for everything else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag_graph.errors import GraphFileError
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.tree import Tree
+
+# Okabe & Ito (2008): told apart by colour-blind readers too.
+KIND_STYLE = {"task": ("#0072B2", "o"), "criterion": ("#E69F00", "s"), "context": ("#999999", "D")}
+SEMANTICS_COLOR = {
+    "gate": "#D55E00",
+    "credit": "#009E73",
+    "penalty": "#CC79A7",
+    "message": "#BBBBBB",
+    "aggregate": "#56B4E9",
+    "evidence": "#555555",
+}
+PICTURES = (".svg", ".png", ".pdf")
+
+
+def task_tree(graph: AuxiliaryGraph) -> Tree:
+    """Tasks, and under each what bears on it."""
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    tree = Tree(f"[bold]{escape(graph.name)}[/]  {escape(graph.spec.title)}")
+    for name, task in graph.spec.tasks.items():
+        goal = f"goal {task.goal:g}" if task.goal else "auxiliary"
+        metrics = ", ".join(task.metrics)
+        branch = tree.add(f"[bold]{escape(name)}[/]  {escape(task.title)}  [dim]{task.kind}, {goal}, {metrics}[/]")
+        for edge in graph.spec.edges:
+            if edge.target == name:
+                branch.add(
+                    f"{escape(edge.source)} [dim]{escape(edge.relation)}[/] {edge.strength:g}{'' if edge.tuned else ' [dim]frozen[/]'}"
+                )
+    return tree
+
+
+def relation_table(graph: AuxiliaryGraph) -> Table:
+    """One relation a row, in file order."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("from", "relation", "to", "strength", "tuned", "meaning", box=None, header_style="bold")
+    for edge in graph.spec.edges:
+        meaning = graph.relation_types[edge.relation].semantics
+        table.add_row(
+            escape(edge.source),
+            escape(edge.relation),
+            escape(edge.target),
+            f"{edge.strength:g}",
+            "yes" if edge.tuned else "no",
+            meaning,
+        )
+    return table
+
+
+def _positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
+    """Criteria left, tasks in the middle, contexts right; within a column, near the nodes they bear on."""
+    columns: dict[str, list[str]] = {"criterion": [], "task": [], "context": []}
+    for name, kind in graph.kinds.items():
+        columns[kind].append(name)
+    height = {name: row for row, name in enumerate(columns["task"])}
+    order: dict[str, list[str]] = {"task": columns["task"]}
+    for kind in ("criterion", "context"):
+        pull = {}
+        for name in columns[kind]:
+            related = [height[e.target] for e in graph.spec.edges if e.source == name and e.target in height]
+            pull[name] = sum(related) / len(related) if related else len(height) / 2
+        order[kind] = sorted(columns[kind], key=lambda name: (pull[name], name))
+    tallest = max(map(len, columns.values()))
+    present = [kind for kind in columns if columns[kind]]
+    return {
+        name: (present.index(kind) * 1.6, -(row + 0.5) * tallest / len(order[kind]))
+        for kind in present
+        for row, name in enumerate(order[kind])
+    }
+
+
+def draw_graph(graph: AuxiliaryGraph, out: Path) -> None:
+    """Write the drawing; the file's ending says the format.
+
+    Raises:
+        GraphFileError: another ending than .svg, .png, .pdf, or a folder that does not exist.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import FancyArrowPatch
+
+    if out.suffix not in PICTURES:
+        raise GraphFileError(f"{out}: unknown kind of picture '{out.suffix}'. Known: {', '.join(PICTURES)}")
+    if not out.parent.is_dir():
+        raise GraphFileError(f"{out}: no such folder: {out.parent}")
+    places = _positions(graph)
+    tallest = max(-y for _, y in places.values()) + 0.5
+    figure, axes = pyplot.subplots(figsize=(9.5, 1.5 + 0.95 * tallest))
+    drawn: dict[tuple[str, str], int] = {}
+    for edge, semantics in zip(
+        graph.spec.edges, (graph.relation_types[e.relation].semantics for e in graph.spec.edges), strict=True
+    ):
+        pair = (min(edge.source, edge.target), max(edge.source, edge.target))
+        drawn[pair] = drawn.get(pair, 0) + 1
+        same_column = places[edge.source][0] == places[edge.target][0]
+        bend = (-0.45 if same_column else 0.04) + 0.14 * (drawn[pair] - 1)
+        arrow = FancyArrowPatch(
+            places[edge.source], places[edge.target], connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", mutation_scale=13,
+            linewidth=0.6 + 3.2 * edge.strength, color=SEMANTICS_COLOR[semantics], shrinkA=17, shrinkB=19,
+            linestyle="--" if semantics == "message" else "-", alpha=0.9, zorder=1,
+        )  # fmt: skip
+        axes.add_patch(arrow)
+    for name, (x, y) in places.items():
+        color, marker = KIND_STYLE[graph.kinds[name]]
+        axes.scatter([x], [y], s=620, c=color, marker=marker, edgecolors="white", linewidths=1.5, zorder=2)
+        axes.text(
+            x,
+            y - 0.3,
+            name,
+            ha="center",
+            va="top",
+            fontsize=10,
+            zorder=3,
+            parse_math=False,
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
+        )
+    kinds = [
+        Line2D([], [], marker=m, color=c, linestyle="", markersize=9, label=k)
+        for k, (c, m) in KIND_STYLE.items()
+        if k in graph.kinds.values()
+    ]
+    seen = {graph.relation_types[e.relation].semantics: e.relation for e in reversed(graph.spec.edges)}
+    lines = [
+        Line2D(
+            [],
+            [],
+            color=SEMANTICS_COLOR[s],
+            linewidth=2.5,
+            linestyle="--" if s == "message" else "-",
+            label=f"{r} ({s})",
+        )
+        for s, r in reversed(seen.items())
+    ]
+    axes.legend(handles=kinds + lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=4, frameon=False, fontsize=9)
+    axes.set_title(graph.spec.title or graph.name, fontsize=12, parse_math=False)
+    axes.set_xlim(-0.6, max(x for x, _ in places.values()) + 0.9)
+    axes.set_ylim(-tallest - 0.4, 0.2)
+    axes.axis("off")
+    figure.savefig(out, bbox_inches="tight", dpi=150)
+    pyplot.close(figure)

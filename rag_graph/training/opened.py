@@ -1,0 +1,93 @@
+"""A finished run, opened again: its policy behind its pipeline, its scorer, its reward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from rag_graph.config import RunConfig, load_config
+from rag_graph.data.load import RunData, load_data
+from rag_graph.errors import DataError
+from rag_graph.evaluation.scorer import NodeScorer
+from rag_graph.generation.generate import Response, generate_texts
+from rag_graph.generation.language_model import load_language_model
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.reader import read_graph
+from rag_graph.rag.pipeline import RagPipeline
+from rag_graph.records import ContextNode
+from rag_graph.retrieval.context_pool import make_pool
+from rag_graph.reward.reward import GraphReward
+from rag_graph.runtime import RunFolder, read_jsonl, resolve_device
+from rag_graph.training.rag_ppo import EpisodeBuilder
+from rag_graph.training.run import classifiers
+
+
+class OpenedRun:
+    """
+    Args:
+        path: a run folder.
+        data_needed: also load the run's data sets; without them a criterion that needs a frozen classifier is not observed.
+
+    Raises:
+        DataError: no run folder, or one whose training did not finish.
+    """
+
+    def __init__(self, path: str | Path, data_needed: bool = False) -> None:
+        self.folder = RunFolder.open(path)
+        if not (self.folder / "policy" / "config.json").is_file():
+            raise DataError(
+                f"{path}: this run has no policy yet: its training did not reach the end. See {self.folder / 'status.json'}."
+            )
+        self.config: RunConfig = load_config(self.folder / "config.yaml")
+        stored = read_graph(self.folder / "graph.yaml")
+        self.graph = AuxiliaryGraph(stored.spec, _root_of(self.config))
+        self.data = self._load_data(data_needed)
+        self.scorer = NodeScorer(
+            self.graph, classifiers(self.graph, self.data.train, self.config.seed) if self.data else {}
+        )
+        source = self.config.model.model_copy(
+            update={"source": str(self.folder / "policy"), "trim_vocabulary": False, "lora": None, "revision": None}
+        )
+        self.model, self.tokenizer = load_language_model(source, device=resolve_device(self.config.device))
+        self.pool = make_pool(self.graph, self.contexts("test"), self.config.retrieval)
+        self.pipeline = RagPipeline(self.graph, self.pool, self.config.retrieval, self.write)
+
+    def _load_data(self, needed: bool) -> RunData | None:
+        try:
+            return load_data(self.graph, self.config.data, self.config.seed)
+        except DataError:
+            if needed:
+                raise
+            return None
+
+    def contexts(self, split: str) -> list[ContextNode]:
+        """The context nodes that the run used."""
+        path = self.folder / f"contexts/{split}.jsonl"
+        return [ContextNode(**{**row, "links": tuple(row["links"])}) for _, row in read_jsonl(path)]
+
+    def write(self, prompts: Sequence[str]) -> list[Response]:
+        """Greedy answers of the run's policy."""
+        model = self.config.model
+        return generate_texts(
+            self.model,
+            self.tokenizer,
+            prompts,
+            model.max_new_tokens,
+            model.max_prompt_tokens,
+            self.config.evaluation.batch_size,
+        )
+
+    def reward(self) -> GraphReward:
+        """The run's reward as training left it."""
+        reward = GraphReward(self.graph, self.config.reward, self.scorer.score, EpisodeBuilder([]), self.config.seed)
+        reward.load_state_dict(load_file(self.folder / "reward.safetensors"))
+        return reward
+
+
+def _root_of(config: RunConfig) -> Path:
+    """Where the graph's relative paths start: the folder of the original file, if it is still there."""
+    from rag_graph.graph.reader import find_graph
+
+    return find_graph(config.graph).parent

@@ -1,0 +1,62 @@
+"""Shared pieces: tiny real models made from a config, graphs written to a temporary folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: small tensors run fastest on few threads, and no test may reach for a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; the test is skipped without it."""
+    folder = os.environ.get("RAG_GRAPH_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("RAG_GRAPH_DATA is not set: the real data sets are not here")
+    return Path(folder)
+
+
+@pytest.fixture
+def write_graph(tmp_path: Path) -> Callable[..., Path]:
+    """Write a graph file and return its path."""
+
+    def write(text: str, name: str = "g.yaml") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> Callable[[int], object]:
+    """seed -> a Llama of 20 thousand parameters and its tokenizer over a few words."""
+    import torch
+
+    from rag_graph.config import ScratchConfig
+    from rag_graph.generation.scratch import make_model, make_tokenizer
+
+    words = "red blue green yellow good bad kettle mixer from oslo lima where is it ? the a . topic kitchen audio"
+    tokenizer = make_tokenizer([words] * 20, 320)
+
+    def make(seed: int) -> object:
+        torch.manual_seed(seed)
+        config = ScratchConfig(vocab_size=320, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, max_length=128)
+        return make_model(config, tokenizer), tokenizer
+
+    return make

@@ -1,0 +1,108 @@
+"""file -> graph -> each format -> graph is the identity."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rag_graph.errors import GraphFileError
+from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph.exchange import WRITERS, read_exchange
+from rag_graph.graph.spec import GraphSpec
+
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,12}", fullmatch=True)
+texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30)
+words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=10)
+
+
+@st.composite
+def graphs(draw: Any) -> AuxiliaryGraph:
+    nodes = draw(st.lists(names, min_size=3, max_size=8, unique=True))
+    cut, end = draw(st.integers(1, len(nodes) - 1)), draw(st.integers(1, len(nodes)))
+    tasks, criteria, contexts = nodes[:cut], nodes[cut:end], nodes[max(cut, end) :]
+    spec: dict[str, Any] = {"format": 1, "name": draw(names), "title": draw(texts), "tasks": {}, "criteria": {}, "contexts": {}}
+    for name in tasks:
+        labels = draw(st.one_of(st.lists(words, max_size=3, unique=True), st.dictionaries(words, words, max_size=2)))
+        kind = draw(st.sampled_from(["generation", "extraction"]))
+        goal = draw(st.floats(0, 10))
+        spec["tasks"][name] = {"title": draw(texts), "kind": kind, "labels": labels, "goal": goal, "metrics": {"bleu": draw(st.floats(0.1, 1))}, "prompt": draw(texts.filter(lambda t: "{" not in t))}
+        if isinstance(labels, dict) and len(set(labels.values())) < len(labels):
+            spec["tasks"][name]["labels"] = []
+    for name in criteria:
+        spec["criteria"][name] = {"title": draw(texts), "metric": "length_band", "args": {"most": draw(st.integers(1, 99))}, "applies_to": draw(st.lists(st.sampled_from(tasks), max_size=2, unique=True))}
+    for name in contexts:
+        spec["contexts"][name] = {"title": draw(texts), "kind": "guideline", "text": draw(words)}
+    spec["relations"] = {"my_relation": {"title": draw(texts), "semantics": "credit"}} if draw(st.booleans()) else {}
+    ends = tasks + criteria
+    relations = ["supports", "conflicts", "shares_structure", *spec["relations"]]
+    pairs = draw(st.lists(st.tuples(st.sampled_from(ends), st.sampled_from(ends), st.sampled_from(relations)), max_size=8, unique=True))
+    spec["edges"] = [{"from": a, "to": b, "relation": r, "strength": draw(st.floats(0, 1)), "tuned": draw(st.booleans())} for a, b, r in pairs if a != b]
+    return AuxiliaryGraph(GraphSpec.model_validate(spec))
+
+
+def read_any(path: Path) -> AuxiliaryGraph:
+    return read_graph(path) if path.suffix == ".yaml" else read_exchange(path)
+
+
+@pytest.mark.parametrize("suffix", list(WRITERS))
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@given(graphs())
+def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:
+    path = tmp_path / f"g{suffix}"
+    path.write_bytes(WRITERS[suffix](graph).encode("utf-8"))
+    again = read_any(path)
+    assert again == graph
+    assert again.nodes == graph.nodes
+    assert again.edge_index.tolist() == graph.edge_index.tolist()
+    assert again.spec.edges == graph.spec.edges
+
+
+@pytest.mark.parametrize("name", ["parcels", "news", "four_tasks"])
+def test_shipped_graphs_through_all_formats(tmp_path: Path, name: str) -> None:
+    graph = current = read_graph(name)
+    for suffix in (".json", ".graphml", ".yaml", ".graphml", ".json"):
+        path = tmp_path / f"g{suffix}"
+        path.write_text(WRITERS[suffix](current), encoding="utf-8")
+        current = read_any(path)
+    assert current == graph
+
+
+def test_parallel_relations_between_two_nodes_survive(tmp_path: Path) -> None:
+    graph = read_graph("parcels")
+    spec = graph.spec.model_dump(by_alias=True)
+    spec["edges"] = [*spec["edges"], {"from": "topic", "to": "summary", "relation": "supports", "strength": 0.1}]
+    doubled = AuxiliaryGraph(GraphSpec.model_validate(spec))
+    path = tmp_path / "g.graphml"
+    path.write_text(WRITERS[".graphml"](doubled), encoding="utf-8")
+    assert read_exchange(path) == doubled
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("g.json", "{"),
+        ("g.json", "[]"),
+        ("g.json", json.dumps({"nodes": [], "edges": []})),
+        ("g.json", json.dumps({"graph": {"format": 1}, "nodes": [{"id": "a"}], "edges": []})),
+        ("g.json", "[" * 100_000),
+        ("g.graphml", "<graphml/>"),
+        ("g.graphml", '<!DOCTYPE x [<!ENTITY a "b">]><graphml/>'),
+        ("g.graphml", "not xml"),
+    ],
+)
+def test_what_is_no_graph_is_refused_in_one_line(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(GraphFileError, match=name):
+        read_exchange(path)
+
+
+def test_networkx_view() -> None:
+    view = read_graph("parcels").networkx
+    assert view.nodes["archive"]["kind"] == "context"
+    assert view.edges["archive", "question", "grounds"]["strength"] == 0.9

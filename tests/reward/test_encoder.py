@@ -1,0 +1,77 @@
+"""Oracles 1 and 2 on the encoder, and its formula recomputed with loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph.spec import GraphSpec
+from rag_graph.reward.encoder import GraphEncoder, RelationalConv
+from rag_graph.reward.graph_tensors import GraphTensors
+
+
+def test_one_layer_equals_the_formula() -> None:
+    torch.manual_seed(0)
+    edge_index = torch.tensor([[0, 1, 2, 3, 1], [2, 2, 2, 0, 3]])
+    relation, strength = torch.tensor([0, 0, 1, 1, 0]), torch.tensor([0.3, 0.9, 0.5, 1.0, 0.2])
+    layer = RelationalConv(channels=6, num_relations=2, num_bases=3)
+    x = torch.randn(2, 4, 6)
+    matrices = torch.einsum("rk,khc->rhc", layer.mix, layer.bases)
+    expected = torch.zeros_like(x)
+    for b in range(2):
+        for i in range(4):
+            total = layer.own(x[b, i])
+            for r in range(2):
+                incoming = [e for e in range(5) if edge_index[1, e] == i and relation[e] == r]
+                for e in incoming:
+                    total = total + strength[e] * (x[b, edge_index[0, e]] @ matrices[r]) / len(incoming)
+            expected[b, i] = layer.norm(x[b, i] + torch.relu(total))
+    assert torch.allclose(layer(x, edge_index, relation, strength), expected, atol=1e-6)
+
+
+@pytest.fixture
+def encoder_and_graph() -> tuple[GraphEncoder, GraphTensors]:
+    torch.manual_seed(0)
+    tensors = GraphTensors.of(read_graph("parcels"))
+    return GraphEncoder(tensors, num_features=12, hidden_size=16, num_layers=2, num_bases=3), tensors
+
+
+def test_alone_equals_in_a_batch_equals_in_chunks(encoder_and_graph: tuple[GraphEncoder, GraphTensors]) -> None:
+    encoder, tensors = encoder_and_graph
+    features = torch.randn(10, len(tensors.nodes), 12)
+    whole = encoder(features, tensors)
+    assert torch.allclose(torch.cat([encoder(row[None], tensors) for row in features]), whole, atol=1e-6)
+    assert torch.allclose(torch.cat([encoder(chunk, tensors) for chunk in features.split(3)]), whole, atol=1e-6)
+
+
+def test_permuting_nodes_permutes_states(encoder_and_graph: tuple[GraphEncoder, GraphTensors]) -> None:
+    encoder, tensors = encoder_and_graph
+    from dataclasses import replace
+
+    order = torch.randperm(len(tensors.nodes), generator=torch.Generator().manual_seed(3))
+    position = torch.argsort(order)
+    permuted = replace(tensors, edge_index=position[tensors.edge_index])
+    features = torch.randn(4, len(tensors.nodes), 12)
+    assert torch.allclose(encoder(features[:, order], permuted), encoder(features, tensors)[:, order], atol=1e-6)
+
+
+def test_strength_zero_is_an_edge_removed(encoder_and_graph: tuple[GraphEncoder, GraphTensors]) -> None:
+    encoder, _ = encoder_and_graph
+    graph = read_graph("parcels")
+    strengths = graph.strength.copy()
+    strengths[3] = 0.0
+    removed = GraphSpec.model_validate({**graph.spec.model_dump(by_alias=True), "edges": [e.model_dump(by_alias=True) for i, e in enumerate(graph.spec.edges) if i != 3]})
+    features = torch.randn(4, len(graph.nodes), 12)
+    zeroed = encoder(features, GraphTensors.of(graph.with_strengths(strengths)))
+    assert torch.allclose(zeroed, encoder(features, GraphTensors.of(AuxiliaryGraph(removed))), atol=1e-6)
+
+
+def test_strength_reaches_the_state_with_a_gradient(encoder_and_graph: tuple[GraphEncoder, GraphTensors]) -> None:
+    encoder, tensors = encoder_and_graph
+    from dataclasses import replace
+
+    strength = tensors.strength.clone().requires_grad_()
+    encoder(torch.randn(4, len(tensors.nodes), 12), replace(tensors, strength=strength)).square().sum().backward()
+    assert strength.grad is not None
+    assert (strength.grad.abs() > 0).all()

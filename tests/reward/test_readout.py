@@ -1,0 +1,163 @@
+"""Oracles 3, 6 and 7 of the reward: flat without edges, exact gates, normalisation that ignores scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy import linalg
+
+from rag_graph.errors import ConfigError, GraphFileError
+from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph.spec import GraphSpec
+from rag_graph.reward.graph_tensors import GraphTensors, katz_credit
+from rag_graph.reward.readout import (
+    RunningMoments,
+    aggregate,
+    gate,
+    graph_weights,
+    own_weights,
+)
+
+
+def make_graph(edges: list[dict[str, object]], criteria: int = 3, goal: float = 1.0) -> AuxiliaryGraph:
+    """Tasks `t` (goal) and `u`, criteria c0.. that apply to both, and the given edges."""
+    task = {"kind": "generation", "metrics": {"rouge_l": 1.0}, "prompt": "{input}", "fields": {"input": "x", "reference": "y"}}
+    return AuxiliaryGraph(
+        GraphSpec.model_validate(
+            {
+                "format": 1,
+                "name": "g",
+                "tasks": {"t": {**task, "goal": goal}, "u": {**task, "goal": 0.5}},
+                "criteria": {f"c{i}": {"metric": "format"} for i in range(criteria)},
+                "edges": edges,
+            }
+        )
+    )
+
+
+def edge(source: str, target: str, relation: str, strength: float = 0.5) -> dict[str, object]:
+    return {"from": source, "to": target, "relation": relation, "strength": strength}
+
+
+scores = st.lists(st.floats(0, 1, width=32), min_size=5, max_size=5)
+
+
+def test_without_edges_the_graph_is_the_flat_sum_exactly() -> None:
+    tensors = GraphTensors.of(make_graph([]))
+    tasks = torch.tensor([0, 1, 0])
+    assert torch.equal(graph_weights(tensors, tasks, 0.3, 0.5), own_weights(tensors, tasks, 0.3))
+    values = torch.rand(3, 5)
+    assert torch.equal(gate(aggregate(values, tensors, tensors.applies[tasks]), tensors), values)
+    assert own_weights(tensors, tasks, 0.3)[0].tolist() == pytest.approx([1.0, 0.0, 0.3, 0.3, 0.3])
+    assert own_weights(tensors, tasks, 0.3)[1].tolist() == pytest.approx([0.0, 0.5, 0.3, 0.3, 0.3])
+
+
+@pytest.mark.parametrize("relation", ["prerequisite", "supports", "conflicts", "part_of", "shares_structure"])
+def test_strength_zero_is_an_edge_removed(relation: str) -> None:
+    others = [edge("c1", "t", "supports", 0.4), edge("c2", "t", "prerequisite", 0.7)]
+    with_zero = GraphTensors.of(make_graph([*others, edge("c0", "t", relation, 0.0)]))
+    without = GraphTensors.of(make_graph(others))
+    tasks, values = torch.tensor([0, 1]), torch.rand(2, 5)
+    assert torch.allclose(graph_weights(with_zero, tasks, 0.3, 0.5), graph_weights(without, tasks, 0.3, 0.5))
+    for tensors in (with_zero, without):
+        values_out = gate(aggregate(values, tensors, tensors.applies[tasks]), tensors)
+        assert torch.allclose(values_out, gate(aggregate(values, without, without.applies[tasks]), without))
+
+
+@given(scores, st.floats(0, 1, width=32))
+def test_strict_gate_pays_zero_and_gates_are_monotone(row: list[float], better: float) -> None:
+    tensors = GraphTensors.of(make_graph([edge("c0", "t", "prerequisite", 1.0), edge("c1", "t", "prerequisite", 0.6)]))
+    values = torch.tensor([row])
+    failed = values.clone()
+    failed[0, 2] = 0.0  # c0
+    assert gate(failed, tensors)[0, 0].item() == 0.0
+    improved = values.clone()
+    improved[0, 3] = max(row[3], better)  # c1
+    assert gate(improved, tensors)[0, 0] >= gate(values, tensors)[0, 0]
+    by_hand = row[0] * row[2] * (0.4 + 0.6 * row[3])
+    assert gate(values, tensors)[0, 0].item() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_gates_pass_on_along_a_chain() -> None:
+    tensors = GraphTensors.of(make_graph([edge("c1", "c0", "prerequisite", 1.0), edge("c0", "t", "prerequisite", 1.0)]))
+    gated = gate(torch.tensor([[0.9, 0.1, 0.8, 0.5, 0.2]]), tensors)
+    assert gated[0, 2].item() == pytest.approx(0.8 * 0.5)
+    assert gated[0, 0].item() == pytest.approx(0.9 * 0.8 * 0.5)
+
+
+def test_a_cycle_of_prerequisites_raises(write_graph: Callable[..., Path]) -> None:
+    path = write_graph(
+        "format: 1\nname: g\ntasks:\n  t: {kind: generation, metrics: {bleu: 1}, prompt: x}\n  u: {kind: generation, metrics: {bleu: 1}, prompt: x}\n"
+        "edges:\n  - {from: t, to: u, relation: prerequisite}\n  - {from: u, to: t, relation: prerequisite}\n"
+    )
+    with pytest.raises(GraphFileError, match="prerequisites form a cycle: (t -> u -> t|u -> t -> u)"):
+        read_graph(path)
+
+
+def test_components_enter_with_their_strength() -> None:
+    tensors = GraphTensors.of(make_graph([edge("c0", "t", "part_of", 0.5), edge("c1", "t", "part_of", 1.0)]))
+    mixed = aggregate(torch.tensor([[0.2, 0.0, 0.8, 0.4, 0.9]]), tensors, tensors.applies[torch.tensor([0])])
+    assert mixed[0, 0].item() == pytest.approx((0.2 + 0.5 * 0.8 + 1.0 * 0.4) / 2.5)
+    assert mixed[0, 4].item() == pytest.approx(0.9)
+
+
+def test_credit_is_the_sum_over_paths() -> None:
+    tensors = GraphTensors.of(make_graph([edge("c0", "t", "supports", 0.6), edge("c1", "c0", "supports", 0.5)]))
+    credit = katz_credit(tensors.goal[None] * torch.tensor([[1.0, 0, 0, 0, 0]]), tensors.matrix("credit"), 0.5)
+    assert credit[0].tolist() == pytest.approx([1.0, 0.0, 0.5 * 0.6, 0.25 * 0.6 * 0.5, 0.0])
+    supports = tensors.matrix("credit").numpy()
+    weights = tensors.goal.numpy()
+    series = sum(0.5**power * linalg.matrix_power(supports, power) @ weights for power in range(20))
+    assert katz_credit(tensors.goal[None], tensors.matrix("credit"), 0.5)[0].tolist() == pytest.approx(series.tolist(), abs=1e-6)
+
+
+def test_credit_that_diverges_is_refused() -> None:
+    tensors = GraphTensors.of(make_graph([edge("c0", "c1", "supports", 1.0), edge("c1", "c0", "supports", 1.0)]))
+    with pytest.raises(ConfigError, match=r"not below 1.*Set reward\.damping below 1"):
+        katz_credit(tensors.goal[None], tensors.matrix("credit"), 1.0)
+
+
+def test_a_conflict_costs_by_its_strength_and_its_targets_weight() -> None:
+    weights = graph_weights(GraphTensors.of(make_graph([edge("c0", "t", "conflicts", 0.8)])), torch.tensor([0]), 0.3, 0.5)
+    assert weights[0].tolist() == pytest.approx([1.0, 0.0, -0.8, 0.3, 0.3])
+
+
+def test_the_last_objective_is_the_goal_itself() -> None:
+    tensors = GraphTensors.of(make_graph([edge("c0", "t", "supports", 0.6), edge("c1", "t", "prerequisite", 0.6)]))
+    assert graph_weights(tensors, torch.tensor([0]), 0.0, 0.5)[0].tolist() == pytest.approx([1.0, 0, 0, 0, 0])
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000))
+def test_scale_does_not_matter_and_a_constant_stays_bounded(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.rand(4000, 2, generator=generator)
+    values[:, 1] = 0.7
+    everywhere = torch.ones_like(values, dtype=torch.bool)
+    plain, scaled = RunningMoments.start(2), RunningMoments.start(2)
+    for chunk in values.split(500):
+        plain.update(chunk, everywhere[: len(chunk)])
+        scaled.update(chunk * 100, everywhere[: len(chunk)])
+    first, second = plain.normalise(values), scaled.normalise(values * 100)
+    assert torch.allclose(first[:, 0], second[:, 0], atol=0.02)
+    assert plain.normalise(torch.tensor([[0.5, 0.7001]]))[0, 1].abs() < 0.1
+    assert plain.normalise(torch.tensor([[0.5, 5.0]]))[0, 1].abs() <= 5.0
+
+
+def test_running_moments_equal_numpy() -> None:
+    values = torch.rand(700, 3, generator=torch.Generator().manual_seed(0))
+    observed = torch.rand(700, 3, generator=torch.Generator().manual_seed(1)) < 0.4
+    moments = RunningMoments.start(3)
+    for start in range(0, 700, 70):
+        moments.update(values[start : start + 70], observed[start : start + 70])
+    for column in range(3):
+        seen = values[observed[:, column], column]
+        pseudo = torch.cat([seen, torch.tensor([0.5])])  # the prior counts as one observation of 1/2 with variance 1/12
+        assert moments.mean[column].item() == pytest.approx(pseudo.mean().item(), abs=1e-5)
+        variance = (((pseudo - pseudo.mean()) ** 2).sum() + 1 / 12) / len(pseudo)
+        assert moments.variance[column].item() == pytest.approx(variance.item(), abs=1e-5)

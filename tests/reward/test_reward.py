@@ -1,0 +1,176 @@
+"""Oracles 1, 2, 4, 5 and 13 on the whole reward, and what each readout pays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from rag_graph.config import RewardConfig
+from rag_graph.evaluation.scorer import NodeScorer
+from rag_graph.graph import read_graph
+from rag_graph.graph.spec import GraphSpec
+from rag_graph.records import Episode, Example
+from rag_graph.reward.reward import GraphReward
+
+GRAPH = read_graph("parcels")
+EXAMPLES = {
+    "a": Example("a", "topic", {"input": "ben bought a red kettle ."}, ("kitchen",)),
+    "b": Example("b", "sentiment", {"input": "the kettle is great ."}, ("positive",)),
+    "c": Example("c", "question", {"input": "ben bought a red kettle .", "question": "who bought it ?"}, ("ben",)),
+    "d": Example("d", "summary", {"input": "the red kettle is great ."}, ("good red kettle",)),
+}
+
+
+def build(prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any) -> list[Episode]:
+    return [Episode(f"1/{name}", EXAMPLES[name], str(prompt), completion) for prompt, completion, name in zip(prompts, completions, example_id, strict=True)]
+
+
+def make(readout: str = "graph", **settings: Any) -> GraphReward:
+    config = RewardConfig(**{"readout": readout, "fit_steps": 4, **settings})
+    return GraphReward(GRAPH, config, NodeScorer(GRAPH).score, build, seed=3)
+
+
+BATCH = {
+    "prompts": ["p"] * 8,
+    "completions": ["kitchen", "garden", "positive", "negative", "ben", "zorro", "good red kettle", "bad"],
+    "completion_ids": [[1]] * 8,
+    "example_id": ["a", "a", "b", "b", "c", "c", "d", "d"],
+}
+
+
+def trained(readout: str = "graph", **settings: Any) -> GraphReward:
+    reward = make(readout, **settings)
+    for _ in range(30):
+        reward.update(**BATCH)
+    return reward
+
+
+@pytest.mark.parametrize("readout", ["graph", "flat", "goal_only"])
+def test_right_answers_pay_more_than_wrong_ones(readout: str) -> None:
+    paid = trained(readout)(**BATCH)
+    for right, wrong in zip(paid[::2], paid[1::2], strict=True):
+        assert right is not None
+        assert wrong is not None
+        assert right > wrong + 0.5
+
+
+def test_a_hidden_goal_is_imputed_by_the_graph_and_unpaid_by_goal_only() -> None:
+    assert trained("goal_only", goal_observed=0.0)(**BATCH) == [None] * 8
+    paid = trained("graph", goal_observed=0.0, auxiliary=0.0)(**BATCH)
+    assert all(value is not None for value in paid)
+    # `zorro` does not stand in the passage: the prerequisite `grounded` fails, and the gate shows without any goal.
+    assert paid[4] > paid[5] + 0.5  # type: ignore[operator]
+
+
+def test_alone_equals_in_a_batch_equals_in_chunks() -> None:
+    reward = trained(goal_observed=0.5)
+    whole = reward(**BATCH)
+    chunks = [reward(**{name: column[start : start + 3] for name, column in BATCH.items()}) for start in (0, 3, 6)]
+    assert sum(chunks, []) == pytest.approx(whole)
+
+
+def test_calls_change_nothing_and_updates_do() -> None:
+    reward = trained()
+    before = {name: value.clone() for name, value in reward.state_dict().items()}
+    first = reward(**BATCH)
+    for _ in range(5):
+        assert reward(**BATCH) == first
+    assert all(torch.equal(before[name], value) for name, value in reward.state_dict().items())
+    reward.update(**BATCH)
+    assert any(not torch.equal(before[name], value) for name, value in reward.state_dict().items())
+
+
+def test_values_at_unobserved_entries_never_matter() -> None:
+    reward = trained()
+    scores, observed, retrieved, tasks = reward.tensors_of(
+        reward._scored(BATCH["prompts"], BATCH["completions"], BATCH["completion_ids"], {"example_id": BATCH["example_id"]})
+    )
+    poisoned = torch.where(observed, scores, torch.full_like(scores, float("nan")))
+    expected, found = reward._read_out(scores, observed, retrieved, tasks), reward._read_out(poisoned, observed, retrieved, tasks)
+    assert torch.equal(expected.total(), found.total())
+    assert torch.equal(expected.values, found.values)
+    for readout in ("flat", "goal_only"):
+        other = trained(readout)
+        assert torch.equal(other._read_out(scores, observed, retrieved, tasks).total(), other._read_out(poisoned, observed, retrieved, tasks).total())
+    generator = [torch.Generator().manual_seed(0) for _ in range(2)]
+    losses = [reward.imputer.loss(x, observed, retrieved, tasks, g) for x, g in zip((scores, poisoned), generator, strict=True)]
+    assert torch.equal(losses[0], losses[1])
+    assert torch.isfinite(losses[0])
+    before = reward.imputer.means.clone()
+    reward.imputer.observe(poisoned, observed)
+    assert torch.isfinite(reward.imputer.means).all()
+    assert not torch.equal(before, reward.imputer.means)
+
+
+def test_a_hidden_goal_sends_no_gradient_to_its_prediction() -> None:
+    reward = trained()
+    task = GRAPH.index["question"]
+    scores = torch.rand(6, len(GRAPH.nodes), requires_grad=True)
+    observed = torch.ones(6, len(GRAPH.nodes), dtype=torch.bool)
+    observed[:, task] = False
+    tasks = torch.full((6,), task)
+    retrieved = torch.zeros(6, len(GRAPH.nodes))
+    predicted = reward.imputer(scores, observed, retrieved, tasks)[:, task]
+    (gradient,) = torch.autograd.grad(predicted.sum(), scores)
+    assert torch.equal(gradient[:, task], torch.zeros(6))
+    assert gradient[:, GRAPH.index["grounded"]].abs().sum() > 0, "what is observed must reach the prediction"
+
+
+def test_permuting_the_file_permutes_the_rewards() -> None:
+    """The same graph with its blocks in another order: the same reward from prior, gates and credit."""
+    spec = GRAPH.spec.model_dump(by_alias=True)
+    spec["criteria"] = dict(reversed(spec["criteria"].items()))
+    spec["tasks"] = dict(reversed(spec["tasks"].items()))
+    spec["edges"] = list(reversed(spec["edges"]))
+    from rag_graph.graph import AuxiliaryGraph
+
+    other_graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
+    config = RewardConfig(readout="graph", fit_steps=0, goal_observed=0.5)
+    first = GraphReward(GRAPH, config, NodeScorer(GRAPH).score, build, seed=3)
+    second = GraphReward(other_graph, config, NodeScorer(other_graph).score, build, seed=3)
+    for reward in (first, second):
+        for _ in range(5):
+            reward.update(**BATCH)
+    assert first(**BATCH) == pytest.approx(second(**BATCH), abs=1e-5)
+    one, two = first.node_rewards(first.last_episodes), second.node_rewards(second.last_episodes)
+    order = [other_graph.index[name] for name in GRAPH.nodes]
+    assert torch.allclose(one.values, two.values[:, order], atol=1e-5)
+    assert torch.allclose(one.weights, two.weights[:, order], atol=1e-5)
+
+
+def test_the_share_of_observed_goals_is_what_was_asked() -> None:
+    reward = make(goal_observed=0.3)
+    episodes = [Episode(f"{i}", EXAMPLES["a"], "", "kitchen") for i in range(5000)]
+    share = sum(reward.goal_is_observed(episode) for episode in episodes) / 5000
+    assert share == pytest.approx(0.3, abs=0.03)
+
+
+def test_the_imputer_learns_to_predict_a_hidden_goal() -> None:
+    """In questions, a grounded answer is right here: the hidden goal follows from the criterion that is observed."""
+    reward = make(fit_steps=20)
+    for _ in range(40):
+        reward.update(**BATCH)
+    scores, observed, retrieved, tasks = reward.tensors_of(reward.last_episodes)
+    observed[:, :4] = False
+    with torch.no_grad():
+        predicted = reward.imputer(scores, observed, retrieved, tasks)
+    column = GRAPH.index["question"]
+    assert predicted[4, column] > predicted[5, column] + 0.5
+
+
+def test_state_round_trips() -> None:
+    first = trained()
+    second = make()
+    second.load_state_dict(first.state_dict())
+    assert second(**BATCH) == first(**BATCH)
+
+
+def test_metrics_report_every_node_in_play() -> None:
+    reward = trained(goal_observed=0.5)
+    logged = reward.metrics()
+    for node in ("topic", "sentiment", "question", "summary", "well_formed", "grounded", "three_words"):
+        assert f"nodes/{node}/reward" in logged
+    assert logged["nodes/well_formed/observed"] == 1.0
+    assert "nodes/archive/reward" not in logged
