@@ -1,0 +1,58 @@
+"""What every retriever must do. Subclass `RetrieverContract` and say how one is made; pytest runs the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from rag_graph.errors import DataError
+from rag_graph.retrieval.base import Retriever
+
+TEXTS = ["the red kettle is from oslo", "a blue mixer came from lima", "green rakes and hoses", "the red kettle is from oslo", "ein roter Kessel aus Köln"]
+
+
+class RetrieverContract:
+    def make(self, texts: list[str]) -> Retriever:
+        """A retriever over these texts."""
+        raise NotImplementedError
+
+    def test_finds_the_nearest_first(self) -> None:
+        found = self.make(TEXTS).search(["where is the blue mixer from", "green hoses"], 3)
+        assert found[0][0].position == 1
+        assert found[1][0].position == 2
+
+    def test_best_first_without_repeats_ties_by_position(self) -> None:
+        (hits,) = self.make(TEXTS).search(["the red kettle is from oslo"], 5)
+        assert [hit.position for hit in hits[:2]] == [0, 3]
+        assert hits[0].score == pytest.approx(hits[1].score, abs=1e-5)
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert len({hit.position for hit in hits}) == len(hits)
+
+    def test_k_bounds_and_nests(self) -> None:
+        retriever = self.make(TEXTS)
+        longest = retriever.search(["red kettle from oslo"], 50)[0]
+        assert 1 <= len(longest) <= len(TEXTS)
+        for k in range(1, len(longest) + 1):
+            assert retriever.search(["red kettle from oslo"], k)[0] == longest[:k]
+
+    def test_a_query_alone_equals_the_query_in_a_batch(self) -> None:
+        retriever = self.make(TEXTS)
+        queries = ["red kettle", "", "zzz qqq", "mixer from lima"]
+        together = retriever.search(queries, 3)
+        assert len(together) == len(queries)
+        for query, hits in zip(queries, together, strict=True):
+            alone = retriever.search([query], 3)[0]
+            assert [hit.position for hit in alone] == [hit.position for hit in hits]
+            assert [hit.score for hit in alone] == pytest.approx([hit.score for hit in hits], abs=1e-5)
+
+    def test_an_empty_query_finds_nothing(self) -> None:
+        assert self.make(TEXTS).search(["", "  \n"], 3) == [[], []]
+
+    def test_no_queries(self) -> None:
+        assert self.make(TEXTS).search([], 3) == []
+
+    def test_other_scripts(self) -> None:
+        assert self.make(TEXTS).search(["roter Kessel Köln"], 1)[0][0].position == 4
+
+    def test_an_empty_pool_is_refused(self) -> None:
+        with pytest.raises(DataError, match=r"pool of context nodes is empty.*retrieval\.method=none"):
+            self.make([])

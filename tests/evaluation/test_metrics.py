@@ -1,0 +1,145 @@
+"""Scorers against their reference packages, and the cases where nothing can be observed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score.rouge_scorer import RougeScorer
+from sklearn.metrics import accuracy_score, f1_score
+
+from rag_graph.evaluation.metrics import METRICS, Judged, macro_f1, normalise
+from rag_graph.records import METRIC_NAMES
+
+text = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "red", "dog", ".", "Cat"]), min_size=0, max_size=12).map(" ".join)
+
+
+def score(metric: str, response: str, *references: str, **judged: object) -> float | None:
+    return METRICS[metric](Judged(response, references, **judged))  # type: ignore[arg-type]
+
+
+def test_the_names_that_graph_files_may_use_are_the_metrics_there_are() -> None:
+    assert tuple(sorted(METRICS)) == METRIC_NAMES
+
+
+@given(text, text)
+def test_rouge_equals_the_reference_package(response: str, reference: str) -> None:
+    expected = RougeScorer(["rouge1", "rouge2", "rougeL"]).score(reference, response)
+    for ours, theirs in (("rouge_1", "rouge1"), ("rouge_2", "rouge2"), ("rouge_l", "rougeL")):
+        assert score(ours, response, reference) == pytest.approx(expected[theirs].fmeasure)
+
+
+def longest_common_subsequence(left: Sequence[str], right: Sequence[str]) -> int:
+    table = [[0] * (len(right) + 1) for _ in range(len(left) + 1)]
+    for i, a in enumerate(left):
+        for j, b in enumerate(right):
+            table[i + 1][j + 1] = table[i][j] + 1 if a == b else max(table[i][j + 1], table[i + 1][j])
+    return table[-1][-1]
+
+
+@given(text, text)
+def test_rouge_l_equals_its_definition(response: str, reference: str) -> None:
+    left, right = ([w.lower() for w in t.split() if w != "."] for t in (response, reference))
+    expected = 2 * longest_common_subsequence(left, right) / (len(left) + len(right)) if left and right else 0.0
+    assert score("rouge_l", response, reference) == pytest.approx(expected)
+
+
+@given(text, text, text)
+def test_bleu_equals_sacrebleu_on_several_references(response: str, first: str, second: str) -> None:
+    expected = min(1.0, sacrebleu.sentence_bleu(response, [first, second]).score / 100)
+    assert score("bleu", response, first, second) == pytest.approx(expected)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcx")), min_size=1, max_size=40))
+def test_macro_f1_and_accuracy_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
+    references, responses = zip(*pairs, strict=True)
+    expected = f1_score(references, responses, labels=["a", "b", "c"], average="macro", zero_division=0)
+    assert macro_f1(responses, references, ["a", "b", "c"]) == pytest.approx(expected)
+    mean = sum(score("accuracy", response, reference) or 0 for reference, response in pairs) / len(pairs)
+    assert mean == pytest.approx(accuracy_score(references, responses))
+
+
+@given(text, text)
+def test_token_f1_equals_the_squad_script(response: str, reference: str) -> None:
+    """Recomputed as the SQuAD v1.1 evaluation script does: precision and recall of the bags."""
+    from collections import Counter
+
+    left, right = normalise(response).split(), normalise(reference).split()
+    shared = sum((Counter(left) & Counter(right)).values())
+    if not left or not right:
+        expected = float(left == right)
+    elif shared == 0:
+        expected = 0.0
+    else:
+        precision, recall = shared / len(left), shared / len(right)
+        expected = 2 * precision * recall / (precision + recall)
+    assert score("token_f1", response, reference) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("metric", "response", "references", "expected"),
+    [
+        ("accuracy", " Sports.\n", ("sports",), 1.0),
+        ("accuracy", "sports and more", ("sports",), 0.0),
+        ("exact_match", "The Cat!", ("a cat", "dog"), 1.0),
+        ("exact_match", "cat dog", ("cat",), 0.0),
+        ("token_f1", "red cat", ("cat", "blue dog"), 2 / 3),
+        ("bleu", "the cat sat on the mat", ("the cat sat on the mat",), 1.0),
+    ],
+)
+def test_known_values(metric: str, response: str, references: tuple[str, ...], expected: float) -> None:
+    assert score(metric, response, *references) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "exact_match", "token_f1", "rouge_1", "rouge_2", "rouge_l", "bleu", "macro_f1", "faithfulness", "label_preserved"])
+def test_nothing_to_compare_with_is_none_and_not_zero(metric: str) -> None:
+    assert score(metric, "some words") is None
+
+
+@pytest.mark.parametrize(("response", "expected"), [("", 0.0), ("one", 0.5), ("one two", 1.0), ("a b c d", 1.0), ("a b c d e", 0.75), ("a " * 9, 0.0)])
+def test_length_band(response: str, expected: float) -> None:
+    assert score("length_band", response, args={"least": 2, "most": 4}) == pytest.approx(expected)
+
+
+def test_format() -> None:
+    assert score("format", "Sports", labels=("sports", "world")) == 1.0
+    assert score("format", "sport", labels=("sports", "world")) == 0.0
+    assert score("format", "one line") == 1.0
+    assert score("format", "") == 0.0
+    assert score("format", "two\nlines") == 0.0
+    assert score("format", "cut off", truncated=True) == 0.0
+    assert score("format", "ab12", args={"pattern": r"[a-z]+\d+"}) == 1.0
+    assert score("format", "ab12!", args={"pattern": r"[a-z]+\d+"}) == 0.0
+
+
+def test_faithfulness_counts_words_of_input_and_evidence() -> None:
+    assert score("faithfulness", "Red kettle, moon", source="the red kettle is great") == pytest.approx(2 / 3)
+    assert score("faithfulness", "", source="the red kettle") == 0.0
+    assert score("faithfulness", "Öl aus Köln", source="köln hat öl") == pytest.approx(2 / 3)
+
+
+def test_label_preserved_is_the_classifiers_probability() -> None:
+    from rag_graph.evaluation.scorer import FrozenClassifier
+    from rag_graph.records import Example
+
+    examples = [Example(str(i), "t", {"input": f"{w} words {i}"}, (w,)) for i, w in enumerate(["sports", "world"] * 20)]
+    model = FrozenClassifier(examples)
+    kept = score("label_preserved", "sports", source="about sports", classifier=model)
+    lost = score("label_preserved", "world", source="about sports", classifier=model)
+    assert kept == pytest.approx(model.probabilities("sports")[model.labels.index("sports")])
+    assert kept is not None
+    assert lost is not None
+    assert kept > 0.8 > 0.2 > lost
+    assert score("label_preserved", "", source="about sports", classifier=model) == 0.0
+
+
+@given(text, text, text)
+def test_every_metric_stays_in_the_unit_interval(response: str, reference: str, source: str) -> None:
+    for name in METRIC_NAMES:
+        value = score(name, response, reference, source=source, args={"most": 3} if name == "length_band" else {})
+        assert value is None or 0 <= value <= 1
+        json.dumps(value)
