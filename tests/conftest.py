@@ -56,7 +56,9 @@ def tiny_model() -> Callable[[int], object]:
 
     def make(seed: int) -> object:
         torch.manual_seed(seed)
-        config = ScratchConfig(vocab_size=320, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, max_length=128)
+        config = ScratchConfig(
+            vocab_size=320, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, max_length=128
+        )
         return make_model(config, tokenizer), tokenizer
 
     return make

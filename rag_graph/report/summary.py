@@ -20,34 +20,35 @@ def summary_tables(folder: RunFolder) -> list[Table]:
 
 def _metrics(results: dict[str, Any]) -> Table:
     without = results["without_retrieval"]
-    columns = ["task", "metric", "n", "before PPO", "after PPO", *(["after, no retrieval"] if without else [])]
-    table = Table(*columns, title="Held-out examples: mean [95% interval]", title_justify="left", header_style="bold")
-    parts = [{(r["task"], r["metric"]): r for r in results[part]["results"]} for part in ("before", "after")]
-    parts += [{(r["task"], r["metric"]): r for r in without["results"]}] if without else []
-    for key, first in parts[0].items():
-        table.add_row(escape(key[0]), key[1], str(first["n"]), *(_interval(part[key], "value") for part in parts))
-    table.add_section()
-    means = [results["before"], results["after"], *([without] if without else [])]
-    table.add_row(
-        "[bold]mean task score[/]",
-        "",
-        "",
-        *(f"[bold]{_interval(part['mean_task_score'], 'mean')}[/]" for part in means),
+    parts = [results["before"], results["after"], *([without] if without else [])]
+    sizes = sorted({record["n"] for record in results["before"]["results"]})
+    size = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    table = Table(
+        title=f"Held-out examples, {size} a task: mean [95% interval]",
+        title_justify="left",
+        box=None,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
     )
-    change = [
-        f"[bold]{results['gain']['mean']:+.3f}[/] [{results['gain']['low']:+.3f}, {results['gain']['high']:+.3f}]"
-    ]
-    change += (
-        [f"[bold]{without['loss']['mean']:+.3f}[/] [{without['loss']['low']:+.3f}, {without['loss']['high']:+.3f}]"]
-        if without
-        else []
-    )
-    table.add_row("change (paired)", "", "", "", *(text.replace(" [", " \\[") for text in change))
+    for name in ("task", "before PPO", "after PPO", *(["no retrieval"] if without else [])):
+        table.add_column(name, no_wrap=True)
+    records = [{(r["task"], r["metric"]): r for r in part["results"]} for part in parts]
+    for task, metric in records[0]:
+        row = (record[task, metric] for record in records)
+        table.add_row(f"{escape(task)} {metric}", *(_interval(r["value"], r["low"], r["high"]) for r in row))
+    means = (part["mean_task_score"] for part in parts)
+    table.add_row("[bold]mean task score[/]", *(f"[bold]{_interval(**mean)}[/]" for mean in means))
+    changes = [results["gain"], *([without["loss"]] if without else [])]
+    table.add_row("[bold]change, paired[/]", "", *(_interval(**change, sign="+") for change in changes))
     return table
 
 
-def _interval(record: dict[str, Any], value: str) -> str:
-    return f"{record[value]:.3f} \\[{record['low']:.3f}, {record['high']:.3f}]"
+def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
+    """ ".740 [.680, .800]": no zero before the point, so that three columns fit into 80 characters."""
+    shown = [
+        f"{number:.3f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.3f}" for number in (mean, low, high)
+    ]
+    return f"{sign if mean >= 0 else ''}{shown[0]} \\[{shown[1]}, {shown[2]}]"
 
 
 def _nodes(folder: RunFolder) -> Table:
@@ -60,6 +61,8 @@ def _nodes(folder: RunFolder) -> Table:
         "reward",
         title=f"Nodes: first {span} -> last {span} updates of PPO",
         title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
         header_style="bold",
     )
     scores, rewards, observed = (node_series(records, quantity) for quantity in ("score", "reward", "observed"))

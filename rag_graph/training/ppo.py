@@ -306,11 +306,11 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             self.state.episode += args.batch_size
             self.state.global_step += 1
             self.state.epoch = self.state.episode / self.train_dataset_len
-            columns = _columns(rollout.rows)
             for function in self.reward_funcs:
                 if hasattr(function, "update"):
-                    function.update(columns.pop("prompt"), rollout.completions, rollout.completion_ids, **columns)
-                    columns = _columns(rollout.rows)
+                    function.update(
+                        completions=rollout.completions, completion_ids=rollout.completion_ids, **_columns(rollout.rows)
+                    )
             self.log(self._metrics(rollout, statistics, started))
             self.lr_scheduler.step()
             self.control = self.callback_handler.on_step_end(args, self.state, self.control)
@@ -445,9 +445,8 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         observed = torch.zeros(len(rows), dtype=torch.bool)
         self._reward_means: dict[str, float] = {}
         for function, weight in zip(self.reward_funcs, self.reward_weights, strict=True):
-            columns = _columns(rows)
             name = getattr(function, "__name__", type(function).__name__)
-            values = function(columns.pop("prompt"), completions, completion_ids, **columns)
+            values = function(completions=completions, completion_ids=completion_ids, **_columns(rows))
             if len(values) != len(rows):
                 raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
             scored = [value is not None for value in values]
@@ -471,6 +470,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         started = time.perf_counter()
         if not bool((~rollout.padding).any()):
             warnings.warn("no episode of this update has a reward: the update is skipped", RuntimeWarning, stacklevel=2)
+            self.optimizer.step()  # without gradients: moves nothing, and keeps the schedule in step
             return statistics
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         for _ in range(args.num_ppo_epochs):
@@ -538,7 +538,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         kl = rollout.kl.sum(1)[scored].mean().item()
         mean_score = scores.mean().item() if len(scores) else math.nan
         residual = (rollout.returns - rollout.values)[mask]
-        spread = rollout.returns[mask].var()
+        spread = rollout.returns[mask].var(correction=0) if mask.any() else torch.tensor(0.0)
         metrics = {
             "eps": int(self.state.episode / (time.time() - started)),
             "objective/kl": kl,
@@ -550,8 +550,8 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             **{name: float(np.mean(values)) for name, values in statistics.items()},
             "val/ratio_var": float(np.var(statistics.get("val/ratio", [0.0]))),
             "val/num_eos_tokens": (rollout.responses == self.processing_class.eos_token_id).sum().item(),
-            "val/explained_variance": (1 - residual.var() / spread).item()
-            if len(residual) > 1 and spread > 0
+            "val/explained_variance": (1 - residual.var(correction=0) / spread).item()
+            if len(residual) and spread > 0
             else math.nan,
             "val/truncated": (~rollout.ended).float().mean().item(),
             "val/response_tokens": float(np.mean([len(ids) for ids in rollout.completion_ids])),
@@ -578,7 +578,9 @@ class _Clock:
 
 
 def _columns(rows: list[Row]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in rows] for name in rows[0]}
+    """Rows -> the keyword arguments of a reward: `prompts`, and every other column under its name."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {"prompts": columns.pop("prompt"), **columns}
 
 
 def _as_dataset(rows: Dataset | Sequence[Row], name: str) -> Dataset:

@@ -7,7 +7,13 @@ import pytest
 from rag_graph.errors import DataError
 from rag_graph.retrieval.base import Retriever
 
-TEXTS = ["the red kettle is from oslo", "a blue mixer came from lima", "green rakes and hoses", "the red kettle is from oslo", "ein roter Kessel aus Köln"]
+TEXTS = [
+    "the red kettle is from oslo",
+    "a blue mixer came from lima",
+    "green rakes and hoses",
+    "the red kettle is from oslo",
+    "ein roter Kessel aus Köln",
+]
 
 
 class RetrieverContract:

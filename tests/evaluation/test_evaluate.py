@@ -24,7 +24,10 @@ def always(text: str) -> object:
     return answer
 
 
-EXAMPLES = [Example(str(i), "topic", {"input": "x"}, (label,)) for i, label in enumerate(["kitchen", "audio", "kitchen", "sport"])]
+EXAMPLES = [
+    Example(str(i), "topic", {"input": "x"}, (label,))
+    for i, label in enumerate(["kitchen", "audio", "kitchen", "sport"])
+]
 
 
 def test_values_by_hand() -> None:

@@ -15,7 +15,9 @@ from sklearn.metrics import accuracy_score, f1_score
 from rag_graph.evaluation.metrics import METRICS, Judged, macro_f1, normalise
 from rag_graph.records import METRIC_NAMES
 
-text = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "red", "dog", ".", "Cat"]), min_size=0, max_size=12).map(" ".join)
+text = st.lists(
+    st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "red", "dog", ".", "Cat"]), min_size=0, max_size=12
+).map(" ".join)
 
 
 def score(metric: str, response: str, *references: str, **judged: object) -> float | None:
@@ -95,12 +97,29 @@ def test_known_values(metric: str, response: str, references: tuple[str, ...], e
     assert score(metric, response, *references) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "exact_match", "token_f1", "rouge_1", "rouge_2", "rouge_l", "bleu", "macro_f1", "faithfulness", "label_preserved"])
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "accuracy",
+        "exact_match",
+        "token_f1",
+        "rouge_1",
+        "rouge_2",
+        "rouge_l",
+        "bleu",
+        "macro_f1",
+        "faithfulness",
+        "label_preserved",
+    ],
+)
 def test_nothing_to_compare_with_is_none_and_not_zero(metric: str) -> None:
     assert score(metric, "some words") is None
 
 
-@pytest.mark.parametrize(("response", "expected"), [("", 0.0), ("one", 0.5), ("one two", 1.0), ("a b c d", 1.0), ("a b c d e", 0.75), ("a " * 9, 0.0)])
+@pytest.mark.parametrize(
+    ("response", "expected"),
+    [("", 0.0), ("one", 0.5), ("one two", 1.0), ("a b c d", 1.0), ("a b c d e", 0.75), ("a " * 9, 0.0)],
+)
 def test_length_band(response: str, expected: float) -> None:
     assert score("length_band", response, args={"least": 2, "most": 4}) == pytest.approx(expected)
 

@@ -25,23 +25,50 @@ def graphs(draw: Any) -> AuxiliaryGraph:
     nodes = draw(st.lists(names, min_size=3, max_size=8, unique=True))
     cut, end = draw(st.integers(1, len(nodes) - 1)), draw(st.integers(1, len(nodes)))
     tasks, criteria, contexts = nodes[:cut], nodes[cut:end], nodes[max(cut, end) :]
-    spec: dict[str, Any] = {"format": 1, "name": draw(names), "title": draw(texts), "tasks": {}, "criteria": {}, "contexts": {}}
+    spec: dict[str, Any] = {
+        "format": 1,
+        "name": draw(names),
+        "title": draw(texts),
+        "tasks": {},
+        "criteria": {},
+        "contexts": {},
+    }
     for name in tasks:
         labels = draw(st.one_of(st.lists(words, max_size=3, unique=True), st.dictionaries(words, words, max_size=2)))
         kind = draw(st.sampled_from(["generation", "extraction"]))
         goal = draw(st.floats(0, 10))
-        spec["tasks"][name] = {"title": draw(texts), "kind": kind, "labels": labels, "goal": goal, "metrics": {"bleu": draw(st.floats(0.1, 1))}, "prompt": draw(texts.filter(lambda t: "{" not in t))}
+        spec["tasks"][name] = {
+            "title": draw(texts),
+            "kind": kind,
+            "labels": labels,
+            "goal": goal,
+            "metrics": {"bleu": draw(st.floats(0.1, 1))},
+            "prompt": draw(texts.filter(lambda t: "{" not in t)),
+        }
         if isinstance(labels, dict) and len(set(labels.values())) < len(labels):
             spec["tasks"][name]["labels"] = []
     for name in criteria:
-        spec["criteria"][name] = {"title": draw(texts), "metric": "length_band", "args": {"most": draw(st.integers(1, 99))}, "applies_to": draw(st.lists(st.sampled_from(tasks), max_size=2, unique=True))}
+        spec["criteria"][name] = {
+            "title": draw(texts),
+            "metric": "length_band",
+            "args": {"most": draw(st.integers(1, 99))},
+            "applies_to": draw(st.lists(st.sampled_from(tasks), max_size=2, unique=True)),
+        }
     for name in contexts:
         spec["contexts"][name] = {"title": draw(texts), "kind": "guideline", "text": draw(words)}
     spec["relations"] = {"my_relation": {"title": draw(texts), "semantics": "credit"}} if draw(st.booleans()) else {}
     ends = tasks + criteria
     relations = ["supports", "conflicts", "shares_structure", *spec["relations"]]
-    pairs = draw(st.lists(st.tuples(st.sampled_from(ends), st.sampled_from(ends), st.sampled_from(relations)), max_size=8, unique=True))
-    spec["edges"] = [{"from": a, "to": b, "relation": r, "strength": draw(st.floats(0, 1)), "tuned": draw(st.booleans())} for a, b, r in pairs if a != b]
+    pairs = draw(
+        st.lists(
+            st.tuples(st.sampled_from(ends), st.sampled_from(ends), st.sampled_from(relations)), max_size=8, unique=True
+        )
+    )
+    spec["edges"] = [
+        {"from": a, "to": b, "relation": r, "strength": draw(st.floats(0, 1)), "tuned": draw(st.booleans())}
+        for a, b, r in pairs
+        if a != b
+    ]
     return AuxiliaryGraph(GraphSpec.model_validate(spec))
 
 
@@ -50,7 +77,9 @@ def read_any(path: Path) -> AuxiliaryGraph:
 
 
 @pytest.mark.parametrize("suffix", list(WRITERS))
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+@settings(
+    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+)
 @given(graphs())
 def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:
     path = tmp_path / f"g{suffix}"

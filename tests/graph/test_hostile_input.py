@@ -71,14 +71,39 @@ def test_any_bytes_never_raise(tmp_path: Path, raw: bytes) -> None:
 
 
 keys = st.sampled_from(["format", "name", "tasks", "criteria", "contexts", "edges", "relations", "include", "kind", "metrics", "prompt", "labels", "goal", "from", "to", "relation", "strength", "metric", "args", "of", "applies_to", "fields", "dataset", "text", "file", "semantics", "source", "topic"])  # fmt: skip
-leaves = st.one_of(st.none(), st.booleans(), st.integers(-3, 3), st.floats(), st.text(max_size=5), keys, st.sampled_from(["classification", "supports", "accuracy", "1"]))
-documents = st.recursive(leaves, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)), max_leaves=25)
+leaves = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.floats(),
+    st.text(max_size=5),
+    keys,
+    st.sampled_from(["classification", "supports", "accuracy", "1"]),
+)
+documents = st.recursive(
+    leaves,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)),
+    max_leaves=25,
+)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.dictionaries(keys, documents, max_size=6))
-@example({"format": 1, "name": "g", "tasks": {"t": {"labels": {"a": [1]}, "metrics": [], "prompt": 3}}, "edges": [{"from": [], "to": {}}]})
-@example({"tasks": {"t": {"labels": [[]]}}, "relations": {"r": {"source": 1}}, "edges": [{"from": "t", "to": "t", "relation": "r"}]})
+@example(
+    {
+        "format": 1,
+        "name": "g",
+        "tasks": {"t": {"labels": {"a": [1]}, "metrics": [], "prompt": 3}},
+        "edges": [{"from": [], "to": {}}],
+    }
+)
+@example(
+    {
+        "tasks": {"t": {"labels": [[]]}},
+        "relations": {"r": {"source": 1}},
+        "edges": [{"from": "t", "to": "t", "relation": "r"}],
+    }
+)
 @example({"criteria": {"c": {"metric": [], "args": {"most": []}, "of": []}}, "contexts": {"x": {"file": "\0"}}})
 def test_any_structure_never_raises(tmp_path: Path, content: dict[str, object]) -> None:
     """Right words in wrong places: this reaches the checks behind the syntax."""

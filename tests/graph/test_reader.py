@@ -115,13 +115,18 @@ def test_includes_merge_and_know_their_files(write_graph: Callable[..., Path]) -
     write_graph("criteria:\n  brief: {metric: length_band, args: {most: 12}}\n", "parts/criteria.yaml")
     write_graph("contexts:\n  notes: {kind: passages, file: notes.jsonl}\n", "parts/deep/contexts.yaml")
     main = write_graph(
-        GOOD.replace("criteria:\n  brief: {metric: length_band, args: {most: 12}, applies_to: [headline]}\n", "include: [parts/criteria.yaml, parts/deep/contexts.yaml]\n")
+        GOOD.replace(
+            "criteria:\n  brief: {metric: length_band, args: {most: 12}, applies_to: [headline]}\n",
+            "include: [parts/criteria.yaml, parts/deep/contexts.yaml]\n",
+        )
     )
     graph = read_graph(main)
     assert graph.spec.criteria["brief"].args == {"most": 12}
     assert graph.spec.contexts["notes"].file == "parts/deep/notes.jsonl"
     write_graph("criteria:\n  brief: {metric: lenght_band}\n", "parts/criteria.yaml")
-    assert problems(main)[0].startswith("parts/criteria.yaml:2:19: criteria.brief.metric: unknown value 'lenght_band'. Did you mean 'length_band'?")
+    assert problems(main)[0].startswith(
+        "parts/criteria.yaml:2:19: criteria.brief.metric: unknown value 'lenght_band'. Did you mean 'length_band'?"
+    )
 
 
 def test_a_clash_names_both_places(write_graph: Callable[..., Path]) -> None:

@@ -14,7 +14,9 @@ from rag_graph.graph.schema import graph_schema
 
 
 def test_the_committed_schema_is_current(root: Path) -> None:
-    assert (root / "graphs/graph.schema.json").read_text(encoding="utf-8") == graph_schema(), "run: rag-graph graph schema > graphs/graph.schema.json"
+    assert (root / "graphs/graph.schema.json").read_text(encoding="utf-8") == graph_schema(), (
+        "run: rag-graph graph schema > graphs/graph.schema.json"
+    )
 
 
 @pytest.mark.parametrize("name", ["parcels", "news", "four_tasks"])

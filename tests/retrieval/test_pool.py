@@ -32,7 +32,9 @@ def test_the_walk_equals_networkx(seed: int, damping: float) -> None:
     reset = rng.random((size, 3)) + 0.01
     found = PersonalisedPageRank(size, edges, damping).walk(reset, iterations=300)
     for column in range(3):
-        expected = networkx.pagerank(graph, alpha=damping, personalization=dict(enumerate(reset[:, column])), tol=1e-12, max_iter=500)
+        expected = networkx.pagerank(
+            graph, alpha=damping, personalization=dict(enumerate(reset[:, column])), tol=1e-12, max_iter=500
+        )
         assert found[:, column] == pytest.approx([expected[node] for node in range(size)], abs=1e-6)
 
 
@@ -42,16 +44,30 @@ def test_fusion_by_hand() -> None:
     assert reciprocal_rank_fusion({"a": []}, 5) == []
 
 
-def make_pool(nodes: list[ContextNode], method: str = "bm25", strengths: dict[str, float] | None = None, **settings: Any) -> ContextPool:
-    contexts = {"notes": {"kind": "passages", "file": "n"}, "extra": {"kind": "passages", "file": "e"}, "guide": {"kind": "guideline", "text": "be brief"}}
+def make_pool(
+    nodes: list[ContextNode], method: str = "bm25", strengths: dict[str, float] | None = None, **settings: Any
+) -> ContextPool:
+    contexts = {
+        "notes": {"kind": "passages", "file": "n"},
+        "extra": {"kind": "passages", "file": "e"},
+        "guide": {"kind": "guideline", "text": "be brief"},
+    }
     spec = {
         "format": 1,
         "name": "g",
-        "tasks": {"t": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{input}"}, "u": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{input}"}},
+        "tasks": {
+            "t": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{input}"},
+            "u": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{input}"},
+        },
         "contexts": contexts,
-        "edges": [{"from": name, "to": "t", "relation": "grounds", "strength": value} for name, value in (strengths or {"notes": 0.5}).items()],
+        "edges": [
+            {"from": name, "to": "t", "relation": "grounds", "strength": value}
+            for name, value in (strengths or {"notes": 0.5}).items()
+        ],
     }
-    return ContextPool(AuxiliaryGraph(GraphSpec.model_validate(spec)), nodes, RetrievalConfig(method=method, **settings))  # type: ignore[arg-type]
+    return ContextPool(
+        AuxiliaryGraph(GraphSpec.model_validate(spec)), nodes, RetrievalConfig(method=method, **settings)
+    )  # type: ignore[arg-type]
 
 
 def node(name: str, text: str, context: str = "notes", links: tuple[str, ...] = (), source: str = "") -> ContextNode:
@@ -82,7 +98,12 @@ def test_strength_weighs_contexts() -> None:
 
 
 def test_budget_repeats_and_exclusion() -> None:
-    nodes = [node("a", "red kettle oslo"), node("b", "red kettle oslo"), node("c", "red kettle " + "long " * 50), node("d", "red pan", source="row 4")]
+    nodes = [
+        node("a", "red kettle oslo"),
+        node("b", "red kettle oslo"),
+        node("c", "red kettle " + "long " * 50),
+        node("d", "red pan", source="row 4"),
+    ]
     pool = make_pool(nodes, k=3, token_budget=10)
     assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"])[0]] == ["a", "d"]
     assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"], ["row 4"])[0]] == ["a"]
@@ -98,7 +119,11 @@ def test_a_guideline_is_always_there() -> None:
 
 
 def test_the_walk_reaches_what_no_word_does() -> None:
-    nodes = [node("a", "the red kettle, see its maker", links=("b",)), node("b", "founded in oslo"), *(node(f"x{i}", f"filler {i}") for i in range(30))]
+    nodes = [
+        node("a", "the red kettle, see its maker", links=("b",)),
+        node("b", "founded in oslo"),
+        *(node(f"x{i}", f"filler {i}") for i in range(30)),
+    ]
     assert [piece.context.id for piece in make_pool(nodes, "bm25", k=2).retrieve("t", ["red kettle"])[0]] == ["a"]
     assert [piece.context.id for piece in make_pool(nodes, "walk", k=2).retrieve("t", ["red kettle"])[0]] == ["a", "b"]
 

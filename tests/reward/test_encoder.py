@@ -61,7 +61,12 @@ def test_strength_zero_is_an_edge_removed(encoder_and_graph: tuple[GraphEncoder,
     graph = read_graph("parcels")
     strengths = graph.strength.copy()
     strengths[3] = 0.0
-    removed = GraphSpec.model_validate({**graph.spec.model_dump(by_alias=True), "edges": [e.model_dump(by_alias=True) for i, e in enumerate(graph.spec.edges) if i != 3]})
+    removed = GraphSpec.model_validate(
+        {
+            **graph.spec.model_dump(by_alias=True),
+            "edges": [e.model_dump(by_alias=True) for i, e in enumerate(graph.spec.edges) if i != 3],
+        }
+    )
     features = torch.randn(4, len(graph.nodes), 12)
     zeroed = encoder(features, GraphTensors.of(graph.with_strengths(strengths)))
     assert torch.allclose(zeroed, encoder(features, GraphTensors.of(AuxiliaryGraph(removed))), atol=1e-6)

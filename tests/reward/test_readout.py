@@ -26,7 +26,12 @@ from rag_graph.reward.readout import (
 
 def make_graph(edges: list[dict[str, object]], criteria: int = 3, goal: float = 1.0) -> AuxiliaryGraph:
     """Tasks `t` (goal) and `u`, criteria c0.. that apply to both, and the given edges."""
-    task = {"kind": "generation", "metrics": {"rouge_l": 1.0}, "prompt": "{input}", "fields": {"input": "x", "reference": "y"}}
+    task = {
+        "kind": "generation",
+        "metrics": {"rouge_l": 1.0},
+        "prompt": "{input}",
+        "fields": {"input": "x", "reference": "y"},
+    }
     return AuxiliaryGraph(
         GraphSpec.model_validate(
             {
@@ -113,7 +118,9 @@ def test_credit_is_the_sum_over_paths() -> None:
     supports = tensors.matrix("credit").numpy()
     weights = tensors.goal.numpy()
     series = sum(0.5**power * linalg.matrix_power(supports, power) @ weights for power in range(20))
-    assert katz_credit(tensors.goal[None], tensors.matrix("credit"), 0.5)[0].tolist() == pytest.approx(series.tolist(), abs=1e-6)
+    assert katz_credit(tensors.goal[None], tensors.matrix("credit"), 0.5)[0].tolist() == pytest.approx(
+        series.tolist(), abs=1e-6
+    )
 
 
 def test_credit_that_diverges_is_refused() -> None:
@@ -123,7 +130,9 @@ def test_credit_that_diverges_is_refused() -> None:
 
 
 def test_a_conflict_costs_by_its_strength_and_its_targets_weight() -> None:
-    weights = graph_weights(GraphTensors.of(make_graph([edge("c0", "t", "conflicts", 0.8)])), torch.tensor([0]), 0.3, 0.5)
+    weights = graph_weights(
+        GraphTensors.of(make_graph([edge("c0", "t", "conflicts", 0.8)])), torch.tensor([0]), 0.3, 0.5
+    )
     assert weights[0].tolist() == pytest.approx([1.0, 0.0, -0.8, 0.3, 0.3])
 
 

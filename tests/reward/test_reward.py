@@ -23,8 +23,13 @@ EXAMPLES = {
 }
 
 
-def build(prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any) -> list[Episode]:
-    return [Episode(f"1/{name}", EXAMPLES[name], str(prompt), completion) for prompt, completion, name in zip(prompts, completions, example_id, strict=True)]
+def build(
+    prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any
+) -> list[Episode]:
+    return [
+        Episode(f"1/{name}", EXAMPLES[name], str(prompt), completion)
+        for prompt, completion, name in zip(prompts, completions, example_id, strict=True)
+    ]
 
 
 def make(readout: str = "graph", **settings: Any) -> GraphReward:
@@ -68,7 +73,7 @@ def test_alone_equals_in_a_batch_equals_in_chunks() -> None:
     reward = trained(goal_observed=0.5)
     whole = reward(**BATCH)
     chunks = [reward(**{name: column[start : start + 3] for name, column in BATCH.items()}) for start in (0, 3, 6)]
-    assert sum(chunks, []) == pytest.approx(whole)
+    assert [value for chunk in chunks for value in chunk] == pytest.approx(whole)
 
 
 def test_calls_change_nothing_and_updates_do() -> None:
@@ -85,17 +90,28 @@ def test_calls_change_nothing_and_updates_do() -> None:
 def test_values_at_unobserved_entries_never_matter() -> None:
     reward = trained()
     scores, observed, retrieved, tasks = reward.tensors_of(
-        reward._scored(BATCH["prompts"], BATCH["completions"], BATCH["completion_ids"], {"example_id": BATCH["example_id"]})
+        reward._scored(
+            BATCH["prompts"], BATCH["completions"], BATCH["completion_ids"], {"example_id": BATCH["example_id"]}
+        )
     )
     poisoned = torch.where(observed, scores, torch.full_like(scores, float("nan")))
-    expected, found = reward._read_out(scores, observed, retrieved, tasks), reward._read_out(poisoned, observed, retrieved, tasks)
+    expected, found = (
+        reward._read_out(scores, observed, retrieved, tasks),
+        reward._read_out(poisoned, observed, retrieved, tasks),
+    )
     assert torch.equal(expected.total(), found.total())
     assert torch.equal(expected.values, found.values)
     for readout in ("flat", "goal_only"):
         other = trained(readout)
-        assert torch.equal(other._read_out(scores, observed, retrieved, tasks).total(), other._read_out(poisoned, observed, retrieved, tasks).total())
+        assert torch.equal(
+            other._read_out(scores, observed, retrieved, tasks).total(),
+            other._read_out(poisoned, observed, retrieved, tasks).total(),
+        )
     generator = [torch.Generator().manual_seed(0) for _ in range(2)]
-    losses = [reward.imputer.loss(x, observed, retrieved, tasks, g) for x, g in zip((scores, poisoned), generator, strict=True)]
+    losses = [
+        reward.imputer.loss(x, observed, retrieved, tasks, g)
+        for x, g in zip((scores, poisoned), generator, strict=True)
+    ]
     assert torch.equal(losses[0], losses[1])
     assert torch.isfinite(losses[0])
     before = reward.imputer.means.clone()

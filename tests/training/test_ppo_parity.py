@@ -15,7 +15,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from rag_graph.training.ppo import GraphPPOTrainer, PPOConfig, PPOTrainer
 
-PROMPTS = ["the red kettle", "where is it ?", "a blue mixer from oslo", "good", "bad kettle from lima .", "the a", "is it", "topic ?"]
+PROMPTS = [
+    "the red kettle",
+    "where is it ?",
+    "a blue mixer from oslo",
+    "good",
+    "bad kettle from lima .",
+    "the a",
+    "is it",
+    "topic ?",
+]
 BATCH, LENGTH = 8, 6
 
 
@@ -48,7 +57,9 @@ def reward_like_stock(tokenizer: Any) -> Any:
 
     def token_sum(prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         encoded = tokenizer(prompts, add_special_tokens=False)["input_ids"]
-        return [torch.sin(torch.tensor(float(sum(p) + sum(c)))).item() for p, c in zip(encoded, completion_ids, strict=True)]
+        return [
+            torch.sin(torch.tensor(float(sum(p) + sum(c)))).item() for p, c in zip(encoded, completion_ids, strict=True)
+        ]
 
     return token_sum
 
@@ -93,14 +104,26 @@ def run_one_update(kind: str, tiny_model: Any, folder: Path, **changes: Any) -> 
     model, tokenizer = tiny_model(1)
     # The last position's id decides the sign of the reward: make the policy end its answers now and then.
     args = arguments(folder, **changes)
-    common = {"args": args, "processing_class": tokenizer, "model": model, "ref_model": tiny_model(2)[0], "value_model": value_model(tokenizer)}
+    common = {
+        "args": args,
+        "processing_class": tokenizer,
+        "model": model,
+        "ref_model": tiny_model(2)[0],
+        "value_model": value_model(tokenizer),
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if kind == "stock":
-            rows = Dataset.from_list([{"input_ids": ids} for ids in tokenizer(PROMPTS, add_special_tokens=False)["input_ids"]])
+            rows = Dataset.from_list(
+                [{"input_ids": ids} for ids in tokenizer(PROMPTS, add_special_tokens=False)["input_ids"]]
+            )
             trainer = PPOTrainer(**common, reward_model=TokenSumReward(), train_dataset=rows, eval_dataset=rows)
         else:
-            trainer = GraphPPOTrainer(**common, reward_funcs=reward_like_stock(tokenizer), train_dataset=[{"prompt": text} for text in PROMPTS])
+            trainer = GraphPPOTrainer(
+                **common,
+                reward_funcs=reward_like_stock(tokenizer),
+                train_dataset=[{"prompt": text} for text in PROMPTS],
+            )
         torch.manual_seed(7)
         np.random.seed(7)
         trainer.train()
@@ -108,7 +131,9 @@ def run_one_update(kind: str, tiny_model: Any, folder: Path, **changes: Any) -> 
     return states | {f"value.{name}": value for name, value in trainer.value_model.state_dict().items()}
 
 
-@pytest.mark.parametrize("changes", [{}, {"kl_estimator": "k3", "missing_eos_penalty": 0.5, "temperature": 1.0}, {"learning_rate": 1e-2}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"kl_estimator": "k3", "missing_eos_penalty": 0.5, "temperature": 1.0}, {"learning_rate": 1e-2}]
+)
 def test_one_update_equals_stock(tiny_model: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     stock = run_one_update("stock", tiny_model, tmp_path / "a", **changes)
     ours = run_one_update("ours", tiny_model, tmp_path / "b", **changes)
@@ -129,4 +154,6 @@ def test_the_comparison_notices_another_algorithm(tiny_model: Any, tmp_path: Pat
 def test_deep_copies_start_equal(tiny_model: Any) -> None:
     first, second = tiny_model(1)[0], copy.deepcopy(tiny_model(1)[0])
     assert isinstance(first, LlamaForCausalLM)
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )

@@ -1,0 +1,186 @@
+"""Data: the made set, files of all kinds, and errors that name the row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas
+import pytest
+
+from rag_graph.config import DataConfig
+from rag_graph.data.load import load_contexts, load_data, read_examples
+from rag_graph.data.parcels import CITIES, archive, make_parcels
+from rag_graph.data.prompts import render_prompt
+from rag_graph.errors import DataError
+from rag_graph.graph import read_graph
+from rag_graph.records import ContextNode, Evidence, Example
+
+PARCELS = read_graph("parcels")
+
+
+def test_parcels_answers_follow_from_passage_and_archive() -> None:
+    records = {node.title: node.text for node in archive("train")}
+    origins = 0
+    for demonstration in make_parcels("train", 200, seed=1):
+        example, answer = demonstration.example, demonstration.example.references[0]
+        if example.id.endswith("origin"):
+            product, _, city = answer.split()
+            origins += 1
+            assert city in CITIES
+            assert city not in example.inputs["input"], "the city stands in the archive only"
+            assert any(text.endswith(f"from {city} .") and product in text for text in records.values())
+        elif example.task == "question":
+            assert answer in example.inputs["input"].split()
+        elif example.task == "summary":
+            assert len(answer.split()) == 3
+    assert origins == 200
+
+
+def test_parcels_splits_share_no_passage_and_no_fact() -> None:
+    train = {d.example.inputs["input"] for d in make_parcels("train", 500, seed=0)}
+    test = {d.example.inputs["input"] for d in make_parcels("test", 500, seed=0)}
+    assert len(train & test) < 5
+    cities = [[node.text.split()[-2] for node in archive(split)] for split in ("train", "test")]
+    same = sum(a == b for a, b in zip(*cities, strict=True)) / len(cities[0])
+    assert same == pytest.approx(1 / len(CITIES), abs=0.03)
+
+
+def test_parcels_are_determined_by_the_seed() -> None:
+    assert list(make_parcels("train", 5, 3)) == list(make_parcels("train", 5, 3))
+    assert list(make_parcels("train", 5, 3)) != list(make_parcels("train", 5, 4))
+
+
+def test_the_weak_heuristic_is_wrong_on_hard_items_only_sometimes() -> None:
+    demonstrations = list(make_parcels("train", 400, 0))
+    hard = sum(d.hard for d in demonstrations) / len(demonstrations)
+    assert 0.2 < hard < 0.5
+
+
+def test_load_balances_tasks_and_hashes() -> None:
+    data = load_data(PARCELS, DataConfig(train=60, test=30), seed=0)
+    counts = {name: sum(e.task == name for e in data.train) for name in PARCELS.spec.tasks}
+    assert counts == dict.fromkeys(PARCELS.spec.tasks, 60)
+    assert len(data.groups) == 60
+    assert len({prompt for group in data.groups for prompt in [group[0][0].inputs["input"]]}) == len(data.groups)
+    again = load_data(PARCELS, DataConfig(train=60, test=30), seed=0)
+    assert again.hashes == data.hashes
+    assert load_data(PARCELS, DataConfig(train=60, test=30), seed=1).hashes != data.hashes
+
+
+FILES = """\
+format: 1
+name: g
+tasks:
+  topic:
+    kind: classification
+    labels: {{World: world, Sci/Tech: technology}}
+    dataset: {{path: {train}, test: test.jsonl}}
+    fields: {{input: text, reference: label}}
+    metrics: {{accuracy: 1.0}}
+    prompt: "{{context}} {{input}} ({{labels}}) ?"
+contexts:
+  solved: {{kind: exemplars, of: topic, limit: 2}}
+  notes: {{kind: passages, file: notes.jsonl}}
+edges:
+  - {{from: solved, to: topic, relation: grounds}}
+  - {{from: notes, to: topic, relation: grounds}}
+"""
+ROWS = [
+    {"id": "a", "text": "one", "label": "World"},
+    {"id": "b", "text": "two", "label": "Sci/Tech"},
+    {"id": "c", "text": "three", "label": "World"},
+]
+
+
+@pytest.fixture
+def project(tmp_path: Path, write_graph: Callable[..., Path]) -> Callable[..., Path]:
+    def make(train: str = "train.jsonl", rows: list[dict[str, str]] = ROWS) -> Path:
+        lines = "\n".join(map(json.dumps, rows)) + "\n"
+        (tmp_path / "train.jsonl").write_text(lines)
+        (tmp_path / "test.jsonl").write_text(lines)
+        (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+        pandas.DataFrame(rows).to_csv(tmp_path / "train.csv", index=False)
+        pandas.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
+        (tmp_path / "notes.jsonl").write_text(
+            json.dumps({"id": 1, "title": "t", "text": "a note", "links": [2]})
+            + "\n"
+            + json.dumps({"id": 2, "text": "b"})
+        )
+        return write_graph(FILES.format(train=train))
+
+    return make
+
+
+@pytest.mark.parametrize("train", ["train.jsonl", "train.jsonl.gz", "train.csv", "train.parquet"])
+def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
+    data = load_data(read_graph(project(train)), DataConfig(), seed=0)
+    assert sorted((e.id, e.inputs["input"], e.references) for e in data.train) == [
+        ("topic/a", "one", ("world",)), ("topic/b", "two", ("technology",)), ("topic/c", "three", ("world",)),
+    ]  # fmt: skip
+    nodes = data.contexts["train"]
+    assert [node.node for node in nodes] == ["solved", "solved", "notes", "notes"]
+    assert nodes[2].links == ("notes/2",)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is none of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
+        ({"id": "d", "txt": "x", "label": "World"}, r"train\.jsonl:2: no column 'text', which task 'topic' reads as 'input'. Did you mean 'txt'\?"),
+    ],
+)  # fmt: skip
+def test_bad_rows_are_named(project: Callable[..., Path], row: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_data(read_graph(project(rows=[ROWS[0], row])), DataConfig(), seed=0)
+
+
+def test_missing_and_empty_files(project: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = read_graph(project("gone.jsonl"))
+    monkeypatch.delenv("RAG_GRAPH_DATA", raising=False)
+    with pytest.raises(DataError, match=r"data file 'gone.jsonl' was not found at .*\$RAG_GRAPH_DATA is not set"):
+        load_data(graph, DataConfig(), seed=0)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/gone.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
+    monkeypatch.setenv("RAG_GRAPH_DATA", str(tmp_path / "elsewhere"))
+    assert len(load_data(graph, DataConfig(), seed=0).train) == 3
+    (tmp_path / "elsewhere/gone.jsonl").write_text("")
+    with pytest.raises(DataError, match="task 'topic': its train data set is empty"):
+        load_data(graph, DataConfig(), seed=0)
+
+
+def test_bad_passages_are_named(project: Callable[..., Path], tmp_path: Path) -> None:
+    graph = read_graph(project())
+    for content, message in (
+        ('{"id": 1}', r"notes\.jsonl:1: no 'text'"),
+        ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', r"notes\.jsonl:2: id '1' stands on line 1 too"),
+        ('{"id": 1, "text": "a", "links": 3}', r"notes\.jsonl:1: 'links' is a list"),
+        ("", "no passage in it"),
+    ):
+        (tmp_path / "notes.jsonl").write_text(content)
+        with pytest.raises(DataError, match=message):
+            load_contexts(graph, "train", [])
+
+
+def test_examples_for_evaluation_from_any_file(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"input": "a b", "reference": "kitchen"}))
+    (example,) = read_examples(path, "topic", PARCELS.spec.tasks["topic"])
+    assert example == Example("topic/0", "topic", {"input": "a b"}, ("kitchen",))
+
+
+def test_prompts_are_filled_once() -> None:
+    task = PARCELS.spec.tasks["question"]
+    example = Example("1", "question", {"input": "braces {question} stay", "question": "who ?"})
+    evidence = [Evidence(ContextNode("n", "archive", "", f"record {i}"), 1.0, i) for i in (1, 2)]
+    assert render_prompt(task, example) == "braces {question} stay who ?"
+    assert render_prompt(task, example, evidence) == "braces {question} stay record 1\nrecord 2 who ?"
+
+
+def test_real_data_loads(real_data: Path) -> None:
+    for name in ("news", "four_tasks"):
+        data = load_data(read_graph(name), DataConfig(train=20, test=10), seed=0)
+        assert len(data.train) == 20 * len(read_graph(name).spec.tasks)
+        assert all(example.references for example in data.test)

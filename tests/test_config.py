@@ -1,0 +1,91 @@
+"""Config: YAML and --set, all problems at once, near misses, a fingerprint of what matters."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rag_graph.config import RunConfig, flatten, load_config
+from rag_graph.errors import ConfigError
+
+
+def test_defaults_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(RunConfig().to_yaml())
+    assert load_config(path) == RunConfig()
+
+
+def test_overrides_win_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("ppo: {learning_rate: 1e-4, updates: 7}\n")
+    config = load_config(path, ["ppo.learning_rate=1e-6", "seed=3", "seed=4", "model.lora.r=2", "reward.readout=flat"])
+    assert config.ppo.learning_rate == 1e-6
+    assert config.ppo.updates == 7
+    assert config.seed == 4
+    assert config.model.lora is not None
+    assert config.model.lora.r == 2
+    assert config.reward.readout == "flat"
+
+
+def test_every_problem_at_once_with_near_misses(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("sed: 1\nppo: {learnig_rate: 1, updates: 0}\nreward: {readout: graf}\nmodel: {lora: {rank: 3}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    text = str(caught.value)
+    assert f"{path}: sed: unknown key 'sed'. Did you mean 'seed'?" in text
+    assert "ppo.learnig_rate: unknown key 'learnig_rate'. Did you mean 'learning_rate'?" in text
+    assert "ppo.updates: Input should be greater than or equal to 1 (given: 0)" in text
+    assert "reward.readout: Input should be 'graph', 'flat' or 'goal_only' (given: 'graf')" in text
+    assert "model.lora.rank: unknown key 'rank'." in text
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("- 1", "a config is a map of keys, this is a list"), ("a: [", "not valid YAML"), ("ppo: 3", "ppo: Input should be"), ("ppo: {batch_size: 10, num_mini_batches: 3}", "batch_size 10 is not a multiple of num_mini_batches 3")],
+)  # fmt: skip
+def test_messages(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_config(path)
+
+
+def test_missing_file_and_bad_override() -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config("nowhere.yaml")
+    with pytest.raises(ConfigError, match="write it as key=value"):
+        load_config(None, ["ppo.updates"])
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(None, ["seed=["])
+    with pytest.raises(ConfigError, match=r"Did you mean 'updates'\?"):
+        load_config(None, ["ppo.update=3"])
+
+
+def test_the_fingerprint_ignores_names_and_nothing_else() -> None:
+    base = RunConfig()
+    assert load_config(None, ["name=x", "output_dir=/y"]).fingerprint() == base.fingerprint()
+    for key, value in (
+        ("seed", 1),
+        ("ppo.lam", 0.9),
+        ("retrieval.k", 5),
+        ("reward.readout", "flat"),
+        ("graph", "news"),
+    ):
+        assert load_config(None, [f"{key}={value}"]).fingerprint() != base.fingerprint()
+
+
+@given(st.sampled_from(sorted(flatten(RunConfig().model_dump()))), st.text(max_size=8))
+def test_any_override_is_taken_or_refused(key: str, value: str) -> None:
+    with contextlib.suppress(ConfigError):
+        assert load_config(None, [f"{key}={value}"]).fingerprint()
+
+
+@pytest.mark.parametrize("name", ["quickstart", "news"])
+def test_shipped_configs_load(root: Path, name: str) -> None:
+    assert load_config(root / f"experiments/{name}/config.yaml").name == name

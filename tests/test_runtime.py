@@ -1,0 +1,82 @@
+"""Run folders: claimed once, written whole, readable after a crash."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from rag_graph.errors import ConfigError, DataError, TrainingError
+from rag_graph.runtime import RunFolder, manifest, read_jsonl, to_json, write_atomically
+
+
+def test_a_run_never_writes_over_another(tmp_path: Path) -> None:
+    taken = tmp_path / "run"
+    RunFolder.create(str(taken), "unused").write("config.yaml", "a: 1")
+    with pytest.raises(ConfigError, match="exists already, and a run never writes over another"):
+        RunFolder.create(str(taken), "unused")
+    assert (taken / "config.yaml").read_text() == "a: 1"
+
+
+def test_default_names_are_numbered(tmp_path: Path) -> None:
+    base = str(tmp_path / "runs/quickstart-seed0")
+    names = [RunFolder.create(None, base).path.name for _ in range(3)]
+    assert names == ["quickstart-seed0", "quickstart-seed0-2", "quickstart-seed0-3"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    write_atomically(path, "old")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match="No space left on device. Free some space"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lines_survive_a_crash(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "r"), "")
+    folder.append("m.jsonl", [{"a": 1}, {"a": float("nan")}])
+    with (folder / "m.jsonl").open("a") as handle:
+        handle.write('{"a": 3')
+    assert folder.read("m.jsonl") == [{"a": 1}, {"a": None}]
+    (folder / "m.jsonl").write_text('{"a": 1}\n{bad}\n{"a": 2}\n')
+    with pytest.raises(DataError, match=r"m\.jsonl:2: not valid JSON"):
+        folder.read("m.jsonl")
+
+
+def test_opening_what_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such run folder"):
+        RunFolder.open(tmp_path / "gone")
+    with pytest.raises(DataError, match="not a run folder"):
+        RunFolder.open(tmp_path)
+
+
+def test_json_has_no_bare_words() -> None:
+    assert json.loads(to_json({"a": float("inf"), "b": [float("nan"), 1.5]})) == {"a": None, "b": [None, 1.5]}
+
+
+def test_the_manifest_says_where_a_number_came_from() -> None:
+    record = manifest(7, ["rag-graph", "train"], {"topic/train": "abc"}, "c0ffee", "beef")
+    assert record["seed"] == 7
+    assert record["data"] == {"topic/train": "abc"}
+    assert record["versions"]["trl"].startswith("1.12")
+    assert set(record["git"] or {"commit": "", "dirty": ""}) == {"commit", "dirty"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b'{"a": 1}\n{"a": \n', r":2: not valid JSON"), (b'{"a": 1}\n\n[1]\n', r":3: a list, not an object"), (b"\xff\xfe", "not UTF-8"), (b"[" * 100_000, ":1: not valid JSON")],
+)  # fmt: skip
+def test_bad_rows_are_named_by_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        list(read_jsonl(path))
