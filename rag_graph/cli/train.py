@@ -46,7 +46,13 @@ def train(
     from rag_graph.training.progress import StageProgress
     from rag_graph.training.run import train as run
 
-    result = run(settings, StageProgress(), sys.argv)
+    try:
+        result = run(settings, StageProgress(), sys.argv)
+    except KeyboardInterrupt:
+        typer.echo(
+            "interrupted. What was written so far stays in the run folder; start again to get a new one.", err=True
+        )
+        raise typer.Exit(1) from None
     folder = RunFolder(result.folder)
     draw_curves(folder, folder / "curves.png")
     console = Console()

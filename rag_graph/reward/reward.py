@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,7 +89,11 @@ class GraphReward:
         episodes = self.make_episodes(prompts, completions, completion_ids, **columns)
         scored = []
         for episode in episodes:
-            scores = self.score_episode(episode)
+            try:
+                scores = self.score_episode(episode)
+            except Exception as error:  # a scorer may be anyone's code, and a bad episode is data, not a crash
+                scored.append(replace(episode, error=f"{type(error).__name__}: {error}"))
+                continue
             if not self.goal_is_observed(episode):
                 scores.pop(episode.example.task, None)
             scored.append(episode.with_scores(scores))
@@ -118,8 +123,10 @@ class GraphReward:
 
     @torch.no_grad()
     def node_rewards(self, episodes: Sequence[Episode]) -> NodeRewards:
-        """Rewards of scored episodes, by the current statistics; changes nothing."""
-        return self._read_out(*self.tensors_of(episodes))
+        """Rewards of scored episodes, by the current statistics; changes nothing. A failed episode pays nothing."""
+        rewards = self._read_out(*self.tensors_of(episodes))
+        failed = torch.tensor([bool(episode.error) for episode in episodes])
+        return replace(rewards, paid=rewards.paid & ~failed)
 
     def _read_out(self, scores: Tensor, observed: Tensor, retrieved: Tensor, tasks: Tensor) -> NodeRewards:
         nodes = self.graph.nodes

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import TrainerCallback
 from transformers import logging as transformers_logging
@@ -225,11 +226,20 @@ class _Run:
             self._calibrate(trainer, reward)
             self.progress.stage("PPO", ppo.updates)
             trainer.train()
-        self.model.eval()
+        self.model = merged(self.model.eval())
+        self._save(reward)
+
+    def _save(self, reward: GraphReward) -> None:
+        """The policy as transformers saves it, adapter folded in, and the reward's state."""
         policy = self.folder / "policy"
-        merged(self.model).save_pretrained(policy)
-        self.tokenizer.save_pretrained(policy)
-        save_file(reward.state_dict(), self.folder / "reward.safetensors")
+        try:
+            self.model.save_pretrained(policy)
+            self.tokenizer.save_pretrained(policy)
+            save_file(reward.state_dict(), self.folder / "reward.safetensors")
+        except (OSError, SafetensorError) as error:
+            raise TrainingError(
+                f"{policy}: the model cannot be saved: {error}. Free some space; everything measured so far stays in the run folder."
+            ) from None
 
     def _calibrate(self, trainer: RagPPOTrainer, reward: GraphReward) -> None:
         """Answer some training examples first, so that the first update is normalised by what the policy really scores."""

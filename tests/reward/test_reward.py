@@ -190,3 +190,20 @@ def test_metrics_report_every_node_in_play() -> None:
         assert f"nodes/{node}/reward" in logged
     assert logged["nodes/well_formed/observed"] == 1.0
     assert "nodes/archive/reward" not in logged
+
+
+def test_a_scorer_that_fails_spoils_its_episode_only() -> None:
+    reward = trained()
+
+    def brittle(episode: Episode) -> dict[str, float]:
+        if episode.response == "zorro":
+            raise ZeroDivisionError("no words")
+        return NodeScorer(GRAPH).score(episode)
+
+    expected = reward(**BATCH)
+    reward.score_episode = brittle
+    paid = reward(**BATCH)
+    assert paid[5] is None
+    assert [value for row, value in enumerate(paid) if row != 5] == [value for row, value in enumerate(expected) if row != 5]
+    reward.update(**BATCH)
+    assert [episode.error for episode in reward.last_episodes if episode.error] == ["ZeroDivisionError: no words"]

@@ -1,0 +1,30 @@
+"""The same run on a CUDA device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rag_graph.config import load_config
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_small_run_on_cuda(root: Path, tmp_path: Path, bf16: bool) -> None:
+    from rag_graph.training.run import train
+
+    small = [
+        "sft.steps=20",
+        "ppo.updates=3",
+        "ppo.batch_size=32",
+        "data.train=100",
+        "data.test=20",
+        "device=cuda",
+        f"ppo.bf16={str(bf16).lower()}",
+    ]
+    result = train(load_config(root / "experiments/quickstart/config.yaml", [*small, f"output_dir={tmp_path / 'run'}"]))
+    assert (result.folder / "policy/model.safetensors").is_file()
+    assert 0 <= result.after.mean_task_score.mean <= 1
