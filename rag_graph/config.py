@@ -13,12 +13,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rag_graph.errors import ConfigError, near_miss
+from rag_graph.yaml_document import Document, load_document, read_bounded
 
 
 class Settings(BaseModel):
     """Base of all parts: frozen, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ScratchConfig(Settings):
@@ -30,6 +31,12 @@ class ScratchConfig(Settings):
     num_heads: int = Field(6, ge=1)
     intermediate_size: int = Field(384, ge=16)
     max_length: int = Field(256, ge=32, description="positions, in tokens")
+
+    @model_validator(mode="after")
+    def _heads_split_evenly(self) -> ScratchConfig:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}.")
+        return self
 
 
 class LoraSettings(Settings):
@@ -56,6 +63,15 @@ class ModelConfig(Settings):
     )
     max_new_tokens: int = Field(8, ge=1)
     max_prompt_tokens: int = Field(192, ge=16, description="longer prompts lose tokens from their left end")
+
+    @model_validator(mode="after")
+    def _has_positions(self) -> ModelConfig:
+        needed = self.max_prompt_tokens + self.max_new_tokens
+        if self.source == "scratch" and needed > self.scratch.max_length:
+            raise ValueError(
+                f"max_prompt_tokens + max_new_tokens is {needed}, more than scratch.max_length {self.scratch.max_length}."
+            )
+        return self
 
 
 class DataConfig(Settings):
@@ -166,36 +182,35 @@ class RunConfig(Settings):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=_ConfigDumper, sort_keys=False, allow_unicode=True)
         return text
 
 
-class _Yaml12Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """`yaml.SafeLoader` reads 1e-3 as text and `no` as False; this one reads both as YAML 1.2 does."""
-
-
-_Yaml12Loader.yaml_implicit_resolvers = {
-    letter: [
-        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
-    ]
-    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _add_resolvers() -> None:
-    import re
-
-    _Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-    number = re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?$")
-    _Yaml12Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
-
-
-_add_resolvers()
-
-
 def parse_value(text: str) -> Any:
-    """Read the value of `--set key=value` as YAML: numbers, booleans, null, lists, text."""
-    return yaml.load(text, Loader=_Yaml12Loader)
+    """Read the value of `--set key=value` as YAML 1.2: numbers, booleans, null, lists, text.
+
+    Raises:
+        ValueError: it does not parse.
+    """
+    document = load_document(text.encode("utf-8", "surrogateescape"), "")
+    if document.problems:
+        raise ValueError(document.problems[0].text)
+    return document.data
+
+
+class _ConfigDumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Quotes what `parse_value` would not read back as the same text."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    try:
+        plain = parse_value(text) == text
+    except ValueError:
+        plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
+
+
+_ConfigDumper.add_representer(str, _represent_text)
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -208,29 +223,27 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     Raises:
         ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once.
     """
-    content: dict[str, Any] = {}
-    where = "config"
+    document = Document("config", {})
     if path is not None:
-        where = str(path)
         try:
-            loaded = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Yaml12Loader)
+            document = load_document(read_bounded(Path(path)), str(path))
         except FileNotFoundError:
             raise ConfigError(
                 f"{path}: no such file. A run's config is a YAML file such as experiments/quickstart/config.yaml."
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from None
-        if not isinstance(loaded, dict | None):
-            raise ConfigError(f"{path}: a config is a map of keys, this is a {type(loaded).__name__}.")
-        content = loaded or {}
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if document.problems:
+        raise ConfigError("\n".join(map(str, document.problems)))
+    if not isinstance(document.data, dict | None):
+        raise ConfigError(f"{path}: a config is a map of keys, this is a {type(document.data).__name__}.")
+    content: dict[str, Any] = document.data or {}
     for override in overrides:
         _apply_override(content, override)
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{where}: {line}" for line in _explain(error))) from None
+        raise ConfigError("\n".join(_explain(error, document))) from None
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
@@ -245,22 +258,26 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         target = target[parent]
     try:
         target[last] = parse_value(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override}: the value is not valid YAML: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"--set {override}: {error}") from None
 
 
-def _explain(error: ValidationError) -> list[str]:
+def _explain(error: ValidationError, document: Document) -> list[str]:
     lines = []
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = _fields_at(problem["loc"][:-1])
-            lines.append(f"{place}: unknown key '{problem['loc'][-1]}'.{near_miss(str(problem['loc'][-1]), known)}")
+        location = problem["loc"]
+        unknown = problem["type"] == "extra_forbidden"
+        # A place only for what the file says; what --set said has none.
+        table = document.keys if unknown else document.values
+        where = f"{table[location]}: " if location in table else f"{document.file}: "
+        shown = ".".join(str(part) for part in location)
+        if unknown:
+            text = f"unknown key '{location[-1]}'.{near_miss(str(location[-1]), _fields_at(location[:-1]))}"
         else:
             given = problem.get("input")
-            shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
-            message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{place + ': ' if place else ''}{message}{shown}")
+            text = problem["msg"].removeprefix("Value error, ")
+            text += f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+        lines.append(f"{where}{shown + ': ' if shown else ''}{text}")
     return lines
 
 

@@ -30,6 +30,9 @@ METRIC_NAMES = (
 """Names a graph file may use. Held equal to `rag_graph.evaluation.metrics.METRICS` by a test: graph files name metrics, and
 the floor that reads them lies below the floor that computes them."""
 
+REFERENCE_METRICS = frozenset(METRIC_NAMES) - {"faithfulness", "format", "label_preserved", "length_band"}
+"""Metrics that compare with the reference: hidden together with the goal."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -39,6 +42,11 @@ class Example:
     task: str
     inputs: Mapping[str, str]
     references: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What the example is about: its field `input`, or, without one, all its fields."""
+        return self.inputs.get("input") or "\n".join(self.inputs.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,11 @@ class Episode:
     truncated: bool = False
     round: int = 0
     error: str = ""
+
+    @property
+    def source(self) -> str:
+        """The example's text and the evidence: what a faithful response draws on."""
+        return "\n".join([self.example.text, *(piece.context.text for piece in self.evidence)])
 
     def with_scores(self, scores: Mapping[str, float]) -> Episode:
         return replace(self, scores=dict(scores))

@@ -6,15 +6,16 @@ renamed) or, for `*.jsonl`, grow by whole lines.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +34,12 @@ PACKAGES = (
     "networkx",
     "numpy",
     "bm25s",
+)
+
+
+# An escaped lone surrogate: json reads it, no file can hold it. Pairs are characters.
+_SURROGATE = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
 )
 
 
@@ -72,19 +79,11 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(handle.fileno())
         os.replace(beside, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise TrainingError(
             f"{path}: cannot be written: {error.strerror or error}. Free some space or choose another output_dir."
         ) from None
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, 16 hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()[:16]
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def to_json(record: Any) -> str:
@@ -118,10 +117,12 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 try:
                     row = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:
                     raise DataError(
                         f"{path}:{number}: not valid JSON ({error}). One JSON object a line is expected."
                     ) from None
+                if _SURROGATE.search(line):
+                    raise DataError(f"{path}:{number}: half a surrogate pair, which is no character. Remove it.")
                 if not isinstance(row, dict):
                     raise DataError(
                         f"{path}:{number}: a {type(row).__name__}, not an object. One JSON object a line is expected."
@@ -131,7 +132,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path}: no such file.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error}).") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
@@ -213,7 +214,7 @@ class RunFolder:
         path = self.path / name
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # not splitlines: U+2028 may stand in a text
         records = []
         for number, line in enumerate(lines, 1):
             try:

@@ -17,6 +17,9 @@ def test_defaults_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(RunConfig().to_yaml())
     assert load_config(path) == RunConfig()
+    odd = load_config(None, ["name=1e5x", "graph='1e5'", "output_dir='a: b'"])
+    path.write_text(odd.to_yaml())
+    assert load_config(path) == odd
 
 
 def test_overrides_win_in_order(tmp_path: Path) -> None:
@@ -37,9 +40,9 @@ def test_every_problem_at_once_with_near_misses(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
     text = str(caught.value)
-    assert f"{path}: sed: unknown key 'sed'. Did you mean 'seed'?" in text
+    assert f"{path}:1:1: sed: unknown key 'sed'. Did you mean 'seed'?" in text
     assert "ppo.learnig_rate: unknown key 'learnig_rate'. Did you mean 'learning_rate'?" in text
-    assert "ppo.updates: Input should be greater than or equal to 1 (given: 0)" in text
+    assert f"{path}:2:33: ppo.updates: Input should be greater than or equal to 1 (given: 0)" in text
     assert "reward.readout: Input should be 'graph', 'flat' or 'goal_only' (given: 'graf')" in text
     assert "model.lora.rank: unknown key 'rank'." in text
     assert caught.value.exit_code == 2
@@ -47,7 +50,7 @@ def test_every_problem_at_once_with_near_misses(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("- 1", "a config is a map of keys, this is a list"), ("a: [", "not valid YAML"), ("ppo: 3", "ppo: Input should be"), ("ppo: {batch_size: 10, num_mini_batches: 3}", "batch_size 10 is not a multiple of num_mini_batches 3")],
+    [("- 1", "a config is a map of keys, this is a list"), ("a: [", r"c\.yaml:2:1: not valid YAML"), ("seed: 1\nseed: 2", r"c\.yaml:2:1: seed: stated twice, first on line 1"), ("seed: !!int foo", "a tag"), ("name: 2001-13-45\nppo: {learning_rate: .inf}", "c\\.yaml:2:22: ppo.learning_rate: Input should be a finite number"), ("a: " + "[" * 50_000, "nested more than"), ("model: {scratch: {num_heads: 5}}", "hidden_size 192 is not a multiple of num_heads 5"), ("model: {max_prompt_tokens: 300}", "more than scratch.max_length 256"), ("ppo: 3", "ppo: Input should be"), ("ppo: {batch_size: 10, num_mini_batches: 3}", "batch_size 10 is not a multiple of num_mini_batches 3")],
 )  # fmt: skip
 def test_messages(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "c.yaml"
@@ -63,6 +66,8 @@ def test_missing_file_and_bad_override() -> None:
         load_config(None, ["ppo.updates"])
     with pytest.raises(ConfigError, match="not valid YAML"):
         load_config(None, ["seed=["])
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_config("/dev/zero")
     with pytest.raises(ConfigError, match=r"Did you mean 'updates'\?"):
         load_config(None, ["ppo.update=3"])
 

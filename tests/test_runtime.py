@@ -52,6 +52,13 @@ def test_lines_survive_a_crash(tmp_path: Path) -> None:
         folder.read("m.jsonl")
 
 
+def test_any_text_survives_the_jsonl(tmp_path: Path) -> None:
+    folder = RunFolder.create(str(tmp_path / "r"), "")
+    texts = ["a\u2028b", "c\u0085d", "e\x1cf", "g\nh", ""]
+    folder.append("e.jsonl", [{"text": text} for text in texts])
+    assert [record["text"] for record in folder.read("e.jsonl")] == texts
+
+
 def test_opening_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such run folder"):
         RunFolder.open(tmp_path / "gone")
@@ -73,10 +80,21 @@ def test_the_manifest_says_where_a_number_came_from() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b'{"a": 1}\n{"a": \n', r":2: not valid JSON"), (b'{"a": 1}\n\n[1]\n', r":3: a list, not an object"), (b"\xff\xfe", "not UTF-8"), (b"[" * 100_000, ":1: not valid JSON")],
+    [(b'{"a": 1}\n{"a": \n', r":2: not valid JSON"), (b'{"a": 1}\n\n[1]\n', r":3: a list, not an object"), (b"\xff\xfe", "not UTF-8"), (b"[" * 100_000, ":1: not valid JSON"), (b'{"a": ' + b"1" * 5000 + b"}", ":1: not valid JSON")],
 )  # fmt: skip
 def test_bad_rows_are_named_by_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "d.jsonl"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
+        list(read_jsonl(path))
+
+
+def test_a_corrupt_archive_is_said(tmp_path: Path) -> None:
+    import gzip
+
+    raw = bytearray(gzip.compress(b'{"a": 1}\n' * 2000))
+    raw[20:40] = bytes(20)
+    path = tmp_path / "d.jsonl.gz"
+    path.write_bytes(bytes(raw))
+    with pytest.raises(DataError, match="cannot be read|not valid JSON|not UTF-8"):
         list(read_jsonl(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -46,6 +47,9 @@ def _root(
 
 def main() -> None:
     """Entry point: errors of this package become one message and an exit code (1 run, 2 input), never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no Unicode shows ? instead of failing
     try:
         app()
     except RagGraphError as error:

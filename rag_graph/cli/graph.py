@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from rag_graph.errors import GraphFileError, near_miss
-from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.exchange import WRITERS, read_exchange
-from rag_graph.graph.reader import check_graph, find_graph
+from rag_graph.graph.exchange import WRITERS
+from rag_graph.graph.reader import check_graph, find_graph, read_graph
 from rag_graph.graph.schema import graph_schema
+from rag_graph.graph.spec import relative_paths
 from rag_graph.runtime import write_atomically
 
 app = typer.Typer(
@@ -21,17 +21,6 @@ app = typer.Typer(
 GraphArgument = Annotated[
     str, typer.Argument(help="A graph-definition file, or the name of a shipped graph: parcels, news, four_tasks.")
 ]
-
-
-def open_graph(name_or_path: str) -> AuxiliaryGraph:
-    """A graph from a definition file, a node-link JSON or a GraphML file."""
-    path = find_graph(name_or_path)
-    if path.suffix in (".json", ".graphml"):
-        return read_exchange(path)
-    graph, problems = check_graph(path)
-    if graph is None:
-        raise GraphFileError("\n".join(map(str, problems)))
-    return graph
 
 
 @app.command()
@@ -70,7 +59,7 @@ def show(graph: GraphArgument) -> None:
 
     from rag_graph.graph.picture import relation_table, task_tree
 
-    console, loaded = Console(), open_graph(graph)
+    console, loaded = Console(), read_graph(graph)
     console.print(task_tree(loaded))
     console.print(relation_table(loaded))
 
@@ -85,7 +74,7 @@ def draw(
     """
     from rag_graph.graph.picture import draw_graph
 
-    draw_graph(open_graph(graph), out)
+    draw_graph(read_graph(graph), out)
     typer.echo(f"wrote {out}")
 
 
@@ -95,17 +84,25 @@ def convert(
         str, typer.Argument(help="A .yaml, .json (node-link) or .graphml file, or the name of a shipped graph.")
     ],
     out: Annotated[Path, typer.Argument(help="The file to write; its ending says the format: .yaml, .json, .graphml")],
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
 ) -> None:
-    """Convert between graph-definition YAML, node-link JSON and GraphML, without loss.
+    """Convert between graph-definition YAML, node-link JSON and GraphML, without loss; comments and includes are not kept.
 
     Example: `rag-graph graph convert parcels parcels.graphml`
     """
     if out.suffix not in WRITERS:
-        raise GraphFileError(
-            f"{out}: unknown format '{out.suffix}'.{near_miss(out.suffix, WRITERS)} Known: {', '.join(WRITERS)}"
-        )
-    write_atomically(out, WRITERS[out.suffix](open_graph(graph)))
+        known = ", ".join(WRITERS)
+        raise GraphFileError(f"{out}: unknown format '{out.suffix}'.{near_miss(out.suffix, WRITERS)} Known: {known}")
+    if not out.parent.is_dir():
+        raise GraphFileError(f"{out}: no such folder: {out.parent}")
+    if out.exists() and not force:
+        raise GraphFileError(f"{out}: exists already. Choose another name, or --force to write over it.")
+    loaded = read_graph(graph)
+    write_atomically(out, WRITERS[out.suffix](loaded))
     typer.echo(f"wrote {out}")
+    beside = [path for path in relative_paths(loaded.spec) if (loaded.root / path).is_file()]
+    if beside and out.parent.resolve() != loaded.root.resolve():
+        typer.echo(f"note: paths in a graph start from its own folder; take these along: {', '.join(beside)}", err=True)
 
 
 @app.command()

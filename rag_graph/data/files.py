@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,20 +59,34 @@ def read_table(path: Path) -> Rows:
         return
     if not name.endswith((".csv", ".parquet")):
         raise DataError(f"{path}: unknown kind of file. Known: .jsonl, .jsonl.gz, .csv, .parquet")
-    import pandas
+    yield from _csv_rows(path) if name.endswith(".csv") else _parquet_rows(path)
+
+
+def _csv_rows(path: Path) -> Rows:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            for row in reader:
+                where = f"{path}:{reader.line_num}"
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{where}: not as many cells as the head has columns ({len(reader.fieldnames or ())})."
+                    )
+                yield where, dict(row)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}") from None
+
+
+def _parquet_rows(path: Path) -> Rows:
+    import pyarrow
+    from pyarrow import parquet
 
     try:
-        frame = (
-            pandas.read_csv(path, dtype=str, keep_default_na=False)
-            if name.endswith(".csv")
-            else pandas.read_parquet(path)
-        )
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except Exception as error:  # pandas and pyarrow raise many types on a malformed file
-        raise DataError(f"{path}: cannot be read: {error}") from None
-    for number, row in enumerate(frame.to_dict("records"), 2 if name.endswith(".csv") else 1):
-        yield f"{path}:{number}", {str(key): value for key, value in row.items()}
+        rows = parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as parquet: {error}") from None
+    for number, row in enumerate(rows, 1):
+        yield f"{path}:{number}", row
 
 
 def _hub_rows(dataset: Dataset, split: str) -> Rows:

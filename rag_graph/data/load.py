@@ -52,13 +52,6 @@ def load_data(
     groups: list[list[tuple[Example, str | None]]] = []
     hashes: dict[str, str] = {}
     made = [name for name, task in graph.spec.tasks.items() if task.dataset and task.dataset.name]
-    for name in made:
-        dataset = graph.spec.tasks[name].dataset
-        assert dataset is not None
-        if dataset.name != "parcels":
-            raise DataError(
-                f"task '{name}': the package makes no data set '{dataset.name}'.{near_miss(str(dataset.name), ['parcels'])} It makes: parcels."
-            )
     for split in splits:
         limit = getattr(config, split)
         if made:
@@ -105,7 +98,7 @@ def _parcels(
 def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: int | None, seed: int) -> list[Example]:
     if task.dataset is None:
         raise DataError(f"task '{name}' of graph '{graph.name}' has no dataset. Add 'dataset:' to the task.")
-    examples = examples_from_rows(name, task, read_rows(task.dataset, split, graph.root))
+    examples = examples_from_rows(name, task, read_rows(task.dataset, split, graph.root), f"{split}/")
     if not examples:
         raise DataError(f"task '{name}': its {split} data set is empty.")
     random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(
@@ -114,42 +107,52 @@ def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: 
     return examples[:limit]
 
 
-def examples_from_rows(name: str, task: Task, rows: Rows, reference_needed: bool = True) -> list[Example]:
-    """Rows of a table -> examples, by the task's field mapping.
+def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> list[Example]:
+    """Rows of a table -> examples, by the task's field mapping. A row without an id gets `prefix` and its number.
 
     Raises:
-        DataError: a missing column, a label outside the task's labels; with file and line.
+        DataError: a missing column, a value that is no text, a repeated id, a label outside the task's labels; with file and line.
     """
-    examples = []
+    examples: dict[str, Example] = {}
     for number, (where, row) in enumerate(rows):
         inputs = {}
         for ours, column in task.fields.items():
-            if column not in row or row[column] is None:
-                if ours == "reference" and not reference_needed:
-                    continue
+            if column not in row:
                 raise DataError(
                     f"{where}: no column '{column}', which task '{name}' reads as '{ours}'.{near_miss(column, row)} The row has: {', '.join(map(str, row))}."
                 )
             if ours != "reference":
-                inputs[ours] = str(row[column])
-        references = _references(row.get(task.fields.get("reference", ""), ()), name, task, where)
-        examples.append(Example(f"{name}/{row.get('id', number)}", name, inputs, references))
-    return examples
+                inputs[ours] = _text(row[column], column, where)
+        references = _references(row[task.fields["reference"]], name, task, where) if "reference" in task.fields else ()
+        key = f"{name}/{row['id']}" if row.get("id") is not None else f"{name}/{prefix}row{number}"
+        if key in examples:
+            raise DataError(f"{where}: the id '{row['id']}' stands in this data set twice. Ids are unique.")
+        examples[key] = Example(key, name, inputs, references)
+    return list(examples.values())
+
+
+def _text(value: Any, column: str, where: str) -> str:
+    if not isinstance(value, str | int | float | bool) or value != value or value in (float("inf"), float("-inf")):
+        shown = "empty (null)" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"
+        raise DataError(f"{where}: column '{column}' is {shown}, not text.")
+    return str(value)
 
 
 def _references(value: Any, name: str, task: Task, where: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    values = list(value) if isinstance(value, list | tuple) else [value]
+    column = task.fields["reference"]
+    values = value if isinstance(value, list | tuple) else [value]
+    if not values:
+        raise DataError(f"{where}: column '{column}' is an empty list: an example needs a reference.")
+    texts = [_text(item, column, where) for item in values]
     if task.kind != "classification":
-        return tuple(str(item) for item in values)
+        return tuple(texts)
     mapping = task.labels if isinstance(task.labels, dict) else {label: label for label in task.labels}
-    for item in values:
-        if str(item) not in mapping:
+    for item in texts:
+        if item not in mapping:
             raise DataError(
-                f"{where}: label '{item}' is none of task '{name}'.{near_miss(str(item), mapping)} Its labels: {', '.join(mapping)}."
+                f"{where}: label '{item}' is none of task '{name}'.{near_miss(item, mapping)} Its labels: {', '.join(mapping)}."
             )
-    return tuple(mapping[str(item)] for item in values)
+    return tuple(mapping[item] for item in texts)
 
 
 def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -> list[ContextNode]:
@@ -197,18 +200,18 @@ def _passages(name: str, path: Path) -> list[ContextNode]:
         where = f"{path}:{number}"
         if not isinstance(row.get("text"), str) or not row["text"].strip():
             raise DataError(f"{where}: no 'text'. A passage is {{id, title, text, links}}, id and text needed.")
-        key = str(row.get("id", number))
+        key = str(number if row.get("id") is None else row["id"])
         if key in seen:
             raise DataError(f"{where}: id '{key}' stands on line {seen[key]} too. Passage ids are unique.")
         seen[key] = number
-        links = row.get("links") or []
+        links = row.get("links", [])
         if not isinstance(links, list):
             raise DataError(f"{where}: 'links' is a list of passage ids.")
         nodes.append(
             ContextNode(
                 f"{name}/{key}",
                 name,
-                str(row.get("title", "")),
+                str(row.get("title") or ""),
                 row["text"],
                 path.name,
                 tuple(f"{name}/{link}" for link in links),

@@ -55,7 +55,7 @@ def evaluate(
     results: list[EvalResult] = []
     task_scores: dict[str, list[float]] = {}
     for name in dict.fromkeys(example.task for example in examples):
-        mine = [episode for episode in episodes if episode.example.task == name and episode.example.references]
+        mine = [e for e in episodes if e.example.task == name and name in e.scores and e.example.references]
         if not mine:
             continue
         task = scorer.graph.spec.tasks[name]
@@ -63,31 +63,22 @@ def evaluate(
         for metric in dict.fromkeys([*task.metrics, *REPORTED[task.kind]]):
             found = _measure(metric, mine, task.label_words)
             if found is not None:
-                results.append(EvalResult(name, metric, found.mean, found.low, found.high, len(mine), config_hash))
+                interval, count = found
+                results.append(EvalResult(name, metric, *interval, count, config_hash))
     if not task_scores:
         raise DataError("no example has a reference: there is nothing to compare the answers with.")
     return Evaluation(tuple(results), tuple(episodes), task_scores)
 
 
-def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) -> Interval | None:
+def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) -> tuple[Interval, int] | None:
+    """The metric's mean with its interval, and over how many episodes it could be measured."""
     if metric == "macro_f1":
-        return _macro_f1(episodes, labels)
+        return _macro_f1(episodes, labels), len(episodes)
     values = [
-        METRICS[metric](
-            Judged(
-                episode.response,
-                episode.example.references,
-                "\n".join(
-                    [episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)]
-                ),
-                labels,
-                episode.truncated,
-            )
-        )
-        for episode in episodes
+        METRICS[metric](Judged(e.response, e.example.references, e.source, labels, e.truncated)) for e in episodes
     ]
     measured = [value for value in values if value is not None]
-    return bootstrap_mean(measured) if measured else None
+    return (bootstrap_mean(measured), len(measured)) if measured else None
 
 
 def _macro_f1(episodes: Sequence[Episode], labels: tuple[str, ...]) -> Interval:

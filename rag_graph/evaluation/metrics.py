@@ -61,12 +61,13 @@ def _best(judged: Judged, score: Callable[[str, str], float]) -> float | None:
 
 
 def accuracy(judged: Judged) -> float | None:
-    """1 where the response is a reference label, up to case and outer punctuation."""
+    """1 where the response is a reference label, up to case, quotes and a closing mark."""
     return _best(judged, lambda response, label: float(_label(response) == _label(label)))
 
 
 def _label(text: str) -> str:
-    return text.strip().strip(string.punctuation + " \n\t").casefold()
+    """Case, outer white space, quotes and a closing mark do not count; a sign does ("-1" is not "1", "C++" not "C")."""
+    return text.strip().strip("'\"`").rstrip(".,;:!?").strip().casefold()
 
 
 def exact_match(judged: Judged) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rag_graph.errors import DataError
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example
@@ -17,11 +18,16 @@ class FrozenClassifier:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
 
-        texts = [example.inputs["input"] for example in examples]
+        labels = [example.references[0] for example in examples]
+        if len(set(labels)) < 2:
+            raise DataError(
+                f"a classifier of '{examples[0].task if examples else 'no task'}' needs training examples of at least two labels."
+            )
+        texts = [example.text for example in examples]
         self._model = make_pipeline(
             TfidfVectorizer(sublinear_tf=True), LogisticRegression(max_iter=1000, random_state=seed)
         )
-        self._model.fit(texts, [example.references[0] for example in examples])
+        self._model.fit(texts, labels)
         self.labels: Sequence[str] = list(self._model.classes_)
         self._known: dict[str, Sequence[float]] = {}
 
@@ -53,9 +59,7 @@ class NodeScorer:
     def score(self, episode: Episode) -> dict[str, float]:
         name = episode.example.task
         task = self.graph.spec.tasks[name]
-        source = "\n".join(
-            [episode.example.inputs.get("input", ""), *(piece.context.text for piece in episode.evidence)]
-        )
+        source = episode.source
         judged = {
             "response": episode.response,
             "references": episode.example.references,
@@ -70,7 +74,7 @@ class NodeScorer:
         for node, criterion in self.graph.spec.criteria.items():
             if not self.graph.applies(node, name):
                 continue
-            text = episode.example.inputs.get("input", "") if criterion.metric == "label_preserved" else source
+            text = episode.example.text if criterion.metric == "label_preserved" else source
             value = METRICS[criterion.metric](
                 Judged(**judged, source=text, args=criterion.args, classifier=self.classifiers.get(criterion.of or ""))  # type: ignore[arg-type]
             )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.config import LoraSettings, ModelConfig
 from rag_graph.errors import ModelError
@@ -144,8 +144,9 @@ def _separate_pad(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
             tokenizer.add_special_tokens({"pad_token": "<|pad|>"})
             if len(tokenizer) > model.get_input_embeddings().num_embeddings:
                 model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    for part in (model.config, model.generation_config):
-        part.pad_token_id, part.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    model.config.pad_token_id, model.config.eos_token_id = tokenizer.pad_token_id, tokenizer.eos_token_id
+    # A fresh one: a hub model's own defaults (repetition penalty, min_p, ...) would change what is sampled and measured.
+    model.generation_config = GenerationConfig(pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id)
 
 
 def lora_config(settings: LoraSettings) -> object:

@@ -112,7 +112,7 @@ class AuxiliaryGraph:
         found: dict[str, float] = {}
         for edge in self.edges_of("evidence"):
             stated = self.spec.edges[edge]
-            if stated.target == task:
+            if stated.target == task and stated.strength > 0:  # strength 0 is an edge removed, here too
                 found[stated.source] = max(found.get(stated.source, 0.0), stated.strength)
         return found
 

@@ -6,6 +6,7 @@ They run on the raw values, next to the structural checks of `spec`, so that one
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import networkx
 
 from rag_graph.errors import near_miss
-from rag_graph.graph.spec import BUILT_IN_RELATIONS, GraphSpec
+from rag_graph.graph.spec import BUILT_IN_RELATIONS
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """(location, what is wrong) of each problem."""
@@ -22,8 +23,8 @@ PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 METRIC_ARGS: dict[str, dict[str, type]] = {"length_band": {"least": int, "most": int}, "format": {"pattern": str}}
 
 
-def check_all(data: dict[str, Any], resolve: Callable[[tuple[str | int, ...], str], Path | None]) -> Found:
-    """Yield every problem. `resolve` turns a path stated at a location into a file, None where it leaves the root."""
+def check_all(data: dict[str, Any], resolve: Callable[[str], Path | None]) -> Found:
+    """Yield every problem. `resolve` turns a stated path into a file, None where it leaves the root."""
     blocks = {name: _mapping(data, name) for name in ("tasks", "criteria", "contexts", "relations")}
     yield from _check_names(blocks)
     yield from _check_relations(blocks["relations"])
@@ -67,11 +68,18 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
     if task.get("kind") == "classification" and not labels:
         yield (*location, "kind"), "a classification task needs 'labels'."
     words = list(labels.values()) if isinstance(labels, dict) else labels if isinstance(labels, list) else []
-    duplicates = {str(word) for word in words if words.count(word) > 1}
+    duplicates = sorted(word for word, count in Counter(map(str, words)).items() if count > 1)
     if duplicates:
-        yield (*location, "labels"), f"labels stated twice: {', '.join(sorted(duplicates))}."
+        yield (*location, "labels"), f"labels stated twice: {', '.join(duplicates)}."
     prompt = task.get("prompt")
+    for name in {"context", "labels"} & set(fields or {}):
+        yield (*location, "fields", name), f"'{name}' is what the prompt fills by itself. Give the field another name."
     if isinstance(prompt, str):
+        if fields and not set(PLACEHOLDER.findall(prompt)) - {"context", "labels"}:
+            yield (
+                (*location, "prompt"),
+                f"no field stands in the prompt: the model would not see the example. Fields: {', '.join(map(str, set(fields) - {'reference'}))}.",
+            )
         known = {"context", "labels", *(set(fields or {}) - {"reference"})}
         for name in dict.fromkeys(PLACEHOLDER.findall(prompt)):
             if name not in known:
@@ -80,6 +88,12 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                     f"unknown placeholder '{{{name}}}'.{near_miss(name, known)} Known here: {', '.join(sorted(known))}.",
                 )
     metrics = task.get("metrics")
+    for name in ("label_preserved", "length_band"):
+        if isinstance(metrics, dict) and name in metrics:
+            yield (
+                (*location, "metrics", name),
+                f"'{name}' takes arguments: make it a criterion that applies to this task.",
+            )
     if isinstance(metrics, dict) and not any(isinstance(w, int | float) and w > 0 for w in metrics.values()):
         yield (*location, "metrics"), "no metric with a weight above 0: the task could never be scored."
     dataset = task.get("dataset")
@@ -111,6 +125,12 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
                 re.compile(str(value))
             except (re.error, RecursionError, OverflowError) as error:
                 yield (*location, "args", name), f"not a regular expression: {error}."
+    least, most = (
+        args.get(name, default) if isinstance(args, dict) else default
+        for name, default in (("least", 0), ("most", 1 << 30))
+    )
+    if isinstance(least, int) and isinstance(most, int) and not 0 <= least <= most:
+        yield (*location, "args"), f"least {least} and most {most}: no length lies between them."
     if metric == "length_band" and not args:
         yield (*location, "metric"), "'length_band' needs args: {least: WORDS, most: WORDS}, one or both."
     if metric == "label_preserved" and not criterion.get("of"):
@@ -131,7 +151,7 @@ def _check_context(
     location: tuple[str | int, ...],
     context: dict[str, Any],
     tasks: dict[str, Any],
-    resolve: Callable[[tuple[str | int, ...], str], Path | None],
+    resolve: Callable[[str], Path | None],
 ) -> Found:
     kind, of, file = context.get("kind"), context.get("of"), context.get("file")
     if kind == "guideline" and not context.get("text"):
@@ -146,7 +166,7 @@ def _check_context(
     if isinstance(of, str) and of not in tasks:
         yield (*location, "of"), f"unknown task '{of}'.{near_miss(of, tasks)}"
     if isinstance(file, str):
-        path = resolve((*location, "file"), file)
+        path = resolve(file)
         if path is None:
             yield (*location, "file"), f"'{file}' leaves the folder of the graph. Put the file beside the graph."
 
@@ -162,6 +182,7 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
     }
     relations.update({name: value for name, value in blocks["relations"].items() if isinstance(value, dict)})
     first: dict[tuple[str, str, str], int] = {}
+    suggestions = 50  # a near miss costs a comparison with every name
     gates = networkx.DiGraph()
     for index, edge in enumerate(edges if isinstance(edges, list) else ()):
         if not isinstance(edge, dict):
@@ -170,7 +191,11 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
         relation = edge.get("relation")
         for key, node in ends.items():
             if isinstance(node, str) and node not in kinds:
-                yield ("edges", index, key), f"unknown node '{node}'.{near_miss(node, kinds)}"
+                suggestions -= 1
+                yield (
+                    ("edges", index, key),
+                    f"unknown node '{node}'.{near_miss(node, kinds) if suggestions >= 0 else ''}",
+                )
         if not isinstance(relation, str):
             continue
         if relation not in relations:
@@ -213,16 +238,3 @@ def _gate_cycles(gates: networkx.DiGraph) -> Found:
                 ("edges", index),
                 f"prerequisites form a cycle: {path}. Remove one of them: nothing in a cycle could ever pay.",
             )
-
-
-def spectral_radius_of_credit(spec: GraphSpec) -> float:
-    """Largest eigenvalue modulus of the `supports` matrix; Katz credit needs damping times this below 1."""
-    import numpy
-
-    names = list(spec.node_kinds())
-    matrix = numpy.zeros((len(names), len(names)))
-    types = spec.relation_types()
-    for edge in spec.edges:
-        if types[edge.relation].semantics == "credit":
-            matrix[names.index(edge.source), names.index(edge.target)] = edge.strength
-    return float(abs(numpy.linalg.eigvals(matrix)).max()) if names else 0.0

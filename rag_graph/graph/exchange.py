@@ -12,13 +12,10 @@ from typing import Any
 
 import networkx
 import yaml
-from pydantic import ValidationError
 
-from rag_graph.errors import GraphFileError
+from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.checks import check_all
-from rag_graph.graph.spec import GraphSpec
-from rag_graph.graph.yaml_document import MAX_BYTES
+from rag_graph.yaml_document import MAX_BYTES, read_bounded
 
 _PREFIX = "json:"
 _BLOCK = {"task": "tasks", "criterion": "criteria", "context": "contexts"}
@@ -30,7 +27,7 @@ def to_yaml(graph: AuxiliaryGraph) -> str:
     content.pop("include", None)
     edges = content.pop("edges", [])
     head = {key: content.pop(key) for key in ("format", "name", "title") if key in content}
-    text: str = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    text: str = yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     for block, value in content.items():
         text += "\n" + yaml.dump({block: value}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     if edges:
@@ -71,14 +68,13 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
-    """Everything the graph says, as attributes; `from_networkx` reads it back."""
+    """Everything the graph says, as attributes; `read_content` reads it back from a file."""
     spec = graph.spec.model_dump(mode="json", by_alias=True, exclude_unset=False)
     whole = networkx.MultiDiGraph(
         format=spec["format"],
         name=spec["name"],
         title=spec["title"],
         relations=spec["relations"],
-        include=list(spec["include"]),
     )
     for name, kind in graph.kinds.items():
         whole.add_node(name, kind=kind, spec=spec[_BLOCK[kind]][name])
@@ -87,30 +83,6 @@ def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
             edge["from"], edge["to"], key=edge["relation"], strength=edge["strength"], tuned=edge["tuned"], order=order
         )
     return whole
-
-
-def from_networkx(whole: networkx.MultiDiGraph, root: Path | None = None) -> AuxiliaryGraph:
-    """Read back what `to_networkx` wrote.
-
-    Raises:
-        GraphFileError: attributes are missing or wrong.
-    """
-    try:
-        content: dict[str, Any] = {key: whole.graph[key] for key in ("format", "name", "title", "relations", "include")}
-        for name, attributes in whole.nodes(data=True):
-            content.setdefault(_BLOCK[attributes["kind"]], {})[name] = attributes["spec"]
-        edges = sorted(whole.edges(keys=True, data=True), key=lambda edge: edge[3]["order"])
-        content["edges"] = [
-            {"from": source, "to": target, "relation": relation, "strength": data["strength"], "tuned": data["tuned"]}
-            for source, target, relation, data in edges
-        ]
-        spec = GraphSpec.model_validate(content)
-        problems = [text for location, text in check_all(content, lambda *_: Path(__file__)) if location]
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        raise GraphFileError(f"not a graph that this package wrote: {error}") from None
-    if problems:
-        raise GraphFileError("\n".join(problems))
-    return AuxiliaryGraph(spec, root or Path())
 
 
 def to_node_link(graph: AuxiliaryGraph) -> str:
@@ -143,41 +115,105 @@ def _decode(attributes: dict[str, Any]) -> dict[str, Any]:
     return {k.removeprefix(_PREFIX): json.loads(v) if k.startswith(_PREFIX) else v for k, v in attributes.items()}
 
 
-def read_exchange(path: Path) -> AuxiliaryGraph:
-    """Read a `.json` (node-link) or `.graphml` file.
+def read_content(path: Path) -> dict[str, Any]:
+    """What a `.json` (node-link) or `.graphml` file that this package wrote says, in the shape of a graph-definition file.
+
+    Its values are checked by the reader, like those of any other graph file.
 
     Raises:
-        GraphFileError: missing, too large, not of that format, or not a valid graph.
+        GraphFileError: missing, too large, not of that format, or changed into something that is no graph.
     """
+    limit = 4 * MAX_BYTES
     try:
-        if path.stat().st_size > 4 * MAX_BYTES:
-            raise GraphFileError(f"{path}: more than {4 * MAX_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            whole = networkx.node_link_graph(json.loads(text), edges="edges", multigraph=True, directed=True)
-        else:
-            if "<!DOCTYPE" in text or "<!ENTITY" in text:
-                raise GraphFileError(f"{path}: a document type declaration. GraphML needs none: remove it.")
-            flat = networkx.parse_graphml(text, force_multigraph=True)
-            whole = networkx.MultiDiGraph(**_decode(flat.graph))
-            for name, attributes in flat.nodes(data=True):
-                whole.add_node(name, **_decode(attributes))
-            for source, target, key, attributes in flat.edges(keys=True, data=True):
-                whole.add_edge(source, target, key=key, **_decode(attributes))
+        raw = read_bounded(path, limit)
+        if len(raw) > limit:
+            raise GraphFileError(f"{path}:1:1: more than {limit:,} bytes.")
+        text = raw.decode("utf-8")
+        parts = _node_link_parts(text) if path.suffix == ".json" else _graphml_parts(text)
+        return _content(*parts)
     except GraphFileError:
         raise
     except FileNotFoundError:
-        raise GraphFileError(f"{path}: no such file.") from None
+        raise GraphFileError(f"{path}:1:1: no such file.") from None
+    except _NotAGraphError as error:
+        raise GraphFileError(f"{path}:1:1: {error}") from None
     except (
         Exception
-    ) as error:  # networkx raises whatever a malformed file leads it to: KeyError, TypeError, ParseError ...
+    ) as error:  # parsers raise whatever a malformed file leads them to: KeyError, TypeError, ParseError ...
+        kind = "node-link JSON" if path.suffix == ".json" else "GraphML"
         raise GraphFileError(
-            f"{path}: not a node-link JSON or GraphML graph ({type(error).__name__}: {error})."
+            f"{path}:1:1: not {kind} that this package wrote ({type(error).__name__}: {error})."
         ) from None
-    try:
-        return from_networkx(whole, path.parent)
-    except GraphFileError as error:
-        raise GraphFileError(f"{path}: {error}") from None
+
+
+class _NotAGraphError(Exception):
+    pass
+
+
+Parts = tuple[dict[str, Any], list[tuple[str, dict[str, Any]]], list[dict[str, Any]]]
+"""Graph attributes, (id, attributes) of nodes, attributes of edges with source, target and key."""
+
+
+def _node_link_parts(text: str) -> Parts:
+    whole = json.loads(text, object_pairs_hook=_without_repeats)
+    text.encode("utf-8")
+    json.dumps(whole, ensure_ascii=False).encode("utf-8")  # an escaped half of a surrogate pair is no character
+    if not isinstance(whole, dict) or whole.get("directed") is not True or whole.get("multigraph") is not True:
+        raise _NotAGraphError("a node-link graph must say 'directed': true and 'multigraph': true.")
+    nodes = [(str(node["id"]), {k: v for k, v in node.items() if k != "id"}) for node in whole["nodes"]]
+    return whole["graph"], nodes, whole["edges"]
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [key for key, _ in pairs]
+        raise _NotAGraphError(
+            f"the key '{next(name for name in names if names.count(name) > 1)}' is stated twice in one object."
+        )
+    return content
+
+
+def _graphml_parts(text: str) -> Parts:
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise _NotAGraphError("a document type declaration. GraphML needs none: remove it.")
+    flat = networkx.parse_graphml(text, force_multigraph=True)
+    nodes = [(str(name), _decode(attributes)) for name, attributes in flat.nodes(data=True)]
+    edges = [
+        {"source": a, "target": b, "key": key, **_decode(attributes)}
+        for a, b, key, attributes in flat.edges(keys=True, data=True)
+    ]
+    if not flat.is_directed():
+        raise _NotAGraphError('the graph must be directed: edgedefault="directed".')
+    if text.count("<node ") != len(nodes) or text.count("<edge ") != len(edges):
+        raise _NotAGraphError("a node or an edge is stated twice.")  # networkx would have merged them
+    return _decode(flat.graph), nodes, edges
+
+
+def _content(
+    graph: dict[str, Any], nodes: list[tuple[str, dict[str, Any]]], edges: list[dict[str, Any]]
+) -> dict[str, Any]:
+    content: dict[str, Any] = {key: value for key, value in graph.items() if value not in ({}, [], "")}
+    for name, attributes in nodes:
+        if attributes.get("kind") not in _BLOCK:
+            raise _NotAGraphError(
+                f"node '{name}': kind {attributes.get('kind')!r} is none of {', '.join(_BLOCK)}.{near_miss(str(attributes.get('kind')), _BLOCK)}"
+            )
+        block = content.setdefault(_BLOCK[attributes["kind"]], {})
+        if name in block:
+            raise _NotAGraphError(f"node '{name}' is stated twice.")
+        block[name] = attributes.get("spec")
+    ordered = sorted(edges, key=lambda edge: edge["order"])
+    content["edges"] = [
+        {
+            "from": edge["source"],
+            "to": edge["target"],
+            "relation": edge["key"],
+            **{k: v for k, v in edge.items() if k not in ("source", "target", "key", "order")},
+        }
+        for edge in ordered
+    ]
+    return content
 
 
 WRITERS = {".yaml": to_yaml, ".json": to_node_link, ".graphml": to_graphml}

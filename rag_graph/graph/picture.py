@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ SEMANTICS_COLOR = {
     "evidence": "#555555",
 }
 PICTURES = (".svg", ".png", ".pdf")
+MAX_HEIGHT_INCHES = 60
 
 
 def task_tree(graph: AuxiliaryGraph) -> Tree:
@@ -103,7 +105,7 @@ def draw_graph(graph: AuxiliaryGraph, out: Path) -> None:
         raise GraphFileError(f"{out}: no such folder: {out.parent}")
     places = _positions(graph)
     tallest = max(-y for _, y in places.values()) + 0.5
-    figure, axes = pyplot.subplots(figsize=(9.5, 1.5 + 0.95 * tallest))
+    figure, axes = pyplot.subplots(figsize=(9.5, min(1.5 + 0.95 * tallest, MAX_HEIGHT_INCHES)))
     drawn: dict[tuple[str, str], int] = {}
     for edge, semantics in zip(
         graph.spec.edges, (graph.relation_types[e.relation].semantics for e in graph.spec.edges), strict=True
@@ -150,9 +152,12 @@ def draw_graph(graph: AuxiliaryGraph, out: Path) -> None:
         for s, r in reversed(seen.items())
     ]
     axes.legend(handles=kinds + lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=4, frameon=False, fontsize=9)
-    axes.set_title(graph.spec.title or graph.name, fontsize=12, parse_math=False)
+    title = "".join(c for c in graph.spec.title if c.isprintable()) or graph.name  # XML knows no control characters
+    axes.set_title(title, fontsize=12, parse_math=False)
     axes.set_xlim(-0.6, max(x for x, _ in places.values()) + 0.9)
     axes.set_ylim(-tallest - 0.4, 0.2)
     axes.axis("off")
-    figure.savefig(out, bbox_inches="tight", dpi=150)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(out, bbox_inches="tight", dpi=150)
     pyplot.close(figure)

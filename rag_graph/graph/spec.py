@@ -16,7 +16,7 @@ Semantics = Literal["gate", "credit", "penalty", "message", "aggregate", "eviden
 NodeKind = Literal["task", "criterion", "context"]
 MetricName = Literal[METRIC_NAMES]  # type: ignore[valid-type]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
-Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False, strict=True)]
 
 
 class Part(BaseModel):
@@ -30,22 +30,26 @@ class Relation(Part):
     semantics: Semantics = Field(
         description="gate, credit, penalty, message, aggregate or evidence: how an edge of this relation acts on the reward"
     )
-    source: tuple[NodeKind, ...] = Field(("task", "criterion"), description="kinds of node an edge may start from")
-    target: tuple[NodeKind, ...] = Field(("task", "criterion"), description="kinds of node an edge may end at")
+    source: tuple[NodeKind, ...] = Field(
+        ("task", "criterion"), min_length=1, description="kinds of node an edge may start from"
+    )
+    target: tuple[NodeKind, ...] = Field(
+        ("task", "criterion"), min_length=1, description="kinds of node an edge may end at"
+    )
 
 
 class Dataset(Part):
     """Where a task's examples come from: exactly one of path, hub, name."""
 
     path: str | None = Field(
-        None, description="jsonl (also .gz), csv or parquet; relative to this file or to $RAG_GRAPH_DATA"
+        None, min_length=1, description="jsonl (also .gz), csv or parquet; relative to this file or to $RAG_GRAPH_DATA"
     )
     test: str | None = Field(None, description="the held-out part: a second file, or a split of the hub data set")
     hub: str | None = Field(None, description="a Hugging Face data set")
     config: str | None = Field(None, description="configuration of the hub data set")
     split: str = Field("train", description="training split of the hub data set")
     revision: str | None = Field(None, description="commit or tag of the hub data set")
-    name: str | None = Field(None, description="a data set that the package makes itself: parcels")
+    name: Literal["parcels"] | None = Field(None, description="a data set that the package makes itself: parcels")
 
 
 class Task(Part):
@@ -104,7 +108,7 @@ class Edge(Part):
     source: str = Field(alias="from")
     target: str = Field(alias="to")
     relation: str
-    strength: float = Field(0.5, ge=0, le=1, allow_inf_nan=False)
+    strength: float = Field(0.5, ge=0, le=1, allow_inf_nan=False, strict=True)
     tuned: bool = Field(True, description="false freezes the strength")
 
 
@@ -145,3 +149,11 @@ BUILT_IN_RELATIONS: dict[str, Relation] = {
         title="the context is evidence for the task", semantics="evidence", source=("context",), target=("task",)
     ),
 }
+
+
+def relative_paths(spec: GraphSpec) -> list[str]:
+    """Every file that a specification names: data sets and passages."""
+    stated = [
+        path for task in spec.tasks.values() if task.dataset for path in (task.dataset.path, task.dataset.test) if path
+    ]
+    return stated + [context.file for context in spec.contexts.values() if context.file]

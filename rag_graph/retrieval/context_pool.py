@@ -102,7 +102,7 @@ class TaskPool:
         return sorted(weighted, key=lambda hit: (-hit.score, hit.position))
 
     def _walk(self, seeds: Sequence[Hit]) -> list[Hit]:
-        """Reset: the seeds' scores squared, and as much as the best of them on the task node, which reaches what no word did."""
+        """Reset: the seeds' scores squared, and a tenth of the best of them on the task node, which reaches what no word did."""
         if not seeds:
             return []
         reset = np.zeros((len(self.ranked) + 1, 1))
@@ -154,7 +154,7 @@ class ContextPool:
             return [()] * len(queries)
         pool, k = self._tasks[task], self.config.k
         pinned = [Evidence(node, pool.prior[node.node], 0, {}, f"guideline of {task}") for node in pool.pinned]
-        searched = pool.search(queries, k + 8) if pool.ranked else [([], [])] * len(queries)
+        searched = pool.search(queries, CANDIDATES) if pool.ranked else [([], [])] * len(queries)
         answers = []
         for number, (hits, said) in enumerate(searched):
             chosen = list(pinned)

@@ -4,8 +4,9 @@ Gate:      q_i = p_i prod_{j prerequisite of i} (rho_ji + (1 - rho_ji) q_j), rho
            (compare GEAR, arXiv 2606.03361, whose edges are fixed).
 Aggregate: p_i = (s_i + sum_j g_ji s_j) / (1 + sum_j g_ji) over components j `part_of` i; p_i = s_i without components.
 Normalise: z_i = clip((q_i - mu_i) / max(sigma_i, 0.05), -5, 5), with running statistics of the node.
-Credit:    goal weight for the episode's task; eta times [1 for a criterion that plays no part in another node, plus Katz
-           credit over `supports`] for the rest; minus g_ij times the target's weight for `conflicts`.
+Credit:    goal weight for the episode's task; eta times [1 for a criterion that acts on no node in play, plus Katz credit
+           over `supports`] for the rest; minus g_ij times the target's weight for `conflicts`. At eta = 0 the goal is left,
+           gated and charged.
 """
 
 from __future__ import annotations
@@ -103,17 +104,25 @@ def own_weights(graph: GraphTensors, tasks: Tensor, auxiliary: float) -> Tensor:
 
 
 def graph_weights(graph: GraphTensors, tasks: Tensor, auxiliary: float, damping: float) -> Tensor:
-    """[B, N] signed credit. Without edges these are `own_weights` exactly."""
+    """[B, N] signed credit. Without edges these are `own_weights` exactly.
+
+    A criterion that gates, makes up, supports or conflicts with a node in play acts through that node and is not paid flat as
+    well. The episode's own task also earns, and is charged, for the other tasks that it supports or conflicts with.
+    """
     flat = own_weights(graph, tasks, auxiliary)
     in_play = graph.applies[tasks]
     is_task = torch.nn.functional.one_hot(tasks, len(graph.nodes)).bool()
-    # A gate, a component, a conflict or a support acts through its target while the edge has strength.
-    acts = torch.zeros(len(graph.nodes), dtype=torch.bool)
-    for edge, source, _ in graph.edges("gate", "aggregate", "penalty", "credit"):
-        acts[source] = acts[source] | (graph.strength[edge] > 0)
+    acts = torch.zeros_like(in_play)
+    for edge, source, target in graph.edges("gate", "aggregate", "penalty", "credit"):
+        acts[:, source] |= in_play[:, target] & (graph.strength[edge] > 0)
     weights = torch.where(acts & ~is_task, torch.zeros_like(flat), flat)
-    goal = torch.where(is_task, weights, torch.zeros_like(weights))
-    earned = katz_credit(goal, graph.matrix("credit"), damping) - goal
-    weights = weights + auxiliary * earned * in_play
-    charged = weights.clamp(min=0) @ graph.matrix("penalty").T  # [B, N] by source
-    return weights - charged * in_play
+    goal = torch.where(is_task, graph.goal, torch.zeros_like(graph.goal))
+    supports, conflicts = graph.matrix("credit"), graph.matrix("penalty")
+    earned = katz_credit(goal, supports, damping) - goal  # [B, N] by what the node does for this episode's task
+    earned_of_task = (katz_credit(graph.goal[None], supports, damping) - graph.goal)[
+        0
+    ]  # [N] by what a task does for all tasks
+    weights = weights + auxiliary * torch.where(is_task, earned_of_task, earned) * in_play
+    charged = weights.clamp(min=0) @ conflicts.T  # [B, N] by source
+    charged_to_task = conflicts @ graph.goal  # [N]
+    return weights - torch.where(is_task, charged_to_task, charged) * in_play

@@ -2,7 +2,7 @@
 
 Calling it changes nothing; `update`, called once per policy update, moves the running statistics and fits the imputer (score
 first, fit after). What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and
-logging see the same mask.
+logging see the same mask; where it is hidden, so is every criterion that compares with the reference.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from rag_graph.config import RewardConfig
+from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import Episode, NodeRewards
+from rag_graph.records import REFERENCE_METRICS, Episode, NodeRewards
 from rag_graph.reward.graph_tensors import GraphTensors, katz_credit
 from rag_graph.reward.imputation import Imputer
 from rag_graph.reward.readout import RunningMoments, aggregate, gate, graph_weights, own_weights
@@ -48,6 +49,10 @@ class GraphReward:
         self.make_episodes = make_episodes
         self.seed = seed
         self.tensors = GraphTensors.of(graph)
+        if not bool((self.tensors.goal > 0).any()):
+            raise ConfigError(
+                f"graph '{graph.name}': no task has a goal weight, so there is nothing to reward. Give a task 'goal: 1.0'."
+            )
         katz_credit(
             self.tensors.goal[None], self.tensors.matrix("credit"), config.damping
         )  # a credit that diverges is refused now
@@ -95,7 +100,7 @@ class GraphReward:
                 scored.append(replace(episode, error=f"{type(error).__name__}: {error}"))
                 continue
             if not self.goal_is_observed(episode):
-                scores.pop(episode.example.task, None)
+                scores = {name: value for name, value in scores.items() if not self._reads_references(name)}
             scored.append(episode.with_scores(scores))
         return scored
 
@@ -105,6 +110,11 @@ class GraphReward:
             return True
         digest = hashlib.blake2b(f"{self.seed}\0{episode.id}\0{episode.response}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") / 2**64 < self.config.goal_observed
+
+    def _reads_references(self, node: str) -> bool:
+        """True where a node's score gives the hidden goal away: a task, or a criterion that compares with the reference."""
+        criterion = self.graph.spec.criteria.get(node)
+        return criterion is None or criterion.metric in REFERENCE_METRICS
 
     def tensors_of(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """scores [B, N] (0 where unobserved), observed [B, N], retrieved [B, N], tasks [B]."""
@@ -126,7 +136,7 @@ class GraphReward:
         """Rewards of scored episodes, by the current statistics; changes nothing. A failed episode pays nothing."""
         rewards = self._read_out(*self.tensors_of(episodes))
         failed = torch.tensor([bool(episode.error) for episode in episodes])
-        return replace(rewards, paid=rewards.paid & ~failed)
+        return replace(rewards, paid=rewards.paid & ~failed & (rewards.weights != 0).any(-1))
 
     def _read_out(self, scores: Tensor, observed: Tensor, retrieved: Tensor, tasks: Tensor) -> NodeRewards:
         nodes = self.graph.nodes

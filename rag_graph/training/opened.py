@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class OpenedRun:
             )
         self.config: RunConfig = load_config(self.folder / "config.yaml")
         stored = read_graph(self.folder / "graph.yaml")
-        self.graph = AuxiliaryGraph(stored.spec, _root_of(self.config))
+        self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        self.graph = AuxiliaryGraph(stored.spec, Path(self.manifest["graph_root"]))
         self.data = self._load_data(data_needed)
         self.scorer = NodeScorer(
             self.graph, classifiers(self.graph, self.data.train, self.config.seed) if self.data else {}
@@ -50,17 +52,23 @@ class OpenedRun:
         source = self.config.model.model_copy(
             update={"source": str(self.folder / "policy"), "trim_vocabulary": False, "lora": None, "revision": None}
         )
-        self.model, self.tokenizer = load_language_model(source, device=resolve_device(self.config.device))
+        self.model, self.tokenizer = load_language_model(source, device=resolve_device("auto"))
         self.pool = make_pool(self.graph, self.contexts("test"), self.config.retrieval)
         self.pipeline = RagPipeline(self.graph, self.pool, self.config.retrieval, self.write)
 
     def _load_data(self, needed: bool) -> RunData | None:
         try:
-            return load_data(self.graph, self.config.data, self.config.seed)
+            data = load_data(self.graph, self.config.data, self.config.seed)
+            changed = [name for name, value in self.manifest["data"].items() if data.hashes.get(name) != value]
+            if changed:
+                raise DataError(
+                    f"{self.folder.path}: the data sets are not those of the run any more: {', '.join(changed)}. Restore them, or name a file with --data."
+                )
         except DataError:
             if needed:
                 raise
             return None
+        return data
 
     def contexts(self, split: str) -> list[ContextNode]:
         """The context nodes that the run used."""
@@ -84,10 +92,3 @@ class OpenedRun:
         reward = GraphReward(self.graph, self.config.reward, self.scorer.score, EpisodeBuilder([]), self.config.seed)
         reward.load_state_dict(load_file(self.folder / "reward.safetensors"))
         return reward
-
-
-def _root_of(config: RunConfig) -> Path:
-    """Where the graph's relative paths start: the folder of the original file, if it is still there."""
-    from rag_graph.graph.reader import find_graph
-
-    return find_graph(config.graph).parent

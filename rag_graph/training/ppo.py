@@ -195,9 +195,8 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         model: a causal language model, or its id or folder.
         reward_funcs: one function or several, see `RewardFunction`.
         args: TRL's `PPOConfig`. Differences to stock: `max_grad_norm` clips (0 switches it off), `bf16` autocasts, no
-            `stop_token` means the tokenizer's end token, mini-batches and accumulation take one optimizer step per mini-batch.
+            `stop_token` means the tokenizer's end token, `missing_eos_penalty` asks for the stop token, mini-batches and accumulation take one optimizer step per mini-batch.
         train_dataset: rows with a column `prompt` (text, or a list of chat messages); all other columns reach the reward.
-        eval_dataset: rows for `evaluate()`.
         processing_class: the tokenizer; its pad token must differ from its end token.
         ref_model: reference of the KL; default a frozen copy, or, with an adapter, the model with the adapter switched off.
         value_model: "shared" (a head on the policy's backbone), or a model with `.score` such as AutoModelForSequenceClassification.
@@ -218,7 +217,6 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         reward_funcs: RewardFunction | Sequence[RewardFunction],
         args: PPOConfig,
         train_dataset: Dataset | Sequence[Row],
-        eval_dataset: Dataset | Sequence[Row] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         ref_model: PreTrainedModel | None = None,
         value_model: PreTrainedModel | Literal["shared"] = "shared",
@@ -241,9 +239,10 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.reward_weights = [1.0] * len(self.reward_funcs) if reward_weights is None else list(reward_weights)
         if len(self.reward_weights) != len(self.reward_funcs) or not self.reward_funcs:
             raise TrainingError(f"{len(self.reward_weights)} reward_weights for {len(self.reward_funcs)} reward_funcs.")
-        train_dataset, eval_dataset = (
-            _as_dataset(train_dataset, "train_dataset"),
-            eval_dataset and _as_dataset(eval_dataset, "eval_dataset"),
+        train_dataset = _as_dataset(train_dataset, "train_dataset")
+        # A hub model's own defaults (repetition penalty, min_p, ...) would sample from another policy than the one that is scored.
+        model.generation_config = GenerationConfig(
+            eos_token_id=processing_class.eos_token_id, pad_token_id=processing_class.pad_token_id
         )
         if args.stop_token is None and args.stop_token_id is None:
             args.stop_token = "eos"
@@ -264,13 +263,16 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
                 train_dataset=train_dataset,
                 value_model=SharedValueHead(model) if value_model == "shared" else value_model,
                 data_collator=_keep_rows,
-                eval_dataset=eval_dataset,
+                eval_dataset=None,
                 optimizers=optimizers,
                 callbacks=callbacks,
                 peft_config=peft_config,
             )
         self.accelerator.gradient_accumulation_steps = 1  # the loop below accumulates by itself
         self.remove_callback(PrinterCallback)
+        self.max_prompt_tokens: int | None = (
+            None  # longer prompts lose their left end; None: what the model has positions for
+        )
         self.last_rollout: Rollout | None = None
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
@@ -366,13 +368,14 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         args, tokenizer, pad = self.args, self.processing_class, self.processing_class.pad_token_id
         clock = _Clock()
         texts = [self._prompt_text(row["prompt"]) for row in rows]
-        limit = getattr(self.policy_model.config, "max_position_embeddings", 1 << 20) - args.response_length
+        positions_left = getattr(self.policy_model.config, "max_position_embeddings", 1 << 20) - args.response_length
+        limit = min(self.max_prompt_tokens or positions_left, positions_left)
         queries, _ = pad_left(encode_prompts(tokenizer, texts, limit), pad, self.accelerator.device)
         responses = self._generate(queries)
         clock.lap("generation")
         finished = truncate_response(self.stop_token_id, pad, responses)
-        ended = (finished == self.stop_token_id).any(-1)
-        completion_ids = [[token for token in line if token != pad] for line in finished.tolist()]
+        completion_ids = [line[: line.index(pad)] if pad in line else line for line in finished.tolist()]
+        ended = torch.tensor([self.stop_token_id in ids for ids in completion_ids], device=responses.device)
         completions = self._completions(rows, completion_ids)
         scores = self._score(rows, completions, completion_ids)
         if args.missing_eos_penalty is not None:

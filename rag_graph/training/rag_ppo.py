@@ -11,9 +11,15 @@ from rag_graph.training.ppo import GraphPPOTrainer, Row
 
 
 class EpisodeBuilder:
-    """Rebuilds episodes from the columns that reach a reward: `example_id`, and, where the pipeline ran, `draft` and `evidence`."""
+    """Rebuilds episodes from the columns that reach a reward: `example_id`, and, where the pipeline ran, `draft` and `evidence`.
 
-    def __init__(self, examples: Sequence[Example]) -> None:
+    Args:
+        examples: what `example_id` refers to.
+        eos_token_id: a completion without it was cut off.
+    """
+
+    def __init__(self, examples: Sequence[Example], eos_token_id: int | None = None) -> None:
+        self.eos_token_id = eos_token_id
         self.examples: Mapping[str, Example] = {example.id: example for example in examples}
         self.update = 0
 
@@ -36,10 +42,17 @@ class EpisodeBuilder:
                 response=_text(completion).strip(),
                 draft=drafted,
                 evidence=found,
+                truncated=self.eos_token_id is not None and self.eos_token_id not in ids,
                 round=self.update,
             )
-            for prompt, completion, name, drafted, found in zip(
-                prompts, completions, example_id, draft or [""] * len(prompts), evidence or blank, strict=True
+            for prompt, completion, ids, name, drafted, found in zip(
+                prompts,
+                completions,
+                completion_ids,
+                example_id,
+                draft or [""] * len(prompts),
+                evidence or blank,
+                strict=True,
             )
         ]
 

@@ -93,7 +93,11 @@ class _Run:
         self.data = load_data(self.graph, config.data, config.seed)
         graph_hash = hashlib.sha256(to_yaml(self.graph).encode()).hexdigest()[:16]
         folder.write_json(
-            "manifest.json", manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash)
+            "manifest.json",
+            {
+                **manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash),
+                "graph_root": str(self.graph.root.resolve()),
+            },
         )
         for split, nodes in self.data.contexts.items():
             folder.write(f"contexts/{split}.jsonl", "".join(to_json(asdict(node)) + "\n" for node in nodes))
@@ -107,6 +111,13 @@ class _Run:
             f"policy {config.model.source}: {size / 1e6:.2f}M parameters, vocabulary {len(self.tokenizer)}; {len(self.data.train)} training and {len(self.data.test)} test examples"
         )
 
+        # Made before the long stages: what is wrong with the graph's rewards shows now.
+        self.builder = EpisodeBuilder(self.data.train, self.tokenizer.eos_token_id)
+        self.reward = GraphReward(self.graph, config.reward, self.scorer.score, self.builder, config.seed)
+        if len(self.data.train) < config.ppo.batch_size:
+            raise DataError(
+                f"{len(self.data.train)} training examples, fewer than one PPO batch of {config.ppo.batch_size}. Lower ppo.batch_size or add data."
+            )
         self._timed("sft", self._warm_up)
         before = self._timed("evaluation_before", lambda: self._evaluate("before", self.pools["test"]))
         self._timed("ppo", self._ppo)
@@ -202,12 +213,7 @@ class _Run:
 
     def _ppo(self) -> None:
         config, ppo = self.config, self.config.ppo
-        builder = EpisodeBuilder(self.data.train)
-        reward = GraphReward(self.graph, config.reward, self.scorer.score, builder, config.seed)
-        if len(self.data.train) < ppo.batch_size:
-            raise DataError(
-                f"{len(self.data.train)} training examples, fewer than one PPO batch of {ppo.batch_size}. Lower ppo.batch_size or add data."
-            )
+        builder, reward = self.builder, self.reward
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             arguments = ppo_arguments(config, self.folder.path, self.device)
@@ -221,6 +227,7 @@ class _Run:
                 callbacks=[_Recorder(self, reward)],
             )
             trainer.builder = builder
+            trainer.max_prompt_tokens = config.model.max_prompt_tokens
             trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._write)
             self.model = trainer.policy_model
             self._calibrate(trainer, reward)
@@ -252,7 +259,13 @@ class _Run:
             "draft": [e.draft for e in episodes],
             "evidence": [e.evidence for e in episodes],
         }
-        reward.update([e.prompt for e in episodes], [e.response for e in episodes], [[] for _ in episodes], **columns)  # type: ignore[arg-type]
+        eos = self.tokenizer.eos_token_id
+        reward.update(
+            [e.prompt for e in episodes],
+            [e.response for e in episodes],
+            [[] if e.truncated else [eos] for e in episodes],
+            **columns,  # type: ignore[arg-type]
+        )
 
     def _results(
         self, before: Evaluation, after: Evaluation, gain: Interval, without: Evaluation | None
@@ -301,7 +314,7 @@ class _Recorder(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {run.folder / 'episodes.jsonl'}."
             )
-        reward.progress = state.global_step / max(1, state.max_steps)
+        reward.progress = min(1.0, state.global_step / max(1, state.max_steps - 1))
         run.progress.advance(
             reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
         )
@@ -328,7 +341,7 @@ def classifiers(graph: AuxiliaryGraph, train: Sequence[Example], seed: int) -> d
 
 
 def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
-    """TRL's arguments of a run. One mini-batch is one micro-batch of at most 16 rows on a large model."""
+    """TRL's arguments of a run. One mini-batch is one micro-batch."""
     ppo = config.ppo
     micro = ppo.batch_size // ppo.num_mini_batches
     return PPOConfig(

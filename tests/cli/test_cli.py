@@ -91,6 +91,10 @@ def test_show_draw_convert(tmp_path: Path) -> None:
     assert run("graph", "convert", "parcels", tmp_path / "g.graphml").returncode == 0
     assert run("graph", "convert", tmp_path / "g.graphml", tmp_path / "g.yaml").returncode == 0
     assert "g.yaml: ok, 9 nodes, 9 relations" in run("graph", "check", tmp_path / "g.yaml").stdout
+    assert "exists already" in run("graph", "convert", "parcels", tmp_path / "g.yaml").stderr
+    assert run("graph", "convert", "parcels", tmp_path / "g.yaml", "--force").returncode == 0
+    assert "no such folder" in run("graph", "convert", "parcels", tmp_path / "gone/g.yaml").stderr
+    assert "g.graphml: ok" in run("graph", "check", tmp_path / "g.graphml").stdout
     wrong = run("graph", "convert", "parcels", tmp_path / "g.jsn")
     assert wrong.returncode == 2
     assert "unknown format '.jsn'. Did you mean '.json'?" in wrong.stderr
@@ -101,6 +105,11 @@ def test_a_hostile_title_is_text(tmp_path: Path) -> None:
         'format: 1\nname: g\ntasks: {t: {title: "[bold]<script>$x^2$", kind: generation, metrics: {bleu: 1}, prompt: x}}\n'
     )
     assert "[bold]<script>$x^2$" in run("graph", "show", tmp_path / "g.yaml").stdout
+    ascii_only = subprocess.run(
+        [str(RAG_GRAPH), "graph", "show", "parcels"], capture_output=True, env={"PYTHONIOENCODING": "ascii", "PATH": ""}
+    )
+    assert ascii_only.returncode == 0
+    assert b"Traceback" not in ascii_only.stderr
     assert run("graph", "draw", tmp_path / "g.yaml", tmp_path / "g.svg").returncode == 0
 
 

@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas
 import pytest
@@ -97,13 +98,13 @@ ROWS = [
 
 @pytest.fixture
 def project(tmp_path: Path, write_graph: Callable[..., Path]) -> Callable[..., Path]:
-    def make(train: str = "train.jsonl", rows: list[dict[str, str]] = ROWS) -> Path:
+    def make(train: str = "train.jsonl", rows: list[dict[str, Any]] = ROWS) -> Path:
         lines = "\n".join(map(json.dumps, rows)) + "\n"
         (tmp_path / "train.jsonl").write_text(lines)
         (tmp_path / "test.jsonl").write_text(lines)
         (tmp_path / "train.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
-        pandas.DataFrame(rows).to_csv(tmp_path / "train.csv", index=False)
-        pandas.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
+        pandas.DataFrame(ROWS).to_csv(tmp_path / "train.csv", index=False)
+        pandas.DataFrame(ROWS).to_parquet(tmp_path / "train.parquet")
         (tmp_path / "notes.jsonl").write_text(
             json.dumps({"id": 1, "title": "t", "text": "a note", "links": [2]})
             + "\n"
@@ -129,10 +130,16 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
     ("row", "message"),
     [
         ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is none of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
+        ({"id": "d", "text": "x", "label": None}, r"train\.jsonl:2: column 'label' is empty \(null\), not text"),
+        ({"id": "d", "text": {"a": 1}, "label": "World"}, r"train\.jsonl:2: column 'text' is dict"),
+        ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'nan'"),
+        ({"id": "d", "text": "x", "label": []}, r"train\.jsonl:2: column 'label' is an empty list"),
+        ({"id": "a", "text": "x", "label": "World"}, r"train\.jsonl:2: the id 'a' stands in this data set twice"),
+        ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: half a surrogate pair"),
         ({"id": "d", "txt": "x", "label": "World"}, r"train\.jsonl:2: no column 'text', which task 'topic' reads as 'input'. Did you mean 'txt'\?"),
     ],
 )  # fmt: skip
-def test_bad_rows_are_named(project: Callable[..., Path], row: dict[str, str], message: str) -> None:
+def test_bad_rows_are_named(project: Callable[..., Path], row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_data(read_graph(project(rows=[ROWS[0], row])), DataConfig(), seed=0)
 
@@ -148,6 +155,28 @@ def test_missing_and_empty_files(project: Callable[..., Path], tmp_path: Path, m
     assert len(load_data(graph, DataConfig(), seed=0).train) == 3
     (tmp_path / "elsewhere/gone.jsonl").write_text("")
     with pytest.raises(DataError, match="task 'topic': its train data set is empty"):
+        load_data(graph, DataConfig(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("text,label\nfoo,World,zzz\n", r"train\.csv:2: not as many cells"), ("text,label\nfoo\n", r"train\.csv:2: not as many cells"), ('text,label\n"three\n\nlines",World\nx,Wrld\n', r"train\.csv:5: label 'Wrld'")],
+)  # fmt: skip
+def test_csv_rows_are_whole_and_named_by_their_line(
+    project: Callable[..., Path], tmp_path: Path, content: str, message: str
+) -> None:
+    graph = read_graph(project("train.csv"))
+    (tmp_path / "train.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_data(graph, DataConfig(), seed=0)
+
+
+def test_parquet_keeps_lists_and_refuses_nulls(project: Callable[..., Path], tmp_path: Path) -> None:
+    graph = read_graph(project("train.parquet"))
+    pandas.DataFrame([{"text": "x", "label": ["World", "Sci/Tech"]}]).to_parquet(tmp_path / "train.parquet")
+    assert load_data(graph, DataConfig(), seed=0).train[0].references == ("world", "technology")
+    pandas.DataFrame([{"text": None, "label": "World"}]).to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=r"train\.parquet:1: column 'text' is empty"):
         load_data(graph, DataConfig(), seed=0)
 
 
@@ -168,7 +197,7 @@ def test_examples_for_evaluation_from_any_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"input": "a b", "reference": "kitchen"}))
     (example,) = read_examples(path, "topic", PARCELS.spec.tasks["topic"])
-    assert example == Example("topic/0", "topic", {"input": "a b"}, ("kitchen",))
+    assert example == Example("topic/row0", "topic", {"input": "a b"}, ("kitchen",))
 
 
 def test_prompts_are_filled_once() -> None:

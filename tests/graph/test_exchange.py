@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph, read_graph
-from rag_graph.graph.exchange import WRITERS, read_exchange
+from rag_graph.graph.exchange import WRITERS
 from rag_graph.graph.spec import GraphSpec
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,12}", fullmatch=True)
-texts = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30)
+texts = st.one_of(
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30),
+    st.sampled_from(["1e3", "089", "+.5", "1.e3", "no", "2001-01-01", "~", "0x1f", "=", "<<"]),
+)
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=10)
 
 
@@ -72,10 +75,6 @@ def graphs(draw: Any) -> AuxiliaryGraph:
     return AuxiliaryGraph(GraphSpec.model_validate(spec))
 
 
-def read_any(path: Path) -> AuxiliaryGraph:
-    return read_graph(path) if path.suffix == ".yaml" else read_exchange(path)
-
-
 @pytest.mark.parametrize("suffix", list(WRITERS))
 @settings(
     max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
@@ -84,7 +83,7 @@ def read_any(path: Path) -> AuxiliaryGraph:
 def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:
     path = tmp_path / f"g{suffix}"
     path.write_bytes(WRITERS[suffix](graph).encode("utf-8"))
-    again = read_any(path)
+    again = read_graph(path)
     assert again == graph
     assert again.nodes == graph.nodes
     assert again.edge_index.tolist() == graph.edge_index.tolist()
@@ -97,7 +96,7 @@ def test_shipped_graphs_through_all_formats(tmp_path: Path, name: str) -> None:
     for suffix in (".json", ".graphml", ".yaml", ".graphml", ".json"):
         path = tmp_path / f"g{suffix}"
         path.write_text(WRITERS[suffix](current), encoding="utf-8")
-        current = read_any(path)
+        current = read_graph(path)
     assert current == graph
 
 
@@ -108,7 +107,7 @@ def test_parallel_relations_between_two_nodes_survive(tmp_path: Path) -> None:
     doubled = AuxiliaryGraph(GraphSpec.model_validate(spec))
     path = tmp_path / "g.graphml"
     path.write_text(WRITERS[".graphml"](doubled), encoding="utf-8")
-    assert read_exchange(path) == doubled
+    assert read_graph(path) == doubled
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,66 @@ def test_what_is_no_graph_is_refused_in_one_line(tmp_path: Path, name: str, cont
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(GraphFileError, match=name):
-        read_exchange(path)
+        read_graph(path)
+
+
+def edited(tmp_path: Path, change: Any) -> Path:
+    content = json.loads(WRITERS[".json"](read_graph("parcels")))
+    change(content)
+    path = tmp_path / "g.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(directed=False), "must say 'directed': true"),
+        (lambda c: c["nodes"].append(c["nodes"][0]), "node 'topic' is stated twice"),
+        (lambda c: c["edges"].append(c["edges"][0]), r"edges\[\d\]: stated twice: edges\[\d\] says"),
+        (lambda c: c["edges"][0].update(target="zzz"), r"edges\[\d\].to: unknown node 'zzz'"),
+        (lambda c: c["edges"][0].update(strength=1.7), r"edges\[\d\].strength: 1.7 is above 1"),
+        (lambda c: c["edges"][0].update(colour="red"), r"edges\[\d\].colour: unknown key 'colour'"),
+        (lambda c: c["nodes"][0].update(kind="taks"), "node 'topic': kind 'taks' is none of task, criterion, context. Did you mean 'task'?"),
+        (lambda c: c["nodes"][-1]["spec"].update(file="../../etc/passwd", of=None), "leaves the folder of the graph"),
+        (lambda c: c["graph"].update(title="\ud800"), "UnicodeEncodeError"),
+    ],
+)  # fmt: skip
+def test_hand_edited_exchange_files_are_checked_like_any_other(tmp_path: Path, change: Any, message: str) -> None:
+    with pytest.raises(GraphFileError, match=message):
+        read_graph(edited(tmp_path, change))
+
+
+def test_all_problems_of_an_exchange_file_at_once(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["edges"][0]["strength"] = 2
+        content["edges"][1]["key"] = "supportz"
+
+    with pytest.raises(GraphFileError) as caught:
+        read_graph(edited(tmp_path, change))
+    assert "2 is above 1" in str(caught.value)
+    assert "Did you mean 'supports'?" in str(caught.value)
+
+
+def test_repeated_keys_and_devices_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "g.json").write_text('{"directed": true, "directed": true}')
+    with pytest.raises(GraphFileError, match="the key 'directed' is stated twice in one object"):
+        read_graph(tmp_path / "g.json")
+    (tmp_path / "z.json").symlink_to("/dev/zero")
+    with pytest.raises(GraphFileError, match="not a regular file"):
+        read_graph(tmp_path / "z.json")
+
+
+def test_includes_are_merged_away(tmp_path: Path) -> None:
+    (tmp_path / "more.yaml").write_text("criteria:\n  brief: {metric: format}\n")
+    (tmp_path / "g.yaml").write_text(
+        "format: 1\nname: g\ninclude: [more.yaml]\ntasks: {t: {kind: generation, metrics: {bleu: 1}, prompt: x}}\n"
+    )
+    graph = read_graph(tmp_path / "g.yaml")
+    for suffix, writer in WRITERS.items():
+        path = tmp_path / f"out{suffix}"
+        path.write_text(writer(graph))
+        assert read_graph(path) == graph
 
 
 def test_networkx_view() -> None:

@@ -33,6 +33,7 @@ HOSTILE = {
     "list": (b"- 1", "not a map"),
     "two documents": (b"a: 1\n---\nb: 2", "a second YAML document"),
     "merge key": (b"<<: {format: 1}\nname: g", "unknown key '<<'"),
+    "surrogate": (b'title: "\\ud800"', "not valid YAML"),
     "list as key": (b"[a, b]: 1", "a key that is a list"),
     "huge number": (b"format: " + b"9" * 100_000, "is not a format"),
     "many values": (b"a: [" + b"1," * 300_000 + b"]", "more than 200,000 values"),

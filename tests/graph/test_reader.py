@@ -114,6 +114,7 @@ def test_yaml_words_stay_words(write_graph: Callable[..., Path]) -> None:
 def test_includes_merge_and_know_their_files(write_graph: Callable[..., Path]) -> None:
     write_graph("criteria:\n  brief: {metric: length_band, args: {most: 12}}\n", "parts/criteria.yaml")
     write_graph("contexts:\n  notes: {kind: passages, file: notes.jsonl}\n", "parts/deep/contexts.yaml")
+    write_graph("", "parts/deep/notes.jsonl")
     main = write_graph(
         GOOD.replace(
             "criteria:\n  brief: {metric: length_band, args: {most: 12}, applies_to: [headline]}\n",
@@ -179,3 +180,114 @@ def test_strengths_change_in_a_new_graph_only() -> None:
     assert changed != graph
     with pytest.raises(ValueError, match="a strength is a number from 0 to 1"):
         graph.with_strengths([2.0] * len(graph.spec.edges))
+
+
+def test_includes_of_includes(write_graph: Callable[..., Path]) -> None:
+    write_graph("contexts:\n  notes: {kind: guideline, text: hi}\n", "deep/er/b.yaml")
+    write_graph("include: [er/b.yaml]\ncriteria:\n  brief: {metric: format}\n", "deep/a.yaml")
+    main = write_graph(
+        "format: 1\nname: g\ninclude: [deep/a.yaml]\ntasks: {t: {kind: generation, metrics: {bleu: 1}, prompt: x}}\n"
+    )
+    assert read_graph(main).nodes == ("t", "brief", "notes")
+
+
+def test_an_included_files_head_is_checked_too(write_graph: Callable[..., Path]) -> None:
+    write_graph("name: [1]\ntitle: 5\nformat: 7\ncontexts:\nedgse: []\n", "more.yaml")
+    main = write_graph(GOOD.replace("name: g\n", "name: g\ninclude: [more.yaml]\n"))
+    found = "\n".join(problems(main))
+    for part in (
+        "more.yaml:1:7: name:",
+        "more.yaml:2:8: title:",
+        "more.yaml:3:9: format: 7 is newer",
+        "more.yaml:4:10: contexts: a map is expected, nothing given.",
+        "more.yaml:5:1: edgse: unknown key 'edgse'. Did you mean 'edges'?",
+    ):
+        assert part in found
+
+
+def test_a_linked_main_file_and_impossible_paths(write_graph: Callable[..., Path], tmp_path: Path) -> None:
+    real = write_graph(GOOD, "real/g.yaml")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/link.yaml").symlink_to(real)
+    assert read_graph(tmp_path / "other/link.yaml").name == "g"
+    found = problems(write_graph(GOOD.replace("name: g\n", f"name: g\ninclude: [{'x' * 300}]\n").replace("0.8", "1.8")))
+    assert any("no such file" in line for line in found)
+    assert any("1.8 is above 1" in line for line in found), "one bad include hides nothing"
+    with pytest.raises(GraphFileError, match="no such file, and no shipped graph"):
+        read_graph("x" * 5000)
+
+
+def test_paths_of_an_included_file_may_lie_elsewhere(write_graph: Callable[..., Path]) -> None:
+    write_graph(
+        "contexts:\n  near: {kind: passages, file: near.jsonl}\n  far: {kind: passages, file: ag_news/far.jsonl}\n",
+        "sub/a.yaml",
+    )
+    write_graph("", "sub/near.jsonl")
+    contexts = read_graph(write_graph(GOOD.replace("name: g\n", "name: g\ninclude: [sub/a.yaml]\n"))).spec.contexts
+    assert contexts["near"].file == "sub/near.jsonl"
+    assert contexts["far"].file == "ag_news/far.jsonl", (
+        "what is not beside the file is looked up below the root or $RAG_GRAPH_DATA"
+    )
+
+
+def test_names_that_look_like_types(write_graph: Callable[..., Path]) -> None:
+    path = write_graph(
+        "format: 1\nname: g\ntasks:\n  str: {kind: generation, metrics: {rougel: 1}, prompt: x}\n  int: {kind: generation, metrics: {bleu: 1}, prompt: x, fields: {float: 5}}\n"
+    )
+    found = problems(path)
+    assert found[0].startswith("g.yaml:4:37: tasks.str.metrics.rougel: unknown value 'rougel'. Did you mean 'rouge_l'?")
+    assert any(line.startswith("g.yaml:5:") and ": tasks.int.fields.float: " in line for line in found)
+
+
+def test_edges_are_counted_in_their_own_file(write_graph: Callable[..., Path]) -> None:
+    write_graph("edges:\n  - {from: topic, to: headline, relation: supports}\n", "more.yaml")
+    found = problems(
+        write_graph(
+            GOOD.replace("name: g\n", "name: g\ninclude: [more.yaml]\n").replace("strength: 0.8", "strength: 8")
+        )
+    )
+    assert found == ["g.yaml:10:67: edges[0].strength: 8 is above 1. A strength is a number from 0 to 1."]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("strength: 0.8", "strength: true"), "edges\\[0\\].strength: input should be a valid number"),
+        (("strength: 0.8", "strength: '0.5'"), "edges\\[0\\].strength: input should be a valid number"),
+        (("labels: [a, b]", "labels: a"), "labels: a list of labels, or a map from the data's value to the word, is expected"),
+        (("{rouge_l: 1.0}", "{label_preserved: 1.0}"), "'label_preserved' takes arguments: make it a criterion"),
+        (("{most: 12}", "{least: 9, most: 2}"), "least 9 and most 2: no length lies between them"),
+        (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "hi", fields: {input: text, reference: title}'), "no field stands in the prompt"),
+        (("{input: text, reference: title}", "{input: text, context: c, reference: title}"), "'context' is what the prompt fills by itself"),
+        (("name: g", "name: g\nrelations: {r: {semantics: gate, source: []}}"), "relations.r.source: tuple should have at least 1 item"),
+    ],
+)  # fmt: skip
+def test_what_could_never_work_is_refused(
+    write_graph: Callable[..., Path], change: tuple[str, str], message: str
+) -> None:
+    import re
+
+    assert change[0] in GOOD
+    found = problems(write_graph(GOOD.replace(*change, 1)))
+    assert len(found) == 1, found
+    assert re.search(message, found[0]), found
+
+
+def test_problems_print_safely(write_graph: Callable[..., Path]) -> None:
+    found = problems(write_graph(GOOD + '"a\\e[2J\\nc.yaml:1:1: forged": 1\n' + f"title: {'x' * 50_000}\nname: h\n"))
+    assert all("\x1b" not in line and "\n" not in line and len(line) < 1000 for line in found)
+    assert "\\x1b[2J\\nc.yaml" in found[0]
+
+
+def test_many_labels_and_misspelt_names_stay_quick(write_graph: Callable[..., Path]) -> None:
+    import time
+
+    labels = ", ".join(f"label{i}" for i in range(20_000))
+    nodes = "".join(f"  c{i}: {{metric: format}}\n" for i in range(1000))
+    edges = "".join(f"  - {{from: c{i}x, to: t, relation: supports}}\n" for i in range(1000))
+    path = write_graph(
+        f"format: 1\nname: g\ntasks: {{t: {{kind: classification, labels: [{labels}], metrics: {{accuracy: 1}}, prompt: x}}}}\ncriteria:\n{nodes}edges:\n{edges}"
+    )
+    started = time.process_time()
+    assert len(problems(path)) == 1000
+    assert time.process_time() - started < 10, "quadratic checks took minutes"

@@ -170,3 +170,17 @@ def test_running_moments_equal_numpy() -> None:
         assert moments.mean[column].item() == pytest.approx(pseudo.mean().item(), abs=1e-5)
         variance = (((pseudo - pseudo.mean()) ** 2).sum() + 1 / 12) / len(pseudo)
         assert moments.variance[column].item() == pytest.approx(variance.item(), abs=1e-5)
+
+
+def test_a_criterion_acts_only_where_its_target_is_in_play() -> None:
+    tensors = GraphTensors.of(make_graph([edge("c0", "t", "prerequisite", 0.9)]))
+    of_t, of_u = graph_weights(tensors, torch.tensor([0, 1]), 0.3, 0.5)
+    assert of_t.tolist() == pytest.approx([1.0, 0.0, 0.0, 0.3, 0.3]), "a gate of t is not paid flat in episodes of t"
+    assert of_u.tolist() == pytest.approx([0.0, 0.5, 0.3, 0.3, 0.3]), "in episodes of u it gates nothing and is paid"
+
+
+def test_a_task_earns_and_pays_for_other_tasks() -> None:
+    helped = graph_weights(GraphTensors.of(make_graph([edge("u", "t", "supports", 0.6)])), torch.tensor([1]), 0.3, 0.5)
+    assert helped[0, 1].item() == pytest.approx(0.5 + 0.3 * 0.5 * 0.6 * 1.0)
+    hurt = graph_weights(GraphTensors.of(make_graph([edge("u", "t", "conflicts", 0.8)])), torch.tensor([1]), 0.3, 0.5)
+    assert hurt[0, 1].item() == pytest.approx(0.5 - 0.8 * 1.0)

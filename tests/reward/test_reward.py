@@ -165,15 +165,52 @@ def test_the_share_of_observed_goals_is_what_was_asked() -> None:
 
 def test_the_imputer_learns_to_predict_a_hidden_goal() -> None:
     """In questions, a grounded answer is right here: the hidden goal follows from the criterion that is observed."""
-    reward = make(fit_steps=20)
+    reward, prior_only = make(fit_steps=20), make(fit_steps=0)
     for _ in range(40):
         reward.update(**BATCH)
+        prior_only.update(**BATCH)
     scores, observed, retrieved, tasks = reward.tensors_of(reward.last_episodes)
     observed[:, :4] = False
-    with torch.no_grad():
-        predicted = reward.imputer(scores, observed, retrieved, tasks)
     column = GRAPH.index["question"]
-    assert predicted[4, column] > predicted[5, column] + 0.5
+    with torch.no_grad():
+        gaps = [
+            (p[4, column] - p[5, column]).item()
+            for p in (one.imputer(scores, observed, retrieved, tasks) for one in (reward, prior_only))
+        ]
+    assert gaps[0] > 0.9
+    assert gaps[0] > gaps[1] + 0.1, "the residual must add to what the gate alone predicts"
+
+
+def test_what_compares_with_the_reference_is_hidden_with_the_goal() -> None:
+    from rag_graph.graph import AuxiliaryGraph
+
+    spec = GRAPH.spec.model_dump(by_alias=True)
+    spec["criteria"] = {**spec["criteria"], "near": {"metric": "token_f1"}}
+    graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
+    for share, seen in ((0.0, False), (1.0, True)):
+        reward = GraphReward(graph, RewardConfig(goal_observed=share), NodeScorer(graph).score, build)
+        reward.update(**BATCH)
+        assert all(("near" in episode.scores) == seen for episode in reward.last_episodes)
+        assert all("well_formed" in episode.scores for episode in reward.last_episodes)
+
+
+def test_nothing_that_pays_is_none_and_no_goal_is_refused() -> None:
+    from rag_graph.errors import ConfigError
+    from rag_graph.graph import AuxiliaryGraph
+
+    spec = GRAPH.spec.model_dump(by_alias=True)
+    spec["tasks"]["topic"]["goal"] = 0.0
+    partly = GraphReward(
+        AuxiliaryGraph(GraphSpec.model_validate(spec)),
+        RewardConfig(readout="goal_only"),
+        NodeScorer(GRAPH).score,
+        build,
+    )
+    assert [value is None for value in partly(**BATCH)] == [True, True] + [False] * 6
+    for task in spec["tasks"].values():
+        task["goal"] = 0.0
+    with pytest.raises(ConfigError, match="no task has a goal weight"):
+        GraphReward(AuxiliaryGraph(GraphSpec.model_validate(spec)), RewardConfig(), NodeScorer(GRAPH).score, build)
 
 
 def test_state_round_trips() -> None:
@@ -204,6 +241,8 @@ def test_a_scorer_that_fails_spoils_its_episode_only() -> None:
     reward.score_episode = brittle
     paid = reward(**BATCH)
     assert paid[5] is None
-    assert [value for row, value in enumerate(paid) if row != 5] == [value for row, value in enumerate(expected) if row != 5]
+    assert [value for row, value in enumerate(paid) if row != 5] == [
+        value for row, value in enumerate(expected) if row != 5
+    ]
     reward.update(**BATCH)
     assert [episode.error for episode in reward.last_episodes if episode.error] == ["ZeroDivisionError: no words"]

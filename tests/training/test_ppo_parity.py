@@ -100,9 +100,13 @@ def value_model(tokenizer: Any) -> Any:
     return LlamaForSequenceClassification(config)
 
 
-def run_one_update(kind: str, tiny_model: Any, folder: Path, **changes: Any) -> dict[str, torch.Tensor]:
+def run_one_update(
+    kind: str, tiny_model: Any, folder: Path, ends: bool = False, **changes: Any
+) -> dict[str, torch.Tensor]:
     model, tokenizer = tiny_model(1)
-    # The last position's id decides the sign of the reward: make the policy end its answers now and then.
+    if ends:  # an end token that this random state does sample: some answers end, some are cut
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(93)
     args = arguments(folder, **changes)
     common = {
         "args": args,
@@ -127,6 +131,11 @@ def run_one_update(kind: str, tiny_model: Any, folder: Path, **changes: Any) -> 
         torch.manual_seed(7)
         np.random.seed(7)
         trainer.train()
+    if kind == "ours":
+        assert trainer.last_rollout is not None
+        ended = trainer.last_rollout.ended
+        assert ended.any() == ends
+        assert not ended.all()
     states = {f"policy.{name}": value for name, value in trainer.policy_model.state_dict().items()}
     return states | {f"value.{name}": value for name, value in trainer.value_model.state_dict().items()}
 
@@ -134,9 +143,9 @@ def run_one_update(kind: str, tiny_model: Any, folder: Path, **changes: Any) -> 
 @pytest.mark.parametrize(
     "changes", [{}, {"kl_estimator": "k3", "missing_eos_penalty": 0.5, "temperature": 1.0}, {"learning_rate": 1e-2}]
 )
-def test_one_update_equals_stock(tiny_model: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
-    stock = run_one_update("stock", tiny_model, tmp_path / "a", **changes)
-    ours = run_one_update("ours", tiny_model, tmp_path / "b", **changes)
+def test_one_update_equals_stock(tiny_model: Any, tmp_path: Path, changes: dict[str, Any], ends: bool) -> None:
+    stock = run_one_update("stock", tiny_model, tmp_path / "a", ends, **changes)
+    ours = run_one_update("ours", tiny_model, tmp_path / "b", ends, **changes)
     start = {f"policy.{name}": value for name, value in tiny_model(1)[0].state_dict().items()}
     moved = max((stock[name] - start[name]).abs().max().item() for name in start)
     assert moved > 5e-4, "the update must move the weights for the comparison to mean anything"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
@@ -16,6 +17,8 @@ import yaml
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
+MAX_PROBLEMS = 100
+MAX_MESSAGE = 600
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INT = re.compile(r"[-+]?[0-9]+\Z")
@@ -50,7 +53,9 @@ class Problem(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}"
+        """One line, whatever the file says: control characters are escaped and very long values cut."""
+        text = self.text if len(self.text) <= MAX_MESSAGE else f"{self.text[:MAX_MESSAGE]} ..."
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in f"{self.place}: {text}")
 
 
 @dataclass
@@ -73,6 +78,21 @@ class Document:
         return Place(self.file, 1, 1)
 
 
+def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """At most `limit` + 1 bytes of a regular file; never waits on a pipe or reads a device without end.
+
+    Raises:
+        OSError: missing, unreadable, or no regular file.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise OSError("not a regular file.")
+        with path.open("rb") as handle:
+            return handle.read(limit + 1)
+    except ValueError as error:  # a null byte in the path
+        raise OSError(str(error)) from None
+
+
 def load_document(raw: bytes, file: str) -> Document:
     """Read YAML bytes. Problems are collected, never raised; with a syntax problem `data` is None."""
     document = Document(file)
@@ -80,7 +100,7 @@ def load_document(raw: bytes, file: str) -> Document:
         document.problems.append(
             Problem(
                 Place(file, 1, 1),
-                f"{len(raw):,} bytes is more than a graph file may have ({MAX_BYTES:,}). Move passages into a jsonl file.",
+                f"more than a graph file may have ({MAX_BYTES:,} bytes). Move passages into a jsonl file.",
             )
         )
         return document
@@ -139,6 +159,12 @@ class _Walk:
         self.document.problems.append(Problem(self._place(event), text))
         raise _StopReadingError
 
+    def _note(self, event: Any, text: str) -> None:
+        """A problem that reading can go on after."""
+        self.document.problems.append(Problem(self._place(event), text))
+        if len(self.document.problems) >= MAX_PROBLEMS:
+            self._fail(event, f"more than {MAX_PROBLEMS} problems: reading stops here.")
+
     def _place(self, event: Any) -> Place:
         return Place(self.document.file, event.start_mark.line + 1, event.start_mark.column + 1)
 
@@ -149,17 +175,20 @@ class _Walk:
                 self._fail(event, "a second YAML document ('---'). A graph file holds one.")
             return
         if isinstance(event, yaml.AliasEvent):
-            self._fail(event, f"an alias ('*{event.anchor}'). Aliases are not part of the format: write the value out.")
+            self._note(event, f"an alias ('*{event.anchor}'). Aliases are not part of the format: write the value out.")
+            self._value(event, None)
+            return
         if isinstance(event, yaml.NodeEvent):
             if event.anchor is not None:
-                self._fail(
-                    event,
-                    f"an anchor ('&{event.anchor}'). Anchors are not part of the format: write the value where it is used.",
+                self._note(
+                    event, f"an anchor ('&{event.anchor}'). Anchors are not part of the format: write the value out."
                 )
             tag = getattr(event, "tag", None)
             if tag is not None and tag != "!":
-                self._fail(event, f"a tag ('{tag}'). Tags are not part of the format: remove it.")
+                self._note(event, f"a tag ('{tag}'). Tags are not part of the format: remove it.")
         if isinstance(event, yaml.ScalarEvent):
+            if any("\ud800" <= c <= "\udfff" for c in event.value):
+                self._fail(event, "half a surrogate pair, which is no character. Remove it.")
             self._value(event, _scalar(event))
         elif isinstance(event, yaml.MappingStartEvent):
             self._open(event, {})
