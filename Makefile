@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUFF_PATHS := rag_graph tests experiments notebooks benchmarks
+RUFF_PATHS := rag_graph tests experiments notebooks
 
 .PHONY: help quickstart test test-slow check format models clean
 
