@@ -47,8 +47,8 @@ def ask(
 
     console = Console()
     console.print(f"[bold]task[/]    {chosen}")
-    if episode.draft:
-        console.print(f"[bold]draft[/]   {escape(episode.draft)}")
+    if opened.config.retrieval.draft and opened.pool.ranks(chosen):
+        console.print(f"[bold]draft[/]   {escape(episode.draft) or '(empty)'}")
     if episode.evidence:
         table = Table("rank", "evidence", "why", box=None, header_style="bold", padding=(0, 2, 0, 0))
         for piece in episode.evidence:
@@ -65,7 +65,7 @@ def ask(
                 f"{rewards.scores[0, column].item():.3f}",
                 measured,
                 f"{weight:.2f}",
-                f"{weight * value:+.3f}",
+                f"{weight * value + 0.0:+.3f}",
             )
     console.print(table)
     total = rewards.total()[0].item()

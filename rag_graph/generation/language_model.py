@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import shutil
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -165,7 +166,9 @@ def lora_config(settings: LoraSettings) -> object:
 def with_adapter(model: PreTrainedModel, settings: LoraSettings) -> PreTrainedModel:
     from peft import get_peft_model
 
-    return get_peft_model(model, lora_config(settings))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FutureWarning)  # peft reads names that transformers has deprecated
+        return get_peft_model(model, lora_config(settings))
 
 
 def merged(model: PreTrainedModel) -> PreTrainedModel:

@@ -15,12 +15,8 @@ def location_in(data: Any, loc: tuple[int | str, ...], kind: str) -> Location:
     """Drop the parts of a pydantic location that the document lacks: tags of unions, '[key]'. A missing key stays."""
     location: list[int | str] = []
     for position, part in enumerate(loc):
-        here = (
-            (isinstance(data, dict)
-            and part in data)
-            or (isinstance(data, list)
-            and isinstance(part, int)
-            and part < len(data))
+        here = (isinstance(data, dict) and part in data) or (
+            isinstance(data, list) and isinstance(part, int) and part < len(data)
         )
         if here:
             data = data[part]  # type: ignore[index]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file
+from transformers import logging as transformers_logging
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.data.load import RunData, load_data
@@ -36,6 +37,8 @@ class OpenedRun:
     """
 
     def __init__(self, path: str | Path, data_needed: bool = False) -> None:
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         self.folder = RunFolder.open(path)
         if not (self.folder / "policy" / "config.json").is_file():
             raise DataError(

@@ -74,9 +74,9 @@ def test_check_says_every_problem_and_exits_2(tmp_path: Path) -> None:
     done = run("graph", "check", "bad.yaml", "parcels", "gone.yaml", cwd=tmp_path)
     assert done.returncode == 2
     assert (
-        "bad.yaml:5:22: edges[0].relation: unknown relation 'prequisite'. Did you mean 'prerequisite'?" in done.stdout
+        "bad.yaml:5:32: edges[0].relation: unknown relation 'prequisite'. Did you mean 'prerequisite'?" in done.stdout
     )
-    assert "bad.yaml:5:18: edges[0].to: unknown node 'y'." in done.stdout
+    assert "bad.yaml:5:19: edges[0].to: unknown node 'y'." in done.stdout
     assert "parcels: ok, 9 nodes, 9 relations" in done.stdout
     assert "gone.yaml:1:1: no such file." in done.stdout
 

@@ -140,6 +140,7 @@ def run_one_update(
     return states | {f"value.{name}": value for name, value in trainer.value_model.state_dict().items()}
 
 
+@pytest.mark.parametrize("ends", [False, True])
 @pytest.mark.parametrize(
     "changes", [{}, {"kl_estimator": "k3", "missing_eos_penalty": 0.5, "temperature": 1.0}, {"learning_rate": 1e-2}]
 )
