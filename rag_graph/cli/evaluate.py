@@ -39,7 +39,7 @@ def evaluate(
     from rag_graph.rag.pipeline import RagPipeline
     from rag_graph.runtime import write_atomically
     from rag_graph.training.opened import OpenedRun
-    from rag_graph.training.run import evaluation_record
+    from rag_graph.training.recording import evaluation_record
 
     if data is not None and task is None:
         raise ConfigError("--data needs --task: which task's fields does the file have?")

@@ -10,12 +10,10 @@ Shapes: B episodes of an update, P prompt tokens (left-padded), T response token
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,6 +31,19 @@ from transformers import (
 
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.generation.generate import encode_prompts, pad_left
+from rag_graph.training.actor_critic import ActorCritic, SharedValueHead, response_logits
+from rag_graph.training.rollout import (
+    RewardFunction,
+    Rollout,
+    Row,
+    StageClock,
+    as_dataset,
+    columns_of,
+    generalized_advantages,
+    masked_mean,
+    rollout_metrics,
+    score_completions,
+)
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*trl.experimental.*")
@@ -42,145 +53,7 @@ with warnings.catch_warnings():
     from trl.models.utils import unwrap_model_for_generation
     from trl.trainer.utils import selective_log_softmax
 
-__all__ = ["GraphPPOTrainer", "PPOConfig", "RewardFunction", "SharedValueHead", "generalized_advantages"]
-
-Row = dict[str, Any]
-
-
-class RewardFunction(Protocol):
-    """TRL's GRPO signature. `None` means: not observed; such an episode takes no part in the update.
-
-    A reward may also have `update(prompts, completions, completion_ids, **columns)`, called exactly once per update after the
-    policy's step (score first, fit after), and `metrics() -> dict[str, float]`, logged with the update.
-    """
-
-    __name__: str
-
-    def __call__(
-        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
-    ) -> list[float | None]: ...
-
-
-class SharedValueHead(nn.Module):
-    """A linear value head on the policy's own backbone, started at zero: V(s_t) = w . h_t + b.
-
-    Fewer parameters and one forward pass less than a separate value model. It is another algorithm, not only a faster one:
-    policy and value gradients meet in the backbone.
-    """
-
-    base_model_prefix = "backbone"
-
-    def __init__(self, policy: PreTrainedModel) -> None:
-        super().__init__()
-        self.backbone = getattr(policy, policy.base_model_prefix)
-        weight = policy.get_output_embeddings().weight
-        self.score = nn.Linear(weight.shape[-1], 1, device=weight.device, dtype=torch.float32)
-        nn.init.zeros_(self.score.weight)
-        nn.init.zeros_(self.score.bias)
-
-
-class ActorCritic(nn.Module):
-    """Policy and value model in one module, so that one `prepare` wraps both."""
-
-    def __init__(self, policy: PreTrainedModel, value_model: nn.Module) -> None:
-        super().__init__()
-        self.policy = policy
-        self.value_model = value_model
-        self.shared = isinstance(value_model, SharedValueHead)
-        self.config = policy.config
-        self.is_gradient_checkpointing = getattr(policy, "is_activation_checkpointing", False)
-
-    def gradient_checkpointing_enable(self, **kwargs: Any) -> None:
-        self.policy.gradient_checkpointing_enable(**kwargs)
-        self.is_gradient_checkpointing = True
-
-    def gradient_checkpointing_disable(self) -> None:
-        self.policy.gradient_checkpointing_disable()
-        self.is_gradient_checkpointing = False
-
-    def forward(self, query_responses: Tensor, pad_id: int, num_response: int) -> tuple[Tensor, Tensor]:
-        """Tokens [B, P+T] -> logits [B, T, V] and values [B, T] at the positions that predict the response."""
-        if self.shared:
-            logits, hidden = response_logits(self.policy, query_responses, pad_id, num_response, hidden=True)
-            assert hidden is not None
-        else:
-            logits, _ = response_logits(self.policy, query_responses, pad_id, num_response)
-            critic = getattr(self.value_model, str(self.value_model.base_model_prefix))
-            hidden = critic(**_inputs(query_responses, pad_id), use_cache=False)[0][:, -num_response - 1 : -1]
-        score: nn.Module = self.value_model.score  # type: ignore[assignment]
-        return logits, score(hidden.to(next(score.parameters()).dtype)).squeeze(-1).float()
-
-
-def _inputs(query_responses: Tensor, pad_id: int) -> dict[str, Tensor]:
-    mask = query_responses != pad_id
-    return {
-        "input_ids": query_responses.masked_fill(~mask, 0),
-        "attention_mask": mask,
-        "position_ids": mask.cumsum(1) - mask.long(),
-    }
-
-
-def response_logits(
-    policy: nn.Module, query_responses: Tensor, pad_id: int, num_response: int, hidden: bool = False
-) -> tuple[Tensor, Tensor | None]:
-    """Logits [B, T, V] that predict the response, and the last hidden states [B, T, H] where asked.
-
-    The head runs on response positions only: with a large vocabulary that is the largest saving over stock.
-    """
-    output = policy(
-        **_inputs(query_responses, pad_id),
-        logits_to_keep=num_response + 1,
-        output_hidden_states=hidden,
-        use_cache=False,
-        return_dict=True,
-    )
-    last = output.hidden_states[-1][:, -num_response - 1 : -1] if hidden else None
-    return output.logits[:, :-1].float(), last
-
-
-def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16), bootstrapping 0 after the last step.
-
-    Args:
-        rewards, values: [B, T].
-
-    Returns:
-        advantages and returns, [B, T] each.
-    """
-    advantages = torch.zeros_like(rewards)
-    running = torch.zeros_like(rewards[:, 0])
-    for t in reversed(range(rewards.shape[1])):
-        following = values[:, t + 1] if t + 1 < rewards.shape[1] else 0.0
-        running = rewards[:, t] + gamma * following - values[:, t] + gamma * lam * running
-        advantages[:, t] = running
-    return advantages, advantages + values
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over True positions; 0 where there are none."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """One update's episodes. `padding` and `padding_p1` are True where the loss of policy and of value does not look."""
-
-    rows: list[Row]
-    query_responses: Tensor  # [B, P+T]
-    responses: Tensor  # [B, T]
-    completions: list[Any]
-    completion_ids: list[list[int]]
-    scores: Tensor  # [B], NaN where not observed
-    ended: Tensor  # [B] bool: the end token was written
-    logprobs: Tensor  # [B, T]
-    ref_logprobs: Tensor  # [B, T]
-    values: Tensor  # [B, T]
-    padding: Tensor  # [B, T]
-    padding_p1: Tensor  # [B, T]
-    advantages: Tensor  # [B, T]
-    returns: Tensor  # [B, T]
-    kl: Tensor  # [B, T]
-    seconds: dict[str, float]
+__all__ = ["GraphPPOTrainer", "PPOConfig", "PPOTrainer"]
 
 
 def _keep_rows(rows: list[Row]) -> dict[str, list[Row]]:
@@ -239,7 +112,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.reward_weights = [1.0] * len(self.reward_funcs) if reward_weights is None else list(reward_weights)
         if len(self.reward_weights) != len(self.reward_funcs) or not self.reward_funcs:
             raise TrainingError(f"{len(self.reward_weights)} reward_weights for {len(self.reward_funcs)} reward_funcs.")
-        train_dataset = _as_dataset(train_dataset, "train_dataset")
+        train_dataset = as_dataset(train_dataset, "train_dataset")
         # A hub model's own defaults (repetition penalty, min_p, ...) would sample from another policy than the one that is scored.
         model.generation_config = GenerationConfig(
             eos_token_id=processing_class.eos_token_id, pad_token_id=processing_class.pad_token_id
@@ -311,7 +184,9 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             for function in self.reward_funcs:
                 if hasattr(function, "update"):
                     function.update(
-                        completions=rollout.completions, completion_ids=rollout.completion_ids, **_columns(rollout.rows)
+                        completions=rollout.completions,
+                        completion_ids=rollout.completion_ids,
+                        **columns_of(rollout.rows),
                     )
             self.log(self._metrics(rollout, statistics, started))
             self.lr_scheduler.step()
@@ -366,7 +241,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
     @torch.no_grad()
     def _roll_out(self, rows: list[Row]) -> Rollout:
         args, tokenizer, pad = self.args, self.processing_class, self.processing_class.pad_token_id
-        clock = _Clock()
+        clock = StageClock()
         texts = [self._prompt_text(row["prompt"]) for row in rows]
         positions_left = getattr(self.policy_model.config, "max_position_embeddings", 1 << 20) - args.response_length
         limit = min(self.max_prompt_tokens or positions_left, positions_left)
@@ -443,27 +318,10 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         ]
 
     def _score(self, rows: list[Row], completions: list[Any], completion_ids: list[list[int]]) -> Tensor:
-        """Weighted sum of the reward functions, [B]; an episode that no function scores is NaN."""
-        total = torch.zeros(len(rows))
-        observed = torch.zeros(len(rows), dtype=torch.bool)
-        self._reward_means: dict[str, float] = {}
-        for function, weight in zip(self.reward_funcs, self.reward_weights, strict=True):
-            name = getattr(function, "__name__", type(function).__name__)
-            values = function(completions=completions, completion_ids=completion_ids, **_columns(rows))
-            if len(values) != len(rows):
-                raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
-            scored = [value is not None for value in values]
-            numbers = torch.tensor([0.0 if value is None else float(value) for value in values])
-            if not numbers.isfinite().all():
-                bad = int((~numbers.isfinite()).nonzero()[0])
-                raise TrainingError(
-                    f"reward '{name}' is {numbers[bad].item()} for completion {completions[bad]!r}. Return None for what was not observed."
-                )
-            mask = torch.tensor(scored)
-            total += weight * numbers
-            observed |= mask
-            self._reward_means[name] = numbers[mask].mean().item() if mask.any() else math.nan
-        return total.masked_fill(~observed, float("nan")).to(self.accelerator.device)
+        scores, self._reward_means = score_completions(
+            self.reward_funcs, self.reward_weights, rows, completions, completion_ids
+        )
+        return scores.to(self.accelerator.device)
 
     # ------------------------------------------------------------------ optimisation
 
@@ -534,60 +392,16 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         return policy_loss + args.vf_coef * value_loss, {name: value.item() for name, value in measured.items()}
 
     def _metrics(self, rollout: Rollout, statistics: dict[str, list[float]], started: float) -> dict[str, float]:
-        """TRL's names, and ours beside them."""
-        scored = ~rollout.scores.isnan()
-        scores = rollout.scores[scored]
-        mask = ~rollout.padding
-        kl = rollout.kl.sum(1)[scored].mean().item()
-        mean_score = scores.mean().item() if len(scores) else math.nan
-        residual = (rollout.returns - rollout.values)[mask]
-        spread = rollout.returns[mask].var(correction=0) if mask.any() else torch.tensor(0.0)
         metrics = {
             "eps": int(self.state.episode / (time.time() - started)),
-            "objective/kl": kl,
-            "objective/entropy": (-rollout.logprobs * mask).sum(1)[scored].mean().item(),
-            "objective/non_score_reward": -self.args.kl_coef * kl,
-            "objective/rlhf_reward": mean_score - self.args.kl_coef * kl,
-            "objective/scores": mean_score,
-            "objective/observed": scored.float().mean().item(),
+            **rollout_metrics(rollout, self.args.kl_coef, self.processing_class.eos_token_id),
             **{name: float(np.mean(values)) for name, values in statistics.items()},
             "val/ratio_var": float(np.var(statistics.get("val/ratio", [0.0]))),
-            "val/num_eos_tokens": (rollout.responses == self.processing_class.eos_token_id).sum().item(),
-            "val/explained_variance": (1 - residual.var(correction=0) / spread).item()
-            if len(residual) and spread > 0
-            else math.nan,
-            "val/truncated": (~rollout.ended).float().mean().item(),
-            "val/response_tokens": float(np.mean([len(ids) for ids in rollout.completion_ids])),
             "lr": self.lr_scheduler.get_last_lr()[0],
             "episode": self.state.episode,
             **{f"rewards/{name}": value for name, value in self._reward_means.items()},
-            **{f"seconds/{stage}": seconds for stage, seconds in rollout.seconds.items()},
         }
         for function in self.reward_funcs:
             if hasattr(function, "metrics"):
                 metrics.update(function.metrics())
         return metrics
-
-
-class _Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = now - self._last
-        self._last = now
-
-
-def _columns(rows: list[Row]) -> dict[str, list[Any]]:
-    """Rows -> the keyword arguments of a reward: `prompts`, and every other column under its name."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {"prompts": columns.pop("prompt"), **columns}
-
-
-def _as_dataset(rows: Dataset | Sequence[Row], name: str) -> Dataset:
-    dataset = rows if isinstance(rows, Dataset) else Dataset.from_list(list(rows))
-    if "prompt" not in dataset.column_names:
-        raise DataError(f"{name} has no column 'prompt' (it has: {', '.join(dataset.column_names) or 'no rows'}).")
-    return dataset

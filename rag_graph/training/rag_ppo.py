@@ -7,7 +7,8 @@ from typing import Any
 
 from rag_graph.rag.pipeline import Prepared, RagPipeline
 from rag_graph.records import Episode, Evidence, Example
-from rag_graph.training.ppo import GraphPPOTrainer, Row
+from rag_graph.training.ppo import GraphPPOTrainer
+from rag_graph.training.rollout import Row
 
 
 class EpisodeBuilder:

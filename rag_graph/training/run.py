@@ -13,7 +13,6 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from transformers import TrainerCallback
 from transformers import logging as transformers_logging
 
 from rag_graph.config import RunConfig
@@ -37,6 +36,7 @@ from rag_graph.training.demonstrations import demonstration_batches
 from rag_graph.training.ppo import PPOConfig
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
+from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
 from rag_graph.training.sft import train_sft
 
 
@@ -224,7 +224,7 @@ class _Run:
                 train_dataset=[{"prompt": "", "example_id": example.id} for example in self.data.train],
                 processing_class=self.tokenizer,
                 peft_config=lora_config(config.model.lora) if config.model.lora else None,
-                callbacks=[_Recorder(self, reward)],
+                callbacks=[RunRecorder(self.folder, self.progress, reward, config.max_bad_episodes)],
             )
             trainer.builder = builder
             trainer.max_prompt_tokens = config.model.max_prompt_tokens
@@ -285,41 +285,6 @@ class _Run:
         }
 
 
-class _Recorder(TrainerCallback):  # type: ignore[misc]
-    """After every update: progress, metrics.jsonl, episodes.jsonl, eta."""
-
-    def __init__(self, run: _Run, reward: GraphReward) -> None:
-        self.run, self.reward = run, reward
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        run, reward = self.run, self.reward
-        logs = logs or {}
-        run.folder.append("metrics.jsonl", [{"stage": "ppo", "update": state.global_step, **logs}])
-        assert reward.last_rewards is not None
-        paid = (reward.last_rewards.values * reward.last_rewards.weights).tolist()
-        totals = reward.last_rewards.total().tolist()
-        run.folder.append(
-            "episodes.jsonl",
-            (
-                {
-                    **episode_record(episode),
-                    "reward": total,
-                    "paid": {n: round(v, 4) for n, v in zip(reward.graph.nodes, row, strict=True) if v},
-                }
-                for episode, total, row in zip(reward.last_episodes, totals, paid, strict=True)
-            ),
-        )
-        bad = sum(bool(episode.error) for episode in reward.last_episodes) / max(1, len(reward.last_episodes))
-        if bad > run.config.max_bad_episodes:
-            raise TrainingError(
-                f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {run.folder / 'episodes.jsonl'}."
-            )
-        reward.progress = min(1.0, state.global_step / max(1, state.max_steps - 1))
-        run.progress.advance(
-            reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
-        )
-
-
 # ---------------------------------------------------------------------- pieces that `ask` and `evaluate` use too
 
 
@@ -376,39 +341,6 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
         logging_steps=1,
         disable_tqdm=True,
     )
-
-
-def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "mean_task_score": evaluation.mean_task_score._asdict(),
-        "results": [asdict(result) for result in evaluation.results],
-        "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
-    }
-
-
-def episode_record(episode: Episode) -> dict[str, Any]:
-    """An episode as JSON; evidence by id, with rank, scores and reason."""
-    return {
-        "id": episode.id,
-        "task": episode.example.task,
-        "update": episode.round,
-        "prompt": episode.prompt,
-        "draft": episode.draft,
-        "response": episode.response,
-        "references": list(episode.example.references),
-        "evidence": [
-            {
-                "id": e.context.id,
-                "rank": e.rank,
-                "score": round(e.score, 6),
-                "scores": dict(e.scores),
-                "reason": e.reason,
-            }
-            for e in episode.evidence
-        ],
-        "scores": {name: round(value, 4) for name, value in episode.scores.items()},
-        "error": episode.error,
-    }
 
 
 def _peak_memory() -> int:

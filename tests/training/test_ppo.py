@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from rag_graph.config import LoraSettings
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.generation.language_model import lora_config
-from rag_graph.training.ppo import GraphPPOTrainer, PPOConfig, generalized_advantages
+from rag_graph.training.ppo import GraphPPOTrainer, PPOConfig
+from rag_graph.training.rollout import generalized_advantages
 from tests.training.test_ppo_parity import arguments
 
 PROMPTS = [

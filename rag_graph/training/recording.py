@@ -1,0 +1,86 @@
+"""What a run writes down while it trains: episodes and evaluations as JSON, a line per update."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from transformers import TrainerCallback
+
+from rag_graph.errors import TrainingError
+from rag_graph.evaluation.evaluate import Evaluation
+from rag_graph.records import Episode
+from rag_graph.reward.reward import GraphReward
+from rag_graph.runtime import RunFolder
+from rag_graph.training.progress import StageProgress
+
+
+class RunRecorder(TrainerCallback):  # type: ignore[misc]
+    """After every update: progress, metrics.jsonl, episodes.jsonl, eta."""
+
+    def __init__(
+        self, folder: RunFolder, progress: StageProgress, reward: GraphReward, max_bad_episodes: float
+    ) -> None:
+        self.folder, self.progress, self.reward = folder, progress, reward
+        self.max_bad_episodes = max_bad_episodes
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        folder, reward = self.folder, self.reward
+        logs = logs or {}
+        folder.append("metrics.jsonl", [{"stage": "ppo", "update": state.global_step, **logs}])
+        assert reward.last_rewards is not None
+        paid = (reward.last_rewards.values * reward.last_rewards.weights).tolist()
+        totals = reward.last_rewards.total().tolist()
+        folder.append(
+            "episodes.jsonl",
+            (
+                {
+                    **episode_record(episode),
+                    "reward": total,
+                    "paid": {n: round(v, 4) for n, v in zip(reward.graph.nodes, row, strict=True) if v},
+                }
+                for episode, total, row in zip(reward.last_episodes, totals, paid, strict=True)
+            ),
+        )
+        bad = sum(bool(episode.error) for episode in reward.last_episodes) / max(1, len(reward.last_episodes))
+        if bad > self.max_bad_episodes:
+            raise TrainingError(
+                f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {folder / 'episodes.jsonl'}."
+            )
+        reward.progress = min(1.0, state.global_step / max(1, state.max_steps - 1))
+        self.progress.advance(
+            reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
+        )
+
+
+def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "mean_task_score": evaluation.mean_task_score._asdict(),
+        "results": [asdict(result) for result in evaluation.results],
+        "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
+    }
+
+
+def episode_record(episode: Episode) -> dict[str, Any]:
+    """An episode as JSON; evidence by id, with rank, scores and reason."""
+    return {
+        "id": episode.id,
+        "task": episode.example.task,
+        "update": episode.round,
+        "prompt": episode.prompt,
+        "draft": episode.draft,
+        "response": episode.response,
+        "references": list(episode.example.references),
+        "evidence": [
+            {
+                "id": e.context.id,
+                "rank": e.rank,
+                "score": round(e.score, 6),
+                "scores": dict(e.scores),
+                "reason": e.reason,
+            }
+            for e in episode.evidence
+        ],
+        "scores": {name: round(value, 4) for name, value in episode.scores.items()},
+        "error": episode.error,
+    }
