@@ -310,7 +310,7 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
     ppo = config.ppo
     micro = ppo.batch_size // ppo.num_mini_batches
     return PPOConfig(
-        output_dir=str(folder / "trainer"),
+        output_dir=str(folder),
         total_episodes=ppo.updates * ppo.batch_size,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=ppo.num_mini_batches,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 from pathlib import Path
 
@@ -41,19 +40,18 @@ HOSTILE = {
 }  # fmt: skip
 
 
+@pytest.mark.timeout(60)  # parsing 100,000 brackets to their end takes minutes
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_are_refused_quickly(tmp_path: Path, name: str) -> None:
     raw, message = HOSTILE[name]
     path = tmp_path / "g.yaml"
     path.write_bytes(raw)
     tracemalloc.start()
-    started = time.process_time()
     graph, problems = check_graph(path)
-    seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert graph is None
     assert any(message in str(problem) for problem in problems), [str(problem)[:200] for problem in problems][:5]
-    assert seconds < 20, "tracing slows this down about fivefold"
     assert peak < 300_000_000
     assert all(len(str(problem)) < 200_500 for problem in problems)
 

@@ -279,15 +279,12 @@ def test_problems_print_safely(write_graph: Callable[..., Path]) -> None:
     assert "\\x1b[2J\\nc.yaml" in found[0]
 
 
+@pytest.mark.timeout(60)  # quadratic checks took minutes
 def test_many_labels_and_misspelt_names_stay_quick(write_graph: Callable[..., Path]) -> None:
-    import time
-
     labels = ", ".join(f"label{i}" for i in range(20_000))
     nodes = "".join(f"  c{i}: {{metric: format}}\n" for i in range(1000))
     edges = "".join(f"  - {{from: c{i}x, to: t, relation: supports}}\n" for i in range(1000))
     path = write_graph(
         f"format: 1\nname: g\ntasks: {{t: {{kind: classification, labels: [{labels}], metrics: {{accuracy: 1}}, prompt: x}}}}\ncriteria:\n{nodes}edges:\n{edges}"
     )
-    started = time.process_time()
     assert len(problems(path)) == 1000
-    assert time.process_time() - started < 10, "quadratic checks took minutes"
