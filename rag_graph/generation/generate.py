@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from rag_graph.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,21 @@ def generate_texts(
             progress(len(rows))
     model.train(was_training)
     return [responses[row] for row in range(len(prompts))]
+
+
+def greedy_writer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig, batch_size: int, bf16: bool = False
+) -> Callable[[Sequence[str]], list[Response]]:
+    """Prompts -> greedy responses, with the lengths of a run's config."""
+    return partial(
+        generate_texts,
+        model,
+        tokenizer,
+        max_new_tokens=config.max_new_tokens,
+        max_prompt_tokens=config.max_prompt_tokens,
+        batch_size=batch_size,
+        bf16=bf16,
+    )
 
 
 def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -13,7 +12,7 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.data.load import RunData, load_data
 from rag_graph.errors import DataError
 from rag_graph.evaluation.scorer import NodeScorer
-from rag_graph.generation.generate import Response, generate_texts
+from rag_graph.generation.generate import greedy_writer
 from rag_graph.generation.language_model import load_language_model
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import read_graph
@@ -56,6 +55,7 @@ class OpenedRun:
             update={"source": str(self.folder / "policy"), "trim_vocabulary": False, "lora": None, "revision": None}
         )
         self.model, self.tokenizer = load_language_model(source, device=resolve_device("auto"))
+        self.write = greedy_writer(self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size)
         self.pool = make_pool(self.graph, self.contexts("test"), self.config.retrieval)
         self.pipeline = RagPipeline(self.graph, self.pool, self.config.retrieval, self.write)
 
@@ -77,18 +77,6 @@ class OpenedRun:
         """The context nodes that the run used."""
         path = self.folder / f"contexts/{split}.jsonl"
         return [ContextNode(**{**row, "links": tuple(row["links"])}) for _, row in read_jsonl(path)]
-
-    def write(self, prompts: Sequence[str]) -> list[Response]:
-        """Greedy answers of the run's policy."""
-        model = self.config.model
-        return generate_texts(
-            self.model,
-            self.tokenizer,
-            prompts,
-            model.max_new_tokens,
-            model.max_prompt_tokens,
-            self.config.evaluation.batch_size,
-        )
 
     def reward(self) -> GraphReward:
         """The run's reward as training left it."""

@@ -22,7 +22,7 @@ from rag_graph.errors import DataError, TrainingError
 from rag_graph.evaluation.evaluate import Evaluation, evaluate
 from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
-from rag_graph.generation.generate import Response, generate_texts
+from rag_graph.generation.generate import Response, greedy_writer
 from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
@@ -178,16 +178,10 @@ class _Run:
         self.model = merged(self.model)
 
     def _write(self, prompts: Sequence[str]) -> list[Response]:
-        model = self.config.model
-        return generate_texts(
-            self.model,
-            self.tokenizer,
-            prompts,
-            model.max_new_tokens,
-            model.max_prompt_tokens,
-            self.config.evaluation.batch_size,
-            bf16=self.config.ppo.bf16,
-        )
+        """Greedy answers of the policy as it is now."""
+        config = self.config
+        write = greedy_writer(self.model, self.tokenizer, config.model, config.evaluation.batch_size, config.ppo.bf16)
+        return write(prompts)
 
     def _evaluate(self, name: str, pool: ContextPool | None) -> Evaluation:
         batch = self.config.evaluation.batch_size

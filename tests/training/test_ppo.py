@@ -18,18 +18,8 @@ from rag_graph.errors import DataError, TrainingError
 from rag_graph.generation.language_model import lora_config
 from rag_graph.training.ppo import GraphPPOTrainer, PPOConfig
 from rag_graph.training.rollout import generalized_advantages
-from tests.training.test_ppo_parity import arguments
+from tests.training.test_ppo_parity import PROMPTS, arguments
 
-PROMPTS = [
-    "the red kettle",
-    "where is it ?",
-    "a blue mixer from oslo",
-    "good",
-    "bad kettle from lima .",
-    "the a",
-    "is it",
-    "topic ?",
-]
 ROWS = [{"prompt": text, "number": row} for row, text in enumerate(PROMPTS)]
 
 
