@@ -235,15 +235,29 @@ def test_evaluate_on_any_file(finished: Path, tmp_path: Path) -> None:
 def test_ctrl_c_says_so_and_keeps_what_was_written(root: Path, tmp_path: Path) -> None:
     import signal
 
-    process = subprocess.Popen(
-        [str(RAG_GRAPH), "train", str(root / "experiments/quickstart/config.yaml"), "--set", f"output_dir={tmp_path / 'r'}"],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    deadline = time.monotonic() + 100
-    while not (tmp_path / "r/metrics.jsonl").exists() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    command = [
+        str(RAG_GRAPH),
+        "train",
+        str(root / "experiments/quickstart/config.yaml"),
+        "--set",
+        f"output_dir={tmp_path / 'r'}",
+    ]
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A job started in the background of a script ignores the interrupt, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / "r/metrics.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert "interrupted. What was written so far stays" in errors
     assert "Traceback" not in errors
