@@ -29,7 +29,6 @@ BUYERS = ("anna", "ben", "carla", "david", "emma", "felix", "grace", "henry")
 CITIES = ("oslo", "lima", "kyoto", "cairo", "turin", "perth", "quebec", "dakar")
 PRAISE = ("great", "sturdy", "excellent", "reliable", "lovely", "quiet")
 BLAME = ("awful", "flimsy", "terrible", "faulty", "ugly", "noisy")
-TASKS = ("topic", "sentiment", "question", "summary")
 QUESTIONS = {
     "color": "what color ?",
     "days": "how many days ?",

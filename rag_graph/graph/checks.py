@@ -78,7 +78,7 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
         if fields and not set(PLACEHOLDER.findall(prompt)) - {"context", "labels"}:
             yield (
                 (*location, "prompt"),
-                f"no field stands in the prompt: the model would not see the example. Fields: {', '.join(map(str, set(fields) - {'reference'}))}.",
+                f"no field stands in the prompt: the model would not see the example. Fields: {', '.join(str(field) for field in fields if field != 'reference')}.",
             )
         known = {"context", "labels", *(set(fields or {}) - {"reference"})}
         for name in dict.fromkeys(PLACEHOLDER.findall(prompt)):

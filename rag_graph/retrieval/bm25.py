@@ -25,7 +25,6 @@ class Bm25Retriever:
             raise DataError(
                 "retrieval: the pool of context nodes is empty. Give the task a context with `grounds`, or set retrieval.method=none."
             )
-        self._size = len(texts)
         self._index = bm25s.BM25()
         tokens = self._tokens(texts)
         self._empty = not any(tokens.ids)

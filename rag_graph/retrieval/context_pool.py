@@ -6,7 +6,7 @@ what comes from that context; the walk starts from the ranked nodes and the task
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -183,14 +183,6 @@ def _reason(node: ContextNode, task: str, strength: float, scores: Mapping[str, 
     return f"{node.node} grounds {task} ({strength:g}); {by}"
 
 
-def make_pool(
-    graph: AuxiliaryGraph,
-    nodes: Sequence[ContextNode],
-    config: RetrievalConfig,
-    encoder: Callable[[], Encoder] | None = None,
-) -> ContextPool:
-    """A pool with the encoder that the config names, loaded only where the method needs one."""
-    needed = config.method in ("dense", "hybrid")
-    return ContextPool(
-        graph, nodes, config, (encoder() if encoder else SentenceEncoder(config.encoder)) if needed else None
-    )
+def load_encoder(config: RetrievalConfig) -> Encoder | None:
+    """The encoder that the config names, where its method needs one; the pools of a run share it."""
+    return SentenceEncoder(config.encoder) if config.method in ("dense", "hybrid") else None

@@ -46,7 +46,8 @@ def gate(scores: Tensor, graph: GraphTensors) -> Tensor:
 
 def gate_factors(scores: Tensor, graph: GraphTensors) -> Tensor:
     """[B, N] what a node's own score is multiplied with; 1 without prerequisites."""
-    return gate(torch.where(torch.isnan(scores), 0.0, scores).clamp(min=1e-6), graph) / scores.clamp(min=1e-6)
+    positive = scores.clamp(min=1e-6)
+    return gate(positive, graph) / positive
 
 
 @dataclass(slots=True)
@@ -118,10 +119,9 @@ def graph_weights(graph: GraphTensors, tasks: Tensor, auxiliary: float, damping:
     weights = torch.where(acts & ~is_task, torch.zeros_like(flat), flat)
     goal = torch.where(is_task, graph.goal, torch.zeros_like(graph.goal))
     supports, conflicts = graph.matrix("credit"), graph.matrix("penalty")
-    earned = katz_credit(goal, supports, damping) - goal  # [B, N] by what the node does for this episode's task
-    earned_of_task = (katz_credit(graph.goal[None], supports, damping) - graph.goal)[
-        0
-    ]  # [N] by what a task does for all tasks
+    goals = torch.cat([goal, graph.goal[None]])  # each episode's own goal, and last all goals together
+    credit = katz_credit(goals, supports, damping) - goals
+    earned, earned_of_task = credit[:-1], credit[-1]  # [B, N] for this episode's task, [N] for all tasks
     weights = weights + auxiliary * torch.where(is_task, earned_of_task, earned) * in_play
     charged = weights.clamp(min=0) @ conflicts.T  # [B, N] by source
     charged_to_task = conflicts @ graph.goal  # [N]

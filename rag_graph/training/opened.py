@@ -18,7 +18,7 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import read_graph
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.records import ContextNode
-from rag_graph.retrieval.context_pool import make_pool
+from rag_graph.retrieval.context_pool import ContextPool, load_encoder
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, read_jsonl, resolve_device
 from rag_graph.training.rag_ppo import EpisodeBuilder
@@ -56,7 +56,8 @@ class OpenedRun:
         )
         self.model, self.tokenizer = load_language_model(source, device=resolve_device("auto"))
         self.write = greedy_writer(self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size)
-        self.pool = make_pool(self.graph, self.contexts("test"), self.config.retrieval)
+        settings = self.config.retrieval
+        self.pool = ContextPool(self.graph, self.contexts("test"), settings, load_encoder(settings))
         self.pipeline = RagPipeline(self.graph, self.pool, self.config.retrieval, self.write)
 
     def _load_data(self, needed: bool) -> RunData | None:

@@ -29,7 +29,7 @@ from rag_graph.graph.exchange import to_yaml
 from rag_graph.graph.reader import read_graph
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.records import Episode, Example
-from rag_graph.retrieval.context_pool import ContextPool, make_pool
+from rag_graph.retrieval.context_pool import ContextPool, load_encoder
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
 from rag_graph.training.demonstrations import demonstration_batches
@@ -86,12 +86,13 @@ class _Run:
         seed_everything(config.seed)
         folder.write_json("status.json", {"status": "running"})
         folder.write("config.yaml", config.to_yaml())
-        folder.write("graph.yaml", to_yaml(self.graph))
+        graph_text = to_yaml(self.graph)
+        folder.write("graph.yaml", graph_text)
         self.progress.say(
             f"graph {self.graph.name}: {len(self.graph.nodes)} nodes, {len(self.graph.spec.edges)} relations; run folder {folder.path}"
         )
         self.data = load_data(self.graph, config.data, config.seed)
-        graph_hash = hashlib.sha256(to_yaml(self.graph).encode()).hexdigest()[:16]
+        graph_hash = hashlib.sha256(graph_text.encode()).hexdigest()[:16]
         folder.write_json(
             "manifest.json",
             {
@@ -101,8 +102,10 @@ class _Run:
         )
         for split, nodes in self.data.contexts.items():
             folder.write(f"contexts/{split}.jsonl", "".join(to_json(asdict(node)) + "\n" for node in nodes))
+        encoder = load_encoder(config.retrieval)
         self.pools = {
-            split: make_pool(self.graph, nodes, config.retrieval) for split, nodes in self.data.contexts.items()
+            split: ContextPool(self.graph, nodes, config.retrieval, encoder)
+            for split, nodes in self.data.contexts.items()
         }
         self.scorer = NodeScorer(self.graph, classifiers(self.graph, self.data.train, config.seed))
         self.model, self.tokenizer = load_language_model(config.model, corpus(self.graph, self.data), self.device)

@@ -12,10 +12,10 @@ from rag_graph.generation.generate import Response
 from rag_graph.graph import read_graph
 from rag_graph.rag import RagPipeline
 from rag_graph.records import Example
-from rag_graph.retrieval import make_pool
+from rag_graph.retrieval import ContextPool
 
 GRAPH = read_graph("parcels")
-POOL = make_pool(GRAPH, archive("test"), RetrievalConfig())
+POOL = ContextPool(GRAPH, archive("test"), RetrievalConfig())
 
 
 class Echo:
