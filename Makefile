@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUFF_PATHS := rag_graph tests experiments notebooks
+RUFF_PATHS := rag_graph tests experiments notebooks benchmarks
 
 .PHONY: help quickstart test test-slow check format models clean
 

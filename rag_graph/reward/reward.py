@@ -1,7 +1,8 @@
 """`GraphReward`: the reward function that a trainer calls, with the signature of TRL's GRPO rewards.
 
-Calling it changes nothing; `update`, called once per policy update, moves the running statistics and fits the imputer (score
-first, fit after). What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and
+Calling it moves no statistic; `update`, called once per policy update, moves the running statistics and fits the imputer (score
+first, fit after). Trainers that do not call `update` (TRL's GRPO and RLOO) take the callback `LearningRewards`, which has the reward
+learn from the episodes that it was asked about since the last update. What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and
 logging see the same mask; where it is hidden, so is every criterion that compares with the reference.
 """
 
@@ -68,6 +69,7 @@ class GraphReward:
         self.last_episodes: list[Episode] = []
         self.last_rewards: NodeRewards | None = None
         self.last_loss = float("nan")
+        self._heard: dict[tuple[str, str], tuple[Episode, int]] = {}
 
     @property
     def auxiliary(self) -> float:
@@ -81,6 +83,7 @@ class GraphReward:
     ) -> list[float | None]:
         """Scalar reward of each completion; None where nothing that pays was observed."""
         episodes = self._scored(prompts, completions, completion_ids, columns)
+        self._hear(episodes)
         total = self.node_rewards(episodes).total().tolist()
         return [None if value != value else value for value in total]
 
@@ -103,6 +106,22 @@ class GraphReward:
                 scores = {name: value for name, value in scores.items() if not self._reads_references(name)}
             scored.append(episode.with_scores(scores))
         return scored
+
+    def _hear(self, episodes: Sequence[Episode]) -> None:
+        """Remember who was asked about, until the next update: asking again, in chunks or for a log, adds nothing."""
+        counts: dict[tuple[str, str], int] = {}
+        for episode in episodes:
+            key = episode.id, episode.response
+            counts[key] = counts.get(key, 0) + 1
+            self._heard[key] = episode, max(counts[key], self._heard.get(key, (episode, 0))[1])
+        while len(self._heard) > self.config.buffer_size:
+            del self._heard[next(iter(self._heard))]
+
+    def heard(self) -> list[Episode]:
+        """The scored episodes that were asked about since the last update, each as often as one call named it; forgets them."""
+        episodes = [episode for episode, count in self._heard.values() for _ in range(count)]
+        self._heard.clear()
+        return episodes
 
     def goal_is_observed(self, episode: Episode) -> bool:
         """True for a share `goal_observed` of (episode, response) pairs, always the same ones."""
@@ -166,12 +185,12 @@ class GraphReward:
         self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
     ) -> None:
         """Learn from one update's episodes, after they were scored: running statistics, then the imputer."""
-        episodes = self._scored(prompts, completions, completion_ids, columns)
-        self.last_episodes, self.last_rewards = episodes, self.node_rewards(episodes)
-        self.learn(episodes)
+        self.learn(self._scored(prompts, completions, completion_ids, columns))
 
     def learn(self, episodes: Sequence[Episode]) -> None:
         """Take scored episodes into the statistics and the buffer, and fit the imputer on the buffer."""
+        self._heard.clear()
+        self.last_episodes, self.last_rewards = list(episodes), self.node_rewards(episodes)
         scores, observed, retrieved, tasks = self.tensors_of(episodes)
         if self.config.readout == "graph":
             self.imputer.observe(scores, observed)
@@ -198,22 +217,27 @@ class GraphReward:
         if losses:
             self.last_loss = sum(losses) / len(losses)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """What scoring needs: the imputer, the running statistics, the progress of eta."""
-        state = {f"imputer.{name}": value for name, value in self.imputer.state_dict().items()}
-        state |= {f"moments.{name}": value for name, value in self.moments.state_dict().items()}
-        return {name: value.contiguous().clone() for name, value in state.items()} | {
-            "progress": torch.tensor(self.progress)
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that scoring and further learning depend on."""
+        return {
+            "imputer": dict(self.imputer.state_dict()),
+            "moments": self.moments.state_dict(),
+            "progress": self.progress,
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "buffer": [torch.stack(column) for column in zip(*self.buffer, strict=True)],
         }
 
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        part = {name.partition(".")[2]: value for name, value in state.items() if name.startswith("imputer.")}
-        self.imputer.load_state_dict(part)
-        self.moments.load_state_dict(
-            {name.partition(".")[2]: value for name, value in state.items() if name.startswith("moments.")}
-        )
+        self.imputer.load_state_dict(state["imputer"])
+        self.moments.load_state_dict(state["moments"])
         self.progress = float(state["progress"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.buffer.clear()
+        self.buffer.extend(zip(*state["buffer"], strict=True))
+        self._heard.clear()
 
     def metrics(self) -> dict[str, float]:
         """Per node: mean score where observed, what it paid per episode it bears on, and how often it was observed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from safetensors.torch import load_file
 from transformers import logging as transformers_logging
 
 from rag_graph.config import RunConfig, load_config
@@ -21,6 +20,7 @@ from rag_graph.records import ContextNode
 from rag_graph.retrieval.context_pool import ContextPool, load_encoder
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, read_jsonl, resolve_device
+from rag_graph.training.checkpoints import load_state
 from rag_graph.training.rag_ppo import EpisodeBuilder
 from rag_graph.training.run import classifiers
 
@@ -82,5 +82,5 @@ class OpenedRun:
     def reward(self) -> GraphReward:
         """The run's reward as training left it."""
         reward = GraphReward(self.graph, self.config.reward, self.scorer.score, EpisodeBuilder([]), self.config.seed)
-        reward.load_state_dict(load_file(self.folder / "reward.safetensors"))
+        reward.load_state_dict(load_state(self.folder.path, "reward"))
         return reward

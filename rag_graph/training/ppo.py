@@ -2,23 +2,27 @@
 
 What it takes from TRL 1.12 (`trl.experimental.ppo`): the constructor's bookkeeping (batch sizes, accelerator, adapters, reference
 model, callbacks), `PPOConfig`, and the algorithm step for step; `tests/training/test_ppo_parity.py` runs both trainers and compares
-parameters. What it owns: the loop, because stock reads rewards from an nn.Module, needs tokenised prompts, keeps every generation
-logit, and ignores clipping and precision (docs/decisions/0003-own-ppo-loop.md).
-
-Shapes: B episodes of an update, P prompt tokens (left-padded), T response tokens, V vocabulary.
+parameters. What it owns: the loop (docs/decisions/0003-own-ppo-loop.md). Its parts are next door: order and random numbers in
+`episode_order.py`, sampling, forward passes and optimisation in `engine.py`, rewards in `rewards.py`, KL and advantages in
+`rollout.py`, the loss in `objective.py`, checkpoints in `checkpoints.py` and `resume.py`.
 """
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
-from torch import Tensor, nn
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -26,38 +30,63 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
+    ProgressCallback,
     TrainerCallback,
 )
+from transformers.trainer_utils import TrainOutput
 
-from rag_graph.errors import DataError, TrainingError
-from rag_graph.generation.generate import encode_prompts, pad_left
-from rag_graph.training.actor_critic import ActorCritic, SharedValueHead, response_logits
-from rag_graph.training.rollout import (
-    RewardFunction,
-    Rollout,
-    Row,
-    StageClock,
-    as_dataset,
-    columns_of,
-    generalized_advantages,
-    masked_mean,
-    rollout_metrics,
-    score_completions,
-)
+from rag_graph.errors import TrainingError
+from rag_graph.generation.generate import encode_prompts
+from rag_graph.runtime import write_atomically
+from rag_graph.training.actor_critic import ActorCritic, SharedValueHead
+from rag_graph.training.checkpoints import check_checkpoint, newest_checkpoint, random_state, write_checkpoint
+from rag_graph.training.engine import Engine
+from rag_graph.training.episode_order import EpisodeOrder, as_dataset, rows_at
+from rag_graph.training.resume import identity, load_trainer, save_policy, save_trainer
+from rag_graph.training.rewards import RewardFunction, Rewards, Row
+from rag_graph.training.rollout import Episodes, Rollout, StageClock, completion_table, rollout_metrics, table_means
+from rag_graph.training.watching import MetricsFile, ProgressBar, settings_of, write_completions
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*trl.experimental.*")
     from trl.experimental.ppo import PPOConfig, PPOTrainer
-    from trl.experimental.ppo.ppo_trainer import INVALID_LOGPROB, masked_whiten, truncate_response
-    from trl.experimental.utils import first_true_indices
     from trl.models.utils import unwrap_model_for_generation
-    from trl.trainer.utils import selective_log_softmax
 
-__all__ = ["GraphPPOTrainer", "PPOConfig", "PPOTrainer"]
+__all__ = ["GraphPPOConfig", "GraphPPOTrainer", "PPOConfig", "PPOTrainer"]
 
 
-def _keep_rows(rows: list[Row]) -> dict[str, list[Row]]:
-    return {"rows": rows}
+@dataclass
+class GraphPPOConfig(PPOConfig):  # type: ignore[misc]
+    """TRL's `PPOConfig`, every field doing what it says, and two more.
+
+    What stock ignores and we honour: `max_grad_norm` (0 switches clipping off), `bf16`, `gradient_checkpointing`, `eval_strategy`,
+    `save_strategy`, `save_total_limit`, `report_to`. No `stop_token` means the tokenizer's end token. `num_sample_generations`
+    tables of completions are spread over the run. A mini-batch is one optimizer step however it is cut into micro-batches.
+    """
+
+    length_bucketing: bool = field(
+        default=True,
+        metadata={
+            "help": "Work on episodes of similar length together, and sample with random numbers that belong to the episode, not to "
+            "the batch. False: the order and the random numbers of stock TRL, through transformers' generate."
+        },
+    )
+    max_prompt_length: int | None = field(
+        default=None,
+        metadata={"help": "Longer prompts lose tokens at their left end. None: what the model has positions for."},
+    )
+    gradient_checkpointing: bool = field(
+        default=False,
+        metadata={"help": "Trade time for memory. Off, unlike TRL's default, which stock PPO never acted on."},
+    )
+
+    @classmethod
+    def of(cls, args: PPOConfig) -> GraphPPOConfig:
+        """A copy of `args`, with the fields that a plain `PPOConfig` lacks at their defaults."""
+        copied = copy.copy(args)
+        if not isinstance(copied, cls):
+            copied.__class__ = cls
+        return copied  # type: ignore[no-any-return]
 
 
 class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
@@ -67,9 +96,10 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
     Args:
         model: a causal language model, or its id or folder.
         reward_funcs: one function or several, see `RewardFunction`.
-        args: TRL's `PPOConfig`. Differences to stock: `max_grad_norm` clips (0 switches it off), `bf16` autocasts, no
-            `stop_token` means the tokenizer's end token, `missing_eos_penalty` asks for the stop token, mini-batches and accumulation take one optimizer step per mini-batch.
-        train_dataset: rows with a column `prompt` (text, or a list of chat messages); all other columns reach the reward.
+        args: `GraphPPOConfig`, or TRL's `PPOConfig`.
+        train_dataset: rows with a column `prompt` (text, or a list of chat messages); all other columns reach the reward. Epochs
+            follow each other without a gap: every row is answered equally often, and none is dropped.
+        eval_dataset: rows of the same kind, answered greedily by `evaluate`.
         processing_class: the tokenizer; its pad token must differ from its end token.
         ref_model: reference of the KL; default a frozen copy, or, with an adapter, the model with the adapter switched off.
         value_model: "shared" (a head on the policy's backbone), or a model with `.score` such as AutoModelForSequenceClassification.
@@ -78,8 +108,8 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         callbacks, optimizers: as in transformers' Trainer.
 
     Raises:
-        DataError: no `prompt` column, or fewer rows than one batch.
-        TrainingError: pad equals end token; a reward of the wrong length; NaN in loss or reward.
+        DataError: no `prompt` column, or no rows.
+        TrainingError: pad equals end token; a reward of the wrong length, NaN or infinite; a gradient that is not finite.
     """
 
     control: Any  # transformers' TrainerControl, untyped there
@@ -90,6 +120,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         reward_funcs: RewardFunction | Sequence[RewardFunction],
         args: PPOConfig,
         train_dataset: Dataset | Sequence[Row],
+        eval_dataset: Dataset | Sequence[Row] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         ref_model: PreTrainedModel | None = None,
         value_model: PreTrainedModel | Literal["shared"] = "shared",
@@ -98,32 +129,21 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
+        args = GraphPPOConfig.of(args)
         if isinstance(model, str):
             processing_class = processing_class or AutoTokenizer.from_pretrained(model)
             model = AutoModelForCausalLM.from_pretrained(model)
-        if processing_class is None:
-            raise TrainingError("processing_class: the tokenizer is needed where the model is not given by name.")
-        if processing_class.pad_token_id is None or processing_class.pad_token_id == processing_class.eos_token_id:
-            raise TrainingError(
-                "the tokenizer's pad token must exist and differ from its end token, or the end of every answer would be masked. "
-                "Set one: tokenizer.pad_token = an unused token, or add_special_tokens({'pad_token': '<pad>'}) and resize the model."
-            )
-        self.reward_funcs: list[RewardFunction] = [reward_funcs] if callable(reward_funcs) else list(reward_funcs)
-        self.reward_weights = [1.0] * len(self.reward_funcs) if reward_weights is None else list(reward_weights)
-        if len(self.reward_weights) != len(self.reward_funcs) or not self.reward_funcs:
-            raise TrainingError(f"{len(self.reward_weights)} reward_weights for {len(self.reward_funcs)} reward_funcs.")
+        self.rewards = Rewards(reward_funcs, reward_weights)
         train_dataset = as_dataset(train_dataset, "train_dataset")
+        held_out = None if eval_dataset is None else as_dataset(eval_dataset, "eval_dataset")
+        self.max_prompt_tokens = _check_settings(args, model, processing_class)
+        assert processing_class is not None
         # A hub model's own defaults (repetition penalty, min_p, ...) would sample from another policy than the one that is scored.
         model.generation_config = GenerationConfig(
             eos_token_id=processing_class.eos_token_id, pad_token_id=processing_class.pad_token_id
         )
         if args.stop_token is None and args.stop_token_id is None:
             args.stop_token = "eos"
-        batch = args.per_device_train_batch_size * args.gradient_accumulation_steps
-        if len(train_dataset) < batch:
-            raise DataError(
-                f"train_dataset has {len(train_dataset)} rows, fewer than one batch of {batch}. Lower the batch or add rows."
-            )
         with warnings.catch_warnings():  # stock reads names that transformers has deprecated
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
@@ -135,22 +155,43 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
                 reward_model=nn.Identity(),  # stock asks for a module; ours are the reward functions
                 train_dataset=train_dataset,
                 value_model=SharedValueHead(model) if value_model == "shared" else value_model,
-                data_collator=_keep_rows,
-                eval_dataset=None,
+                data_collator=list,
+                eval_dataset=held_out,
                 optimizers=optimizers,
-                callbacks=callbacks,
+                callbacks=[MetricsFile(), *(callbacks or [])],
                 peft_config=peft_config,
             )
-        self.accelerator.gradient_accumulation_steps = 1  # the loop below accumulates by itself
+        self.accelerator.gradient_accumulation_steps = 1  # the engine accumulates by itself
         self.remove_callback(PrinterCallback)
-        self.max_prompt_tokens: int | None = (
-            None  # longer prompts lose their left end; None: what the model has positions for
-        )
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(ProgressBar())
+        process = (self.accelerator.process_index, self.accelerator.num_processes)
+        self.order = EpisodeOrder(args.seed, len(train_dataset), args.local_batch_size, *process)
+        self.engine = Engine(
+            args, self.accelerator, self.model, self.ref_model, self.optimizer, self._generating, processing_class.pad_token_id,
+            self.stop_token_id, not (self.is_deepspeed_enabled or self.is_fsdp_enabled),
+        )  # fmt: skip
+        if not self.engine.whole_weights and args.save_strategy != "no":
+            raise TrainingError(
+                "checkpoints of sharded engines (FSDP, DeepSpeed) cannot be resumed yet. Set save_strategy='no' and call save_model()."
+            )
+        if len(train_dataset) < args.batch_size:
+            warnings.warn(
+                f"train_dataset has {len(train_dataset)} rows, fewer than one batch of {args.batch_size}: prompts repeat within an update.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self.last_rollout: Rollout | None = None
+        self.last_metrics: dict[str, float] = {}
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
         """Called inside stock's constructor, before `prepare`: the place to put our own module in."""
-        self.model = ActorCritic(self.policy_model, self.value_model)
+        if self.args.gradient_checkpointing:
+            for module in (self.policy_model, self.value_model):
+                if isinstance(module, PreTrainedModel) or hasattr(module, "get_base_model"):
+                    getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)()
+        plugins = (getattr(self.accelerator.state, name, None) for name in ("deepspeed_plugin", "fsdp_plugin"))
+        self.model = ActorCritic(self.policy_model, self.value_model, whole_weights=not any(plugins))
         super().create_optimizer_and_scheduler(num_training_steps)
 
     def prepare_batch(self, rows: list[Row]) -> list[Row]:
@@ -159,249 +200,238 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ the loop
 
-    def train(self) -> None:
-        """Run `args.total_episodes` episodes. One update: roll out, score, optimise, then let the rewards learn."""
-        args = self.args
+    def train(self, resume_from_checkpoint: bool | str | Path | None = None) -> TrainOutput:
+        """Run `args.total_episodes` episodes. One update: roll out, score, optimise, then let the rewards learn.
+
+        Args:
+            resume_from_checkpoint: a checkpoint's folder, or True for the newest whole one in `args.output_dir`. The run then ends
+                with the same weights and metrics as one that was never stopped.
+
+        Raises:
+            TrainingError: the checkpoint is torn or of another run; with True, there is none to use.
+        """
+        args, state = self.args, self.state
         self.model.train()
-        self.state.global_step = self.state.episode = 0
-        self.state.max_steps = args.num_total_batches
-        self.state.num_train_epochs = args.total_episodes / self.train_dataset_len
-        self.state.logging_steps, self.state.eval_steps, self.state.save_steps = (
-            args.logging_steps,
-            args.eval_steps,
-            args.save_steps,
-        )
-        self.control = self.callback_handler.on_train_begin(args, self.state, self.control)
-        batches = self._batches()
-        started = time.time()
-        for _ in range(args.num_total_batches):
-            rollout = self._roll_out(self.prepare_batch(next(batches)["rows"]))
-            self.last_rollout = rollout
-            statistics = self._optimise(rollout)
-            self.state.episode += args.batch_size
-            self.state.global_step += 1
-            self.state.epoch = self.state.episode / self.train_dataset_len
-            for function in self.reward_funcs:
-                if hasattr(function, "update"):
-                    function.update(
-                        completions=rollout.completions,
-                        completion_ids=rollout.completion_ids,
-                        **columns_of(rollout.rows),
-                    )
-            self.log(self._metrics(rollout, statistics, started))
+        state.global_step, state.episode, state.epoch = 0, 0, 0.0
+        state.max_steps = args.num_total_batches
+        state.num_train_epochs = args.total_episodes / self.train_dataset_len
+        for name in ("logging_steps", "eval_steps", "save_steps"):
+            steps = getattr(args, name)
+            setattr(state, name, int(np.ceil(state.max_steps * steps)) if steps and steps < 1 else steps)
+        if resume_from_checkpoint:
+            load_trainer(self, self._find_checkpoint(resume_from_checkpoint))
+        if self.is_world_process_zero():
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+            write_atomically(Path(args.output_dir) / "ppo_arguments.json", settings_of(args))
+        self.control = self.callback_handler.on_train_begin(args, state, self.control)
+        started, first = time.time(), state.episode
+        while state.global_step < state.max_steps and not self.control.should_training_stop:
+            self._update(started, first)
+        self.control = self.callback_handler.on_train_end(args, state, self.control)
+        return TrainOutput(state.global_step, self.last_metrics.get("loss/policy_avg", float("nan")), self.last_metrics)
+
+    def _update(self, started: float, first_episode: int) -> None:
+        args, state, update = self.args, self.state, self.state.global_step
+        self.control = self.callback_handler.on_step_begin(args, state, self.control)
+        began = time.perf_counter()
+        rollout = self._roll_out(self.prepare_batch(rows_at(self.train_dataset, self.order.rows(update))))
+        self.last_rollout = rollout
+        optimising = time.perf_counter()
+        statistics = self.engine.optimise(rollout, self.order.mini_batches(update))
+        rollout.seconds["optimisation"] = time.perf_counter() - optimising
+        if not statistics:
+            warnings.warn("no episode of this update has a reward: the weights stay", RuntimeWarning, stacklevel=3)
+        self._teach_rewards(rollout.episodes)
+        learning_rate = self.lr_scheduler.get_last_lr()[0]
+        with warnings.catch_warnings():  # an update without any observed reward takes no optimizer step
+            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step")
             self.lr_scheduler.step()
-            self.control = self.callback_handler.on_step_end(args, self.state, self.control)
-            if self.control.should_training_stop:
-                break
-        self.control = self.callback_handler.on_train_end(args, self.state, self.control)
-
-    def _batches(self) -> Iterator[dict[str, list[Row]]]:
-        while True:
-            yield from self.dataloader
-
-    def _autocast(self) -> Any:
-        return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16))
-
-    def _prompt_text(self, prompt: Any) -> str:
-        if isinstance(prompt, str):
-            return prompt
-        return str(self.processing_class.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True))
-
-    @torch.no_grad()
-    def _generate(self, queries: Tensor) -> Tensor:
-        """Sample responses [B, T] for queries [B, P]; T is the longest response of the update."""
-        args, tokenizer = self.args, self.processing_class
-        kwargs = {
-            "max_new_tokens": args.response_length,
-            "temperature": args.temperature + 1e-7,
-            "top_k": 0,
-            "top_p": 1.0,
-            "do_sample": True,
+        state.episode += args.batch_size
+        state.global_step += 1
+        epoch, state.epoch = int(state.epoch), state.episode / self.train_dataset_len
+        eos = self.processing_class.eos_token_id
+        metrics = rollout_metrics(rollout, self.rewards.names, args.kl_coef, eos, self.engine.reduce)
+        seconds = time.perf_counter() - began
+        self.last_metrics = {
+            "eps": int((state.episode - first_episode) / (time.time() - started)),
+            **metrics,
+            **statistics,
+            "lr": learning_rate,
+            "episode": state.episode,
+            "episodes_per_second": args.batch_size / seconds,
+            "tokens_per_second": metrics["val/response_tokens"] * args.batch_size / seconds,
+            "seconds/update": seconds,
+            **self.rewards.metrics(),
         }
-        config = GenerationConfig(**kwargs, eos_token_id=self.stop_token_id, pad_token_id=tokenizer.pad_token_id)
-        chunks = []
-        with (
-            unwrap_model_for_generation(self.model, self.accelerator, generation_kwargs=kwargs) as unwrapped,
-            self._autocast(),
-        ):
-            policy = unwrapped.policy
-            policy.eval()
-            for start in range(0, len(queries), args.local_rollout_forward_batch_size):
-                query = queries[start : start + args.local_rollout_forward_batch_size]
-                mask = query != tokenizer.pad_token_id
-                output = policy.generate(
-                    input_ids=query.masked_fill(~mask, 0), attention_mask=mask, generation_config=config
-                )
-                chunks.append(output[:, query.shape[1] :])
-            policy.train()
-        longest = max(chunk.shape[1] for chunk in chunks)
-        pad = tokenizer.pad_token_id
-        return torch.cat([nn.functional.pad(chunk, (0, longest - chunk.shape[1]), value=pad) for chunk in chunks])
+        self.log(dict(self.last_metrics))
+        self.rewards.advance(state.global_step / max(1, state.max_steps - 1))
+        if args.num_sample_generations > 0 and update % self.sample_generations_freq == 0:
+            self._write_completions(f"update-{state.global_step:06d}", rollout)
+        self.control = self.callback_handler.on_step_end(args, state, self.control)
+        if int(state.epoch) > epoch:
+            self.control = self.callback_handler.on_epoch_end(args, state, self.control)
+        if self.control.should_evaluate and self.eval_dataset is not None:
+            self.evaluate()
+        if self.control.should_save:
+            self.save_checkpoint()
+            self.control = self.callback_handler.on_save(args, state, self.control)
 
     @torch.no_grad()
     def _roll_out(self, rows: list[Row]) -> Rollout:
-        args, tokenizer, pad = self.args, self.processing_class, self.processing_class.pad_token_id
-        clock = StageClock()
-        texts = [self._prompt_text(row["prompt"]) for row in rows]
-        positions_left = getattr(self.policy_model.config, "max_position_embeddings", 1 << 20) - args.response_length
-        limit = min(self.max_prompt_tokens or positions_left, positions_left)
-        queries, _ = pad_left(encode_prompts(tokenizer, texts, limit), pad, self.accelerator.device)
-        responses = self._generate(queries)
+        args, engine, clock = self.args, self.engine, StageClock()
+        uniforms = self.order.uniforms(self.state.global_step, args.response_length) if args.length_bucketing else None
+        episodes = self._answer(rows, uniforms)
         clock.lap("generation")
-        finished = truncate_response(self.stop_token_id, pad, responses)
-        completion_ids = [line[: line.index(pad)] if pad in line else line for line in finished.tolist()]
-        ended = torch.tensor([self.stop_token_id in ids for ids in completion_ids], device=responses.device)
-        completions = self._completions(rows, completion_ids)
-        scores = self._score(rows, completions, completion_ids)
-        if args.missing_eos_penalty is not None:
-            scores = scores - args.missing_eos_penalty * (~ended)
+        num_tokens = engine.longest(episodes.completion_ids)
+        scored = self.rewards.score(rows, episodes.completions, episodes.completion_ids, num_tokens)
         clock.lap("reward")
-
-        query_responses = torch.cat([queries, responses], 1)
-        logprobs, ref_logprobs, values = self._evaluate_tokens(query_responses, responses)
-        lengths = first_true_indices(finished == pad) - 1  # [B] index of the last token of the response
-        positions = torch.arange(responses.shape[1], device=responses.device)[None]
-        unscored = scores.isnan()
-        padding = (positions > lengths[:, None]) | unscored[:, None]
-        padding_p1 = (positions > lengths[:, None] + 1) | unscored[:, None]
-        logprobs, ref_logprobs = (x.masked_fill(padding, INVALID_LOGPROB) for x in (logprobs, ref_logprobs))
-        values = values.masked_fill(padding_p1, 0)
-        logr = ref_logprobs - logprobs
-        kl = -logr if args.kl_estimator == "k1" else (logr.exp() - 1) - logr  # joschu.net/blog/kl-approx.html
-        rewards = -args.kl_coef * kl
-        # The score goes to the position after the response where there is one: stock's convention, kept for parity.
-        end = torch.where(lengths + 1 < rewards.shape[1], lengths + 1, lengths)
-        rewards[torch.arange(len(rows), device=rewards.device), end] += scores.nan_to_num(0)
-        if args.whiten_rewards:
-            rewards = masked_whiten(rewards, ~padding_p1, shift_mean=False).masked_fill(padding_p1, 0)
-        advantages, returns = generalized_advantages(rewards, values, args.gamma, args.lam)
-        if (~padding).sum() > 1:
-            advantages = masked_whiten(advantages, ~padding)
-        advantages = advantages.masked_fill(padding, 0)
+        judged = engine.judge(episodes.query_ids, episodes.completion_ids, num_tokens)
         clock.lap("scoring")
-        return Rollout(
-            rows, query_responses, responses, completions, completion_ids, scores, ended, logprobs, ref_logprobs, values,
-            padding, padding_p1, advantages, returns, kl.masked_fill(padding, 0), clock.seconds,
-        )  # fmt: skip
+        ended = torch.tensor([engine.stop_id in ids for ids in episodes.completion_ids])
+        device = self.accelerator.device
+        return Rollout.of(episodes, scored.to(device), judged, ended.to(device), args, engine.reduce, clock.seconds)
 
-    def _evaluate_tokens(self, query_responses: Tensor, responses: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities under policy and reference, and values, each [B, T]."""
-        args, pad, num = self.args, self.processing_class.pad_token_id, responses.shape[1]
-        parts: list[tuple[Tensor, Tensor, Tensor]] = []
-        for start in range(0, len(responses), args.local_rollout_forward_batch_size):
-            chunk = slice(start, start + args.local_rollout_forward_batch_size)
-            with self._autocast():
-                logits, value = self.model(query_responses[chunk], pad, num)
-                if self.ref_model is not None:
-                    ref_logits, _ = response_logits(self.ref_model, query_responses[chunk], pad, num)
-                else:
-                    with self.null_ref_context():
-                        policy = self.accelerator.unwrap_model(self.model).policy
-                        ref_logits, _ = response_logits(policy, query_responses[chunk], pad, num)
-            parts.append(
-                (
-                    *(
-                        selective_log_softmax(x / (args.temperature + 1e-7), responses[chunk])
-                        for x in (logits, ref_logits)
-                    ),
-                    value,
-                )
-            )
-        logprobs, ref_logprobs, values = (torch.cat(part) for part in zip(*parts, strict=True))
-        return logprobs, ref_logprobs, values
-
-    def _completions(self, rows: list[Row], completion_ids: list[list[int]]) -> list[Any]:
-        texts = self.processing_class.batch_decode(completion_ids, skip_special_tokens=True)
-        return [
-            text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}]
-            for row, text in zip(rows, texts, strict=True)
+    def _answer(self, rows: list[Row], uniforms: torch.Tensor | None = None, greedy: bool = False) -> Episodes:
+        tokenizer = self.processing_class
+        texts = [
+            row["prompt"]
+            if isinstance(row["prompt"], str)
+            else str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
+            for row in rows
         ]
+        queries = encode_prompts(tokenizer, texts, self.max_prompt_tokens)
+        responses = self.engine.generate(queries, uniforms, greedy)
+        written = tokenizer.batch_decode(responses, skip_special_tokens=True)
+        completions = [
+            text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}]
+            for row, text in zip(rows, written, strict=True)
+        ]
+        return Episodes(rows, queries, completions, responses)
 
-    def _score(self, rows: list[Row], completions: list[Any], completion_ids: list[list[int]]) -> Tensor:
-        scores, self._reward_means = score_completions(
-            self.reward_funcs, self.reward_weights, rows, completions, completion_ids
-        )
-        return scores.to(self.accelerator.device)
+    @contextmanager
+    def _generating(self) -> Iterator[Any]:
+        gather = self.args.ds3_gather_for_generation
+        with unwrap_model_for_generation(self.model, self.accelerator, gather_deepspeed3_params=gather) as model:
+            yield model
 
-    # ------------------------------------------------------------------ optimisation
+    def _teach_rewards(self, episodes: Episodes) -> None:
+        """Every process teaches its copy of the rewards with the episodes of all, in the order of the global batch."""
+        if not self.rewards.learns:
+            return
+        rows, completions, ids = episodes.rows, episodes.completions, episodes.completion_ids
+        if self.accelerator.num_processes > 1:
+            everything = gather_object(list(zip(rows, completions, ids, strict=True)))
+            rows, completions, ids = map(list, zip(*everything, strict=True))
+        self.rewards.learn(rows, completions, ids)
 
-    def _optimise(self, rollout: Rollout) -> dict[str, list[float]]:
-        args = self.args
-        statistics: dict[str, list[float]] = {}
-        started = time.perf_counter()
-        if not bool((~rollout.padding).any()):
-            warnings.warn("no episode of this update has a reward: the update is skipped", RuntimeWarning, stacklevel=2)
-            self.optimizer.step()  # without gradients: moves nothing, and keeps the schedule in step
-            return statistics
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        for _ in range(args.num_ppo_epochs):
-            order = np.random.permutation(args.local_batch_size)
-            for start in range(0, args.local_batch_size, args.local_mini_batch_size):
-                mini = order[start : start + args.local_mini_batch_size]
-                for micro_start in range(0, len(mini), args.per_device_train_batch_size):
-                    micro = torch.from_numpy(mini[micro_start : micro_start + args.per_device_train_batch_size])
-                    loss, measured = self._loss(rollout, micro)
-                    if not torch.isfinite(loss):
-                        raise TrainingError(
-                            f"the loss is {loss.item()} at update {self.state.global_step + 1}; the policy keeps its last state. Lower the learning rate."
-                        )
-                    self.accelerator.backward(loss * (len(micro) / len(mini)))
-                    for name, value in measured.items():
-                        statistics.setdefault(name, []).append(value)
-                if args.max_grad_norm:
-                    norm = self.accelerator.clip_grad_norm_(parameters, args.max_grad_norm)
-                    statistics.setdefault("grad_norm", []).append(float(norm))
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-        rollout.seconds["optimisation"] = time.perf_counter() - started
-        return statistics
+    def _write_completions(self, name: str, rollout: Rollout) -> None:
+        names, stop = self.rewards.names, self.engine.stop_id
+        table = gather_object(completion_table(rollout.episodes, rollout.scored, names, stop, rollout.kl))
+        if self.is_world_process_zero():
+            write_completions(Path(self.args.output_dir), name, table)
 
-    def _loss(self, rollout: Rollout, rows: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """PPO's clipped surrogate and clipped value loss (Schulman et al. 2017, eq. 7 and 9) on some rows of a rollout."""
-        args = self.args
-        responses, padding, padding_p1 = rollout.responses[rows], rollout.padding[rows], rollout.padding_p1[rows]
-        with self._autocast():
-            logits, values = self.model(
-                rollout.query_responses[rows], self.processing_class.pad_token_id, responses.shape[1]
-            )
-        logits = logits / (args.temperature + 1e-7)
-        logprobs = selective_log_softmax(logits, responses).masked_fill(padding, INVALID_LOGPROB)
-        values = values.masked_fill(padding_p1, 0)
-        old, returns, advantages = rollout.values[rows], rollout.returns[rows], rollout.advantages[rows]
-        clipped = values.clamp(old - args.cliprange_value, old + args.cliprange_value)
-        losses, clipped_losses = (values - returns).square(), (clipped - returns).square()
-        value_loss = 0.5 * masked_mean(torch.max(losses, clipped_losses), ~padding_p1)
-        log_ratio = logprobs - rollout.logprobs[rows]
-        ratio = log_ratio.exp()
-        surrogate, clipped_surrogate = (
-            -advantages * ratio,
-            -advantages * ratio.clamp(1 - args.cliprange, 1 + args.cliprange),
-        )
-        policy_loss = masked_mean(torch.max(surrogate, clipped_surrogate), ~padding)
-        with torch.no_grad():
-            entropy = torch.logsumexp(logits, -1) - (logits.softmax(-1) * logits).sum(-1)
-            measured = {
-                "policy/approxkl_avg": 0.5 * log_ratio.square().mean(),
-                "policy/clipfrac_avg": masked_mean((clipped_surrogate > surrogate).float(), ~padding),
-                "policy/entropy_avg": masked_mean(entropy, ~padding),
-                "loss/policy_avg": policy_loss,
-                "loss/value_avg": value_loss,
-                "val/clipfrac_avg": masked_mean((clipped_losses > losses).float(), ~padding_p1),
-                "val/ratio": ratio.mean(),
-            }
-        return policy_loss + args.vf_coef * value_loss, {name: value.item() for name, value in measured.items()}
+    # ------------------------------------------------------------------ evaluation
 
-    def _metrics(self, rollout: Rollout, statistics: dict[str, list[float]], started: float) -> dict[str, float]:
-        metrics = {
-            "eps": int(self.state.episode / (time.time() - started)),
-            **rollout_metrics(rollout, self.args.kl_coef, self.processing_class.eos_token_id),
-            **{name: float(np.mean(values)) for name, values in statistics.items()},
-            "val/ratio_var": float(np.var(statistics.get("val/ratio", [0.0]))),
-            "lr": self.lr_scheduler.get_last_lr()[0],
-            "episode": self.state.episode,
-            **{f"rewards/{name}": value for name, value in self._reward_means.items()},
-        }
-        for function in self.reward_funcs:
-            if hasattr(function, "metrics"):
-                metrics.update(function.metrics())
+    @torch.no_grad()
+    def evaluate(
+        self,
+        eval_dataset: Dataset | Sequence[Row] | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> dict[str, float]:
+        """Answer held-out prompts greedily and score them: the mean reward in all and per function, share cut short, length.
+
+        Logged under `eval_...`; the answers go to `completions/eval-UPDATE.jsonl`. Rewards do not learn from them.
+        """
+        rows = self.eval_dataset if eval_dataset is None else as_dataset(eval_dataset, "eval_dataset")
+        if rows is None:
+            raise TrainingError("evaluate: there is no eval_dataset. Give one here or to the constructor.")
+        index, count, size = self.accelerator.process_index, self.accelerator.num_processes, self.args.eval_batch_size
+        mine, table = list(range(index, len(rows), count)), []
+        for start in range(0, len(mine), size):
+            batch = self.prepare_batch(rows_at(rows, mine[start : start + size]))
+            episodes = self._answer(batch, greedy=True)
+            longest = max(1, *map(len, episodes.completion_ids))
+            scored = self.rewards.score(batch, episodes.completions, episodes.completion_ids, longest)
+            table += completion_table(episodes, scored, self.rewards.names, self.engine.stop_id)
+        table = gather_object(table)
+        metrics = table_means(table, self.rewards.names)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        if self.is_world_process_zero():
+            write_completions(Path(self.args.output_dir), f"{metric_key_prefix}-{self.state.global_step:06d}", table)
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def generate_completions(self, sampling: bool = False) -> None:
+        """Stock's name for a table of answers to the held-out prompts: here `evaluate`, which writes one."""
+        self.evaluate()
+
+    # ------------------------------------------------------------------ saving
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The policy (or its adapter) and the tokenizer, for `from_pretrained`."""
+        state = None
+        if not self.engine.whole_weights:
+            gathered = self.accelerator.get_state_dict(self.model)
+            state = {k.removeprefix("policy."): v for k, v in (gathered or {}).items() if k.startswith("policy.")}
+        if self.is_world_process_zero():
+            save_policy(self.policy_model, self.processing_class, Path(output_dir or self.args.output_dir), state)
+        self.accelerator.wait_for_everyone()
+
+    def save_checkpoint(self) -> Path:
+        """Write `checkpoint-UPDATE` in the output folder, whole or not at all; on every process. See `resume.py` for what it holds."""
+        folder, step = Path(self.args.output_dir), self.state.global_step
+        states = gather_object([random_state()])
+        if self.is_world_process_zero():
+            write_checkpoint(
+                folder, step, lambda inside: save_trainer(self, inside, states), self._identity(), self.args.save_total_limit
+            )  # fmt: skip
+        self.accelerator.wait_for_everyone()
+        return folder / f"checkpoint-{step}"
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.save_checkpoint()
+
+    def _find_checkpoint(self, wanted: bool | str | Path) -> Path:
+        about = self._identity()
+        if not isinstance(wanted, bool):
+            check_checkpoint(Path(wanted), about)
+            return Path(wanted)
+        found = newest_checkpoint(Path(self.args.output_dir), about)
+        if found is None:
+            raise TrainingError(
+                f"{self.args.output_dir}: no checkpoint to resume from. Train without resume_from_checkpoint, or name one."
+            )
+        return found
+
+    def _identity(self) -> dict[str, Any]:
+        args = self.args
+        return identity(
+            self.engine.bare, self.train_dataset, args.seed, args.batch_size, self.accelerator.num_processes
+        )
+
+
+def _check_settings(args: GraphPPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int:
+    """The longest prompt in tokens.
+
+    Raises:
+        TrainingError: no tokenizer, pad equals end token, fp16, no position left for a prompt.
+    """
+    if tokenizer is None:
+        raise TrainingError("processing_class: the tokenizer is needed where the model is not given by name.")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise TrainingError(
+            "the tokenizer's pad token must exist and differ from its end token, or the end of every answer would be masked. "
+            "Set one: tokenizer.pad_token = an unused token, or add_special_tokens({'pad_token': '<pad>'}) and resize the model."
+        )
+    if args.fp16:
+        raise TrainingError("fp16: PPO's ratios do not survive its range without loss scaling. Use bf16=True.")
+    positions: int = getattr(model.config, "max_position_embeddings", 1 << 20)
+    if positions <= args.response_length:
+        raise TrainingError(
+            f"response_length {args.response_length} leaves no position for a prompt: the model has {positions}."
+        )
+    left = positions - int(args.response_length)
+    wanted: int | None = args.max_prompt_length
+    return left if wanted is None else min(wanted, left)

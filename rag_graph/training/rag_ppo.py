@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rag_graph.rag.pipeline import Prepared, RagPipeline
-from rag_graph.records import Episode, Evidence, Example
+from rag_graph.records import ContextNode, Episode, Evidence, Example
 from rag_graph.training.ppo import GraphPPOTrainer
-from rag_graph.training.rollout import Row
+from rag_graph.training.rewards import Row
 
 
 class EpisodeBuilder:
@@ -32,8 +33,11 @@ class EpisodeBuilder:
         example_id: list[str],
         draft: list[str] | None = None,
         evidence: list[tuple[Evidence, ...]] | None = None,
+        trainer_state: Any = None,
         **_: Any,
     ) -> list[Episode]:
+        if trainer_state is not None:  # TRL's GRPO and RLOO say where they are
+            self.update = trainer_state.global_step + 1
         blank: list[tuple[Evidence, ...]] = [()] * len(prompts)
         return [
             Episode(
@@ -42,7 +46,7 @@ class EpisodeBuilder:
                 prompt=str(prompt),
                 response=_text(completion).strip(),
                 draft=drafted,
-                evidence=found,
+                evidence=tuple(map(evidence_of, found)),
                 truncated=self.eos_token_id is not None and self.eos_token_id not in ids,
                 round=self.update,
             )
@@ -60,6 +64,22 @@ class EpisodeBuilder:
 
 def _text(completion: Any) -> str:
     return completion if isinstance(completion, str) else str(completion[-1]["content"])
+
+
+def prepared_rows(pipeline: RagPipeline, examples: Sequence[Example]) -> list[Row]:
+    """Rows for a trainer that takes fixed prompts (TRL's GRPO and RLOO): retrieved once, evidence as plain values that a data set
+    can hold."""
+    rows = [_row(one) for one in pipeline.prepare(examples)]
+    return [{**row, "evidence": [asdict(piece) for piece in row["evidence"]]} for row in rows]
+
+
+def evidence_of(piece: Any) -> Evidence:
+    """Evidence, or what a data set made of it: a column knows one set of keys, so the scores of other retrievers are None."""
+    if isinstance(piece, Evidence):
+        return piece
+    context = ContextNode(**{**piece["context"], "links": tuple(piece["context"]["links"])})
+    scores = {name: value for name, value in piece["scores"].items() if value is not None}
+    return Evidence(**{**piece, "context": context, "scores": scores})
 
 
 class RagPPOTrainer(GraphPPOTrainer):

@@ -16,7 +16,7 @@ from rag_graph.training.progress import StageProgress
 
 
 class RunRecorder(TrainerCallback):  # type: ignore[misc]
-    """After every update: progress, metrics.jsonl, episodes.jsonl, eta."""
+    """After every update: progress and episodes.jsonl (the trainer itself writes metrics.jsonl)."""
 
     def __init__(
         self, folder: RunFolder, progress: StageProgress, reward: GraphReward, max_bad_episodes: float
@@ -27,7 +27,6 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         folder, reward = self.folder, self.reward
         logs = logs or {}
-        folder.append("metrics.jsonl", [{"stage": "ppo", "update": state.global_step, **logs}])
         assert reward.last_rewards is not None
         paid = (reward.last_rewards.values * reward.last_rewards.weights).tolist()
         totals = reward.last_rewards.total().tolist()
@@ -47,7 +46,6 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {folder / 'episodes.jsonl'}."
             )
-        reward.progress = min(1.0, state.global_step / max(1, state.max_steps - 1))
         self.progress.advance(
             reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
         )

@@ -1,137 +1,166 @@
-"""What one PPO update holds and computes from: rewards, advantages, the rollout, and how a reward is called. Knows no trainer.
+"""What one PPO update holds: episodes, who said what about them, and the advantages made of that. Knows no trainer.
 
-Shapes: B episodes of an update, P prompt tokens (left-padded), T response tokens.
+Shapes: B episodes of an update on this process, T response tokens (longest of the update, over all processes).
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import torch
-from datasets import Dataset
 from torch import Tensor
 
-from rag_graph.errors import DataError, TrainingError
-
-Row = dict[str, Any]
-
-
-class RewardFunction(Protocol):
-    """TRL's GRPO signature. `None` means: not observed; such an episode takes no part in the update.
-
-    A reward may also have `update(prompts, completions, completion_ids, **columns)`, called exactly once per update after the
-    policy's step (score first, fit after), and `metrics() -> dict[str, float]`, logged with the update.
-    """
-
-    __name__: str
-
-    def __call__(
-        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
-    ) -> list[float | None]: ...
+from rag_graph.training.advantages import Reduce, generalized_advantages, masked_moments, whiten
+from rag_graph.training.rewards import Row, Scored
 
 
-def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16), bootstrapping 0 after the last step.
+class Episodes(NamedTuple):
+    """Prompts and what the policy wrote, as texts and as token ids; the stop token is the last id where it was written."""
 
-    Args:
-        rewards, values: [B, T].
-
-    Returns:
-        advantages and returns, [B, T] each.
-    """
-    advantages = torch.zeros_like(rewards)
-    running = torch.zeros_like(rewards[:, 0])
-    for t in reversed(range(rewards.shape[1])):
-        following = values[:, t + 1] if t + 1 < rewards.shape[1] else 0.0
-        running = rewards[:, t] + gamma * following - values[:, t] + gamma * lam * running
-        advantages[:, t] = running
-    return advantages, advantages + values
+    rows: list[Row]
+    query_ids: list[list[int]]
+    completions: list[Any]
+    completion_ids: list[list[int]]
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over True positions; 0 where there are none."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+class Judgement(NamedTuple):
+    """Policy, reference and value model on the responses of an update, [B, T] each; 0 beyond a response."""
+
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    entropy: Tensor  # of the distribution each token was drawn from, nats
+    values: Tensor
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
     """One update's episodes. `padding` and `padding_p1` are True where the loss of policy and of value does not look."""
 
-    rows: list[Row]
-    query_responses: Tensor  # [B, P+T]
-    responses: Tensor  # [B, T]
-    completions: list[Any]
-    completion_ids: list[list[int]]
-    scores: Tensor  # [B], NaN where not observed
-    ended: Tensor  # [B] bool: the end token was written
-    logprobs: Tensor  # [B, T]
-    ref_logprobs: Tensor  # [B, T]
-    values: Tensor  # [B, T]
+    episodes: Episodes
+    scored: Scored
+    judged: Judgement
+    ended: Tensor  # [B] bool: the stop token was written
     padding: Tensor  # [B, T]
     padding_p1: Tensor  # [B, T]
+    kl: Tensor  # [B, T]
     advantages: Tensor  # [B, T]
     returns: Tensor  # [B, T]
-    kl: Tensor  # [B, T]
     seconds: dict[str, float]
 
+    @property
+    def scores(self) -> Tensor:
+        """[B] reward without the KL, NaN where not observed."""
+        return self.scored.total
 
-def score_completions(
-    functions: Sequence[RewardFunction],
-    weights: Sequence[float],
-    rows: list[Row],
-    completions: list[Any],
-    completion_ids: list[list[int]],
-) -> tuple[Tensor, dict[str, float]]:
-    """Weighted sum of the reward functions, [B], NaN where none scored the episode; and the mean of each function.
+    @classmethod
+    def of(
+        cls,
+        episodes: Episodes,
+        scored: Scored,
+        judged: Judgement,
+        ended: Tensor,
+        args: Any,
+        reduce: Reduce,
+        seconds: dict[str, float],
+    ) -> Rollout:
+        """Rewards, KL to the reference, advantages and returns, with the coefficients of `args` (a `PPOConfig`).
 
-    Raises:
-        TrainingError: a function returned another number of values, or one that is no finite number.
+        Whitening is over the episodes of all processes.
+        """
+        device, num_tokens = judged.logprobs.device, judged.logprobs.shape[1]
+        lengths = torch.tensor([len(ids) for ids in episodes.completion_ids], device=device)[:, None]
+        positions = torch.arange(num_tokens, device=device)[None]
+        unobserved = scored.total.isnan()[:, None]
+        padding, padding_p1 = (positions >= lengths) | unobserved, (positions > lengths) | unobserved
+        values = judged.values.masked_fill(padding_p1, 0)
+        log_ratio = (judged.ref_logprobs - judged.logprobs).masked_fill(padding, 0)
+        # joschu.net/blog/kl-approx.html
+        kl = -log_ratio if args.kl_estimator == "k1" else (log_ratio.exp() - 1) - log_ratio
+        end = scored.end if args.missing_eos_penalty is None else scored.end - args.missing_eos_penalty * ~ended
+        scored = Scored(end, scored.dense, scored.each)
+        rewards = scored.dense - args.kl_coef * kl
+        # The score goes to the position after the response where there is one: stock's convention, kept for parity.
+        rewards.scatter_add_(1, lengths.clamp(max=num_tokens - 1), end.nan_to_num()[:, None])
+        if args.whiten_rewards:
+            rewards = whiten(rewards, ~padding_p1, reduce, shift_mean=False).masked_fill(padding_p1, 0)
+        advantages, returns = generalized_advantages(rewards, values, args.gamma, args.lam)
+        advantages = whiten(advantages, ~padding, reduce).masked_fill(padding, 0)
+        judged = judged._replace(values=values)
+        return cls(episodes, scored, judged, ended, padding, padding_p1, kl, advantages, returns, seconds)
+
+
+def rollout_metrics(
+    rollout: Rollout, names: Sequence[str], kl_coef: float, eos_token_id: int | None, reduce: Reduce
+) -> dict[str, float]:
+    """What a rollout says before any step is taken, over all processes: TRL's names, and ours beside them.
+
+    NaN where no episode was observed.
     """
-    total = torch.zeros(len(rows))
-    observed = torch.zeros(len(rows), dtype=torch.bool)
-    means: dict[str, float] = {}
-    for function, weight in zip(functions, weights, strict=True):
-        name = getattr(function, "__name__", type(function).__name__)
-        values = function(completions=completions, completion_ids=completion_ids, **columns_of(rows))
-        if len(values) != len(rows):
-            raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
-        scored = [value is not None for value in values]
-        numbers = torch.tensor([0.0 if value is None else float(value) for value in values])
-        if not numbers.isfinite().all():
-            bad = int((~numbers.isfinite()).nonzero()[0])
-            raise TrainingError(
-                f"reward '{name}' is {numbers[bad].item()} for completion {completions[bad]!r}. Return None for what was not observed."
-            )
-        mask = torch.tensor(scored)
-        total += weight * numbers
-        observed |= mask
-        means[name] = numbers[mask].mean().item() if mask.any() else math.nan
-    return total.masked_fill(~observed, float("nan")), means
+    judged, scored, mask = rollout.judged, ~rollout.scores.isnan(), ~rollout.padding
+    ids = rollout.episodes.completion_ids
+    lengths = torch.tensor([len(line) for line in ids], device=mask.device)
+    ends = torch.tensor([line.count(eos_token_id) for line in ids if eos_token_id is not None], device=mask.device)
 
+    def mean(values: Tensor, picked: Tensor) -> float:
+        count, average, _ = masked_moments(values.float(), picked, reduce)
+        return average.item() if count else math.nan
 
-def rollout_metrics(rollout: Rollout, kl_coef: float, eos_token_id: int) -> dict[str, float]:
-    """What a rollout says before any step is taken: TRL's names, and ours beside them. NaN where no episode was scored."""
-    scored, mask = ~rollout.scores.isnan(), ~rollout.padding
-    kl = rollout.kl.sum(1)[scored].mean().item()
-    score = rollout.scores[scored].mean().item()
-    residual = (rollout.returns - rollout.values)[mask]
-    spread = rollout.returns[mask].var(correction=0) if mask.any() else torch.tensor(0.0)
+    everyone = torch.ones_like(scored)
+    kl, score = mean(rollout.kl.sum(1), scored), mean(rollout.scores.nan_to_num(), scored)
+    count, _, spread = masked_moments(rollout.returns, mask, reduce)
+    residual = masked_moments(rollout.returns - judged.values, mask, reduce)[2]
     return {
         "objective/kl": kl,
-        "objective/entropy": (-rollout.logprobs * mask).sum(1)[scored].mean().item(),
+        "objective/entropy": mean((-judged.logprobs * mask).sum(1), scored),
         "objective/non_score_reward": -kl_coef * kl,
         "objective/rlhf_reward": score - kl_coef * kl,
         "objective/scores": score,
-        "objective/observed": scored.float().mean().item(),
-        "val/num_eos_tokens": (rollout.responses == eos_token_id).sum().item(),
-        "val/explained_variance": (1 - residual.var(correction=0) / spread).item() if spread > 0 else math.nan,
-        "val/truncated": (~rollout.ended).float().mean().item(),
-        "val/response_tokens": sum(map(len, rollout.completion_ids)) / len(rollout.completion_ids),
+        "objective/observed": mean(scored, everyone),
+        "policy/entropy_avg": mean(judged.entropy, mask),
+        "val/num_eos_tokens": int(reduce(ends.sum())),
+        "val/explained_variance": (1 - residual / spread).item() if count and spread > 0 else math.nan,
+        "val/truncated": mean(~rollout.ended, everyone),
+        "val/response_tokens": mean(lengths, everyone),
+        **{
+            f"rewards/{name}": mean(values.nan_to_num(), ~values.isnan())
+            for name, values in zip(names, rollout.scored.each, strict=True)
+        },
         **{f"seconds/{stage}": seconds for stage, seconds in rollout.seconds.items()},
+    }
+
+
+def completion_table(
+    episodes: Episodes, scored: Scored, names: Sequence[str], stop_id: int | None, kl: Tensor | None = None
+) -> list[dict[str, Any]]:
+    """A row per episode: prompt, completion, reward in all and per function, length, whether it ended, and the KL where known."""
+    totals, each = scored.total.tolist(), scored.each.T.tolist()
+    table = []
+    for index, (row, completion, ids) in enumerate(
+        zip(episodes.rows, episodes.completions, episodes.completion_ids, strict=True)
+    ):
+        rewards = dict(zip(names, each[index], strict=True))
+        record = {"prompt": row["prompt"], "completion": completion, "reward": totals[index], "rewards": rewards}
+        record |= {"tokens": len(ids), "ended": stop_id in ids}
+        table.append(record if kl is None else {**record, "kl": kl[index].sum().item()})
+    return table
+
+
+def table_means(table: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, float]:
+    """Means over a table of completions; NaN where nothing was observed."""
+
+    def mean(values: Iterable[float]) -> float:
+        seen = [value for value in values if not math.isnan(value)]
+        return sum(seen) / len(seen) if seen else math.nan
+
+    return {
+        "objective/scores": mean(row["reward"] for row in table),
+        **{f"rewards/{name}": mean(row["rewards"][name] for row in table) for name in names},
+        "val/truncated": mean(float(not row["ended"]) for row in table),
+        "val/response_tokens": mean(row["tokens"] for row in table),
     }
 
 
@@ -146,21 +175,3 @@ class StageClock:
         now = time.perf_counter()
         self.seconds[stage] = now - self._last
         self._last = now
-
-
-def columns_of(rows: list[Row]) -> dict[str, list[Any]]:
-    """Rows -> the keyword arguments of a reward: `prompts`, and every other column under its name."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
-    return {"prompts": columns.pop("prompt"), **columns}
-
-
-def as_dataset(rows: Dataset | Sequence[Row], name: str) -> Dataset:
-    """Rows as a data set with a column `prompt`.
-
-    Raises:
-        DataError: there is none.
-    """
-    dataset = rows if isinstance(rows, Dataset) else Dataset.from_list(list(rows))
-    if "prompt" not in dataset.column_names:
-        raise DataError(f"{name} has no column 'prompt' (it has: {', '.join(dataset.column_names) or 'no rows'}).")
-    return dataset

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from transformers import logging as transformers_logging
 
 from rag_graph.config import RunConfig
@@ -32,8 +31,9 @@ from rag_graph.records import Episode, Example
 from rag_graph.retrieval.context_pool import ContextPool, load_encoder
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
+from rag_graph.training.checkpoints import save_state
 from rag_graph.training.demonstrations import demonstration_batches
-from rag_graph.training.ppo import PPOConfig
+from rag_graph.training.ppo import GraphPPOConfig
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
@@ -224,7 +224,6 @@ class _Run:
                 callbacks=[RunRecorder(self.folder, self.progress, reward, config.max_bad_episodes)],
             )
             trainer.builder = builder
-            trainer.max_prompt_tokens = config.model.max_prompt_tokens
             trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._write)
             self.model = trainer.policy_model
             self._calibrate(trainer, reward)
@@ -239,7 +238,7 @@ class _Run:
         try:
             self.model.save_pretrained(policy)
             self.tokenizer.save_pretrained(policy)
-            save_file(reward.state_dict(), self.folder / "reward.safetensors")
+            save_state(self.folder.path, "reward", reward.state_dict())
         except (OSError, SafetensorError) as error:
             raise TrainingError(
                 f"{policy}: the model cannot be saved: {error}. Free some space; everything measured so far stays in the run folder."
@@ -302,11 +301,11 @@ def classifiers(graph: AuxiliaryGraph, train: Sequence[Example], seed: int) -> d
     }
 
 
-def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
+def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfig:
     """TRL's arguments of a run. One mini-batch is one micro-batch."""
     ppo = config.ppo
     micro = ppo.batch_size // ppo.num_mini_batches
-    return PPOConfig(
+    return GraphPPOConfig(
         output_dir=str(folder),
         total_episodes=ppo.updates * ppo.batch_size,
         per_device_train_batch_size=micro,
@@ -327,12 +326,12 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> PPOConfig:
         max_grad_norm=ppo.max_grad_norm,
         missing_eos_penalty=ppo.missing_eos_penalty,
         response_length=config.model.max_new_tokens,
+        max_prompt_length=config.model.max_prompt_tokens,
         stop_token="eos",
         num_sample_generations=0,
         seed=config.seed,
         bf16=ppo.bf16,
         use_cpu=device == "cpu",
-        activation_checkpointing=False,
         report_to="none",
         save_strategy="no",
         logging_steps=1,

@@ -7,13 +7,14 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from rag_graph.training.ppo import GraphPPOTrainer, PPOConfig, PPOTrainer
+from rag_graph.training.episode_order import EpisodeOrder
+from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer, PPOConfig, PPOTrainer
 
 PROMPTS = [
     "the red kettle",
@@ -64,7 +65,7 @@ def reward_like_stock(tokenizer: Any) -> Any:
     return token_sum
 
 
-def arguments(folder: Path, **changes: Any) -> PPOConfig:
+def arguments(folder: Path, kind: type[PPOConfig] = PPOConfig, **changes: Any) -> PPOConfig:
     settings: dict[str, Any] = {
         "output_dir": str(folder),
         "per_device_train_batch_size": BATCH,
@@ -88,7 +89,7 @@ def arguments(folder: Path, **changes: Any) -> PPOConfig:
         "disable_tqdm": True,
         "seed": 5,
     }
-    return PPOConfig(**{**settings, **changes})
+    return kind(**{**settings, **changes})
 
 
 def value_model(tokenizer: Any) -> Any:
@@ -100,39 +101,53 @@ def value_model(tokenizer: Any) -> Any:
     return LlamaForSequenceClassification(config)
 
 
+def seeded(model: Any) -> Any:
+    """The model, sampling from a known random state however much was drawn before."""
+    generate = model.generate
+
+    def generate_from_seed(*args: Any, **kwargs: Any) -> Any:
+        torch.manual_seed(8)
+        return generate(*args, **kwargs)
+
+    model.generate = generate_from_seed
+    return model
+
+
 def run_one_update(
     kind: str, tiny_model: Any, folder: Path, ends: bool = False, **changes: Any
 ) -> dict[str, torch.Tensor]:
     model, tokenizer = tiny_model(1)
-    if ends:  # an end token that this random state does sample: some answers end, some are cut
+    if ends:  # an end token that this random state does sample: one answer ends at once, one later, the others are cut
         tokenizer = copy.deepcopy(tokenizer)
-        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(93)
-    args = arguments(folder, **changes)
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(69)
+    ours = {"kind": GraphPPOConfig, "length_bucketing": False} if kind == "ours" else {}
+    args = arguments(folder, **ours, **changes)
     common = {
         "args": args,
         "processing_class": tokenizer,
-        "model": model,
+        "model": seeded(model),
         "ref_model": tiny_model(2)[0],
         "value_model": value_model(tokenizer),
     }
+    rows = [PROMPTS[row] for row in EpisodeOrder(args.seed, len(PROMPTS), BATCH).rows(0)]  # the same order for both
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if kind == "stock":
-            rows = Dataset.from_list(
-                [{"input_ids": ids} for ids in tokenizer(PROMPTS, add_special_tokens=False)["input_ids"]]
+            encoded = Dataset.from_list(
+                [{"input_ids": ids} for ids in tokenizer(rows, add_special_tokens=False)["input_ids"]]
             )
-            trainer = PPOTrainer(**common, reward_model=TokenSumReward(), train_dataset=rows, eval_dataset=rows)
+            trainer = PPOTrainer(**common, reward_model=TokenSumReward(), train_dataset=encoded, eval_dataset=encoded)
+            trainer.dataloader = DataLoader(encoded, BATCH, collate_fn=trainer.data_collator)
         else:
             trainer = GraphPPOTrainer(
                 **common,
                 reward_funcs=reward_like_stock(tokenizer),
                 train_dataset=[{"prompt": text} for text in PROMPTS],
             )
-        torch.manual_seed(7)
-        np.random.seed(7)
         trainer.train()
     if kind == "ours":
         assert trainer.last_rollout is not None
+        assert [row["prompt"] for row in trainer.last_rollout.episodes.rows] == rows
         ended = trainer.last_rollout.ended
         assert ended.any() == ends
         assert not ended.all()

@@ -1,0 +1,214 @@
+"""Checkpoints that are whole or are refused: safetensors and JSON, never pickle.
+
+A checkpoint is filled in a hidden folder, described in `checkpoint.json` (format, who wrote it, SHA-256 of every file), flushed, and
+only then renamed to `checkpoint-STEP`. A process killed at any moment leaves whole checkpoints and perhaps a hidden folder, which the
+next write removes. What is in a checkpoint is the trainer's business; see `GraphPPOTrainer.save_checkpoint`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rag_graph.errors import TrainingError
+
+FORMAT = "rag_graph.ppo/1"
+DESCRIPTION = "checkpoint.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def write_checkpoint(
+    folder: Path, step: int, fill: Callable[[Path], None], about: Mapping[str, Any], keep: int | None = None
+) -> Path:
+    """Write `folder/checkpoint-STEP`: call `fill` with an empty folder, then describe, flush and rename it.
+
+    Args:
+        about: JSON values that a reader compares with its own before it takes the checkpoint.
+        keep: delete all but this many of the newest checkpoints afterwards.
+
+    Raises:
+        TrainingError: it cannot be written (disk full, no permission); older checkpoints are untouched.
+    """
+    target, beside = folder / f"checkpoint-{step}", folder / f".checkpoint-{step}.writing"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(".checkpoint-*.writing"):
+            shutil.rmtree(stale)
+        beside.mkdir()
+        fill(beside)
+        files = {str(file.relative_to(beside)): _digest(file) for file in _files(beside)}
+        text = json.dumps({"format": FORMAT, "step": step, "about": dict(about), "files": files}, indent=2)
+        (beside / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
+        for file in [*_files(beside), beside]:
+            _flush(file)
+        if target.exists():
+            shutil.rmtree(target)
+        os.rename(beside, target)
+        _flush(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise TrainingError(
+            f"{target}: cannot be written: {error}. Free some space or choose another output_dir; older checkpoints are whole."
+        ) from None
+    if keep:
+        for old in list_checkpoints(folder)[keep:]:
+            shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """`checkpoint-STEP` folders, newest first; whether they are whole is not looked at."""
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def check_checkpoint(path: Path, about: Mapping[str, Any]) -> int:
+    """The step of a whole checkpoint that fits `about`.
+
+    Raises:
+        TrainingError: it is torn (a file is missing or has changed), foreign, or was written by a run that differs; says in what.
+    """
+    try:
+        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        if description["format"] != FORMAT:
+            raise TrainingError(f"{path}: a checkpoint of another format ({description['format']}), not {FORMAT}.")
+        files, written, step = dict(description["files"]), dict(description["about"]), int(description["step"])
+    except FileNotFoundError:
+        raise TrainingError(f"{path}: no checkpoint of this trainer: it has no {DESCRIPTION}.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path}: {DESCRIPTION} cannot be read ({error}): the checkpoint is torn.") from None
+    for name, digest in files.items():
+        if not (path / name).is_file():
+            raise TrainingError(f"{path}: {name} is missing: the checkpoint is torn.")
+        if _digest(path / name) != digest:
+            raise TrainingError(f"{path}: {name} is not what was written: the checkpoint is torn.")
+    for name, ours in about.items():
+        if written.get(name) != ours:
+            raise TrainingError(
+                f"{path}: written by another run: its {name} is {written.get(name)!r}, here it is {ours!r}."
+            )
+    return step
+
+
+def newest_checkpoint(folder: Path, about: Mapping[str, Any]) -> Path | None:
+    """The newest checkpoint that can be used; warns about each newer one that cannot, by name and reason."""
+    for path in list_checkpoints(folder):
+        try:
+            check_checkpoint(path, about)
+        except TrainingError as refused:
+            warnings.warn(f"{refused} It is passed over.", RuntimeWarning, stacklevel=2)
+        else:
+            return path
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---------------------------------------------------------------------- nested states
+
+
+def save_state(folder: Path, name: str, state: Any) -> None:
+    """Nested dicts, lists and tuples of tensors, arrays, numbers, texts and None -> NAME.json, and NAME.safetensors for the tensors.
+
+    Raises:
+        TrainingError: the state holds something else; names the place.
+    """
+    tensors: dict[str, Tensor] = {}
+    (folder / f"{name}.json").write_text(json.dumps(_to_json(state, name, tensors), allow_nan=False), encoding="utf-8")
+    if tensors:
+        save_file(tensors, folder / f"{name}.safetensors")
+
+
+def load_state(folder: Path, name: str) -> Any:
+    """What `save_state` was given; tensors on the CPU."""
+    path = folder / f"{name}.safetensors"
+    tensors = load_file(path) if path.is_file() else {}
+    return _from_json(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), tensors)
+
+
+def _to_json(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor | np.ndarray):
+        # A copy: safetensors takes no two tensors of one memory, and the state may move on.
+        tensors[place] = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+        return {"tensor" if isinstance(value, Tensor) else "array": place}
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {"dict": [[key, _to_json(item, f"{place}.{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        kind = "list" if isinstance(value, list) else "tuple"
+        return {kind: [_to_json(item, f"{place}.{index}", tensors) for index, item in enumerate(value)]}
+    raise TrainingError(
+        f"the state {place} is a {type(value).__name__}, which no checkpoint can hold. Tensors, arrays, numbers, texts, None, lists and dicts can be kept."
+    )
+
+
+def _from_json(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "array":
+        return tensors[content].numpy()
+    if kind == "float":
+        return float(content)
+    if kind == "dict":
+        return {key: _from_json(item, tensors) for key, item in content}
+    items = [_from_json(item, tensors) for item in content]
+    return items if kind == "list" else tuple(items)
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every global random generator of this process."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": np.random.get_state(),
+        "python": random.getstate(),
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Take back what `random_state` gave."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])

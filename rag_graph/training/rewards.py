@@ -1,0 +1,169 @@
+"""The reward functions of a trainer: how they are called, weighted, taught, logged and kept. Knows no trainer.
+
+Shapes: B episodes, T response tokens, F reward functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rag_graph.errors import TrainingError
+
+Row = dict[str, Any]
+Reward = float | None | Sequence[float]
+
+
+class RewardFunction(Protocol):
+    """TRL's GRPO signature. One value per completion:
+
+    - a number, paid at the end of the response;
+    - a list of numbers, one per token of `completion_ids`, paid where the token was written;
+    - None: not observed. An episode that no function observed takes no part in the update.
+
+    A reward may also have `update(prompts, completions, completion_ids, **columns)`, called exactly once per update after the
+    policy's step with the episodes of all processes (score first, fit after); `metrics() -> dict[str, float]`, logged with the
+    update; `progress`, a number that is set to the share of training done, in [0, 1]; `state_dict()` and `load_state_dict(state)`,
+    nested dicts and lists of tensors, numbers and texts, kept in checkpoints.
+    """
+
+    __name__: str
+
+    def __call__(
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
+    ) -> Sequence[Reward]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What the reward functions said, weighted and added."""
+
+    end: Tensor  # [B] paid at the end of the response, NaN where no function observed the episode
+    dense: Tensor  # [B, T] paid at a token
+    each: Tensor  # [F, B] sum per function, NaN where it did not observe the episode
+
+    @property
+    def total(self) -> Tensor:
+        """[B], NaN where not observed."""
+        return self.end + self.dense.sum(1)
+
+    def to(self, device: torch.device) -> Scored:
+        return Scored(self.end.to(device), self.dense.to(device), self.each.to(device))
+
+
+class Rewards:
+    """Several reward functions as one.
+
+    Args:
+        functions: one or several.
+        weights: one per function, default 1.
+
+    Raises:
+        TrainingError: no function, or another number of weights.
+    """
+
+    def __init__(
+        self, functions: RewardFunction | Sequence[RewardFunction], weights: Sequence[float] | None = None
+    ) -> None:
+        self.functions: list[Any] = [functions] if callable(functions) else list(functions)
+        self.weights = [1.0] * len(self.functions) if weights is None else list(weights)
+        if len(self.weights) != len(self.functions) or not self.functions:
+            raise TrainingError(f"{len(self.weights)} reward_weights for {len(self.functions)} reward_funcs.")
+        names = [str(getattr(function, "__name__", type(function).__name__)) for function in self.functions]
+        repeated = {name for name, count in Counter(names).items() if count > 1}
+        self.names = [f"{name}_{index}" if name in repeated else name for index, name in enumerate(names)]
+
+    def score(
+        self, rows: list[Row], completions: list[Any], completion_ids: list[list[int]], num_tokens: int
+    ) -> Scored:
+        """Call every function on the completions of `rows`; `num_tokens` is T.
+
+        Raises:
+            TrainingError: a function returned another number of values than there are completions, another number of token
+                rewards than the completion has tokens, or something that is no finite number.
+        """
+        end, dense = torch.zeros(len(rows)), torch.zeros(len(rows), num_tokens)
+        each = torch.full((len(self.functions), len(rows)), math.nan)
+        for index, (function, weight) in enumerate(zip(self.functions, self.weights, strict=True)):
+            name = self.names[index]
+            values = function(completions=completions, completion_ids=completion_ids, **columns_of(rows))
+            if len(values) != len(rows):
+                raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
+            for row, value in enumerate(values):
+                if value is None:
+                    continue
+                numbers = _numbers(value, name, completions[row])
+                if numbers.ndim == 0:
+                    end[row] += weight * numbers
+                elif len(numbers) != len(completion_ids[row]):
+                    raise TrainingError(
+                        f"reward '{name}' returned {len(numbers)} token rewards for a completion of {len(completion_ids[row])} tokens, "
+                        f"{completions[row]!r}. One number per entry of completion_ids is expected, the end token included."
+                    )
+                else:
+                    dense[row, : len(numbers)] += weight * numbers
+                each[index, row] = numbers.sum()
+        return Scored(end.masked_fill(each.isnan().all(0), math.nan), dense, each)
+
+    @property
+    def learns(self) -> bool:
+        return any(hasattr(function, "update") for function in self.functions)
+
+    def learn(self, rows: list[Row], completions: list[Any], completion_ids: list[list[int]]) -> None:
+        """Let each function that can learn from the episodes of one update."""
+        for function in self.functions:
+            if hasattr(function, "update"):
+                function.update(completions=completions, completion_ids=completion_ids, **columns_of(rows))
+
+    def advance(self, progress: float) -> None:
+        """Tell the functions that ask for it how much of the training is done."""
+        for function in self.functions:
+            if hasattr(function, "progress"):
+                function.progress = min(1.0, progress)
+
+    def metrics(self) -> dict[str, float]:
+        """What the functions report about themselves."""
+        found: dict[str, float] = {}
+        for function in self.functions:
+            if hasattr(function, "metrics"):
+                found |= function.metrics()
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """State by function, of those that declare one."""
+        pairs = zip(self.names, self.functions, strict=True)
+        return {name: function.state_dict() for name, function in pairs if hasattr(function, "state_dict")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, function in zip(self.names, self.functions, strict=True):
+            if name in state:
+                function.load_state_dict(state[name])
+
+
+def _numbers(value: Any, name: str, completion: Any) -> Tensor:
+    try:
+        numbers = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.empty((0, 0))
+    if numbers.ndim > 1:
+        raise TrainingError(
+            f"reward '{name}' returned {value!r} for completion {completion!r}. A number, None, or a list of numbers, one per token, is expected."
+        )
+    if not numbers.isfinite().all():
+        bad = numbers.flatten()[~numbers.isfinite().flatten()][0].item()
+        raise TrainingError(
+            f"reward '{name}' is {bad} for completion {completion!r}. Return None for what was not observed."
+        )
+    return numbers
+
+
+def columns_of(rows: list[Row]) -> dict[str, list[Any]]:
+    """Rows -> the keyword arguments of a reward: `prompts`, and every other column under its name."""
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    return {"prompts": columns.pop("prompt"), **columns}
