@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from rag_graph.errors import TrainingError
@@ -66,7 +67,7 @@ def sentence_spans(tokenizer: Any, completion_ids: Sequence[int]) -> list[Span]:
         if ends[token] < len(text):  # what follows the last sentence end, special tokens above all, stays with it
             cuts.append(token + 1)
     bounds = [0, *sorted(set(cuts)), size]
-    return [(start, end) for start, end in zip(bounds, bounds[1:], strict=False) if end > start]
+    return [(start, end) for start, end in pairwise(bounds) if end > start]
 
 
 class PotentialShaping:
@@ -135,7 +136,7 @@ class Redistributed:
             return None
         texts = [self.tokenizer.decode(ids[:end], skip_special_tokens=True) for _, end in spans]
         scores = [self.score_prefix(prompt, text) for text in ["", *texts]]
-        return [after - before for before, after in zip(scores, scores[1:], strict=False)]
+        return [after - before for before, after in pairwise(scores)]
 
 
 class SpanReward:

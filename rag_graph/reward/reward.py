@@ -79,11 +79,17 @@ class GraphReward:
     # ------------------------------------------------------------------ scoring
 
     def __call__(
-        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: Any
     ) -> list[float | None]:
-        """Scalar reward of each completion; None where nothing that pays was observed."""
+        """Scalar reward of each completion; None where nothing that pays was observed.
+
+        TRL's GRPO and RLOO pass `log_metric`: through it the metrics of the last update reach their logs.
+        """
         episodes = self._scored(prompts, completions, completion_ids, columns)
         self._hear(episodes)
+        if "log_metric" in columns:
+            for name, value in self.metrics().items():
+                columns["log_metric"](name, value)
         total = self.node_rewards(episodes).total().tolist()
         return [None if value != value else value for value in total]
 

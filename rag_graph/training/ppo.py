@@ -75,8 +75,8 @@ class GraphPPOConfig(PPOConfig):  # type: ignore[misc]
         default=None,
         metadata={"help": "Longer prompts lose tokens at their left end. None: what the model has positions for."},
     )
-    gradient_checkpointing: bool = field(
-        default=False,
+    gradient_checkpointing: bool | None = field(
+        default=None,
         metadata={"help": "Trade time for memory. Off, unlike TRL's default, which stock PPO never acted on."},
     )
 

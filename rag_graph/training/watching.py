@@ -95,11 +95,6 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
                 reward.learn(episodes)
             reward.progress = min(1.0, state.global_step / max(1, state.max_steps - 1))
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs is not None and not any(name.startswith("eval_") for name in logs):
-            for reward in self.rewards:
-                logs.update(reward.metrics())
-
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for reward in self.rewards:
             reward.heard()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from rag_graph.graph import read_graph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.records import Episode, Example
 from rag_graph.reward.reward import GraphReward
+from rag_graph.training.checkpoints import load_state, save_state
 
 GRAPH = read_graph("parcels")
 EXAMPLES = {
@@ -76,15 +78,43 @@ def test_alone_equals_in_a_batch_equals_in_chunks() -> None:
     assert [value for chunk in chunks for value in chunk] == pytest.approx(whole)
 
 
+def flat(state: Any, name: str = "") -> dict[str, Any]:
+    """A nested state as copies of its leaves."""
+    if isinstance(state, dict):
+        return {k: v for key, value in state.items() for k, v in flat(value, f"{name}.{key}").items()}
+    if isinstance(state, list | tuple):
+        return {k: v for key, value in enumerate(state) for k, v in flat(value, f"{name}.{key}").items()}
+    return {name: state.clone() if isinstance(state, torch.Tensor) else state}
+
+
+def same(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    return one.keys() == two.keys() and all(
+        torch.equal(value, two[name]) if isinstance(value, torch.Tensor) else value == two[name]
+        for name, value in one.items()
+    )
+
+
 def test_calls_change_nothing_and_updates_do() -> None:
     reward = trained()
-    before = {name: value.clone() for name, value in reward.state_dict().items()}
+    before = flat(reward.state_dict())
     first = reward(**BATCH)
     for _ in range(5):
         assert reward(**BATCH) == first
-    assert all(torch.equal(before[name], value) for name, value in reward.state_dict().items())
+    assert same(before, flat(reward.state_dict()))
     reward.update(**BATCH)
-    assert any(not torch.equal(before[name], value) for name, value in reward.state_dict().items())
+    assert not same(before, flat(reward.state_dict()))
+
+
+def test_what_was_heard_is_learned_once_however_often_it_was_asked() -> None:
+    """The way of trainers that only call: chunks and calls for a log add nothing, an update learns and forgets."""
+    told, asked = trained(goal_observed=0.5), trained(goal_observed=0.5)
+    told.update(**BATCH)
+    asked(**BATCH)
+    for start in (0, 3, 6):
+        asked(**{name: column[start : start + 3] for name, column in BATCH.items()})
+    asked.learn(asked.heard())
+    assert same(flat(told.state_dict()), flat(asked.state_dict()))
+    assert asked.heard() == []
 
 
 def test_values_at_unobserved_entries_never_matter() -> None:
@@ -213,11 +243,16 @@ def test_nothing_that_pays_is_none_and_no_goal_is_refused() -> None:
         GraphReward(AuxiliaryGraph(GraphSpec.model_validate(spec)), RewardConfig(), NodeScorer(GRAPH).score, build)
 
 
-def test_state_round_trips() -> None:
+def test_a_reward_taken_back_scores_and_learns_on_as_the_one_that_was_kept(tmp_path: Path) -> None:
     first = trained()
+    save_state(tmp_path, "reward", first.state_dict())
     second = make()
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict(load_state(tmp_path, "reward"))
     assert second(**BATCH) == first(**BATCH)
+    for _ in range(2):
+        first.update(**BATCH)
+        second.update(**BATCH)
+    assert same(flat(first.state_dict()), flat(second.state_dict()))
 
 
 def test_metrics_report_every_node_in_play() -> None:

@@ -1,0 +1,266 @@
+"""What the trainer does with other models, rewards per token, small data, and numbers that blow up."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from rag_graph.errors import TrainingError
+from rag_graph.training.actor_critic import PolicyForward, Tokens
+from rag_graph.training.episode_order import EpisodeOrder
+from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
+from tests.training.test_ppo import ROWS, constant, make
+from tests.training.test_ppo_parity import BATCH, arguments
+
+SHAPE = {"vocab_size": 97, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+MODELS = {
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=97, n_embd=32, n_layer=2, n_head=2, n_positions=64)),
+    "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPE, max_position_embeddings=64)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE, num_key_value_heads=1, tie_word_embeddings=True)),
+    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, num_key_value_heads=1, head_dim=16, final_logit_softcapping=3.0)),
+    "cohere": lambda: CohereForCausalLM(CohereConfig(**SHAPE, num_key_value_heads=1, logit_scale=0.25, pad_token_id=0)),
+    "bloom": lambda: BloomForCausalLM(BloomConfig(vocab_size=97, hidden_size=32, n_layer=2, n_head=2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_log_probabilities_of_every_family_are_those_of_the_model_alone(family: str) -> None:
+    """Models that scale or cap their logits are noticed and left to compute them."""
+    torch.manual_seed(0)
+    policy: Any = MODELS[family]().eval()
+    with torch.no_grad():  # large enough logits for a cap to bend them
+        policy.get_input_embeddings().weight *= 20
+    queries, responses = [[5, 6, 7, 8], [9], [3, 4]], [[10, 11], [12, 13, 14, 15], [16]]
+    forward = PolicyForward(policy)
+    assert forward.fused == (family not in ("gemma2", "cohere"))
+    logprobs, entropy, hidden = forward(policy, Tokens.of(queries, responses), 0.8, entropy=True)
+    assert logprobs.shape == (3, 4)
+    assert hidden.shape[:2] == (3, 5)
+    for row, (query, response) in enumerate(zip(queries, responses, strict=True)):
+        with torch.no_grad():
+            logits = policy(torch.tensor([query + response])).logits[0, len(query) - 1 : -1] / 0.8
+        expected = logits.log_softmax(-1)
+        picked = expected.gather(-1, torch.tensor(response)[:, None])[:, 0]
+        assert torch.allclose(logprobs[row, : len(response)], picked, atol=1e-4)
+        assert (logprobs[row, len(response) :] == 0).all()
+        assert entropy is not None
+        assert torch.allclose(entropy[row, : len(response)], -(expected.exp() * expected).sum(-1), atol=1e-4)
+
+
+def test_rewards_at_tokens_are_paid_there(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    def position(completion_ids: list[list[int]], **_: Any) -> list[list[float] | float]:
+        return [[float(t + 1) for t in range(len(ids))] for ids in completion_ids]
+
+    trainer = make(tiny_model, tmp_path, [position, constant], kl_coef=0.0, gamma=1.0, lam=1.0, num_ppo_epochs=1)
+    trainer.train()
+    rollout = trainer.last_rollout
+    assert rollout is not None
+    for row, ids in enumerate(rollout.episodes.completion_ids):
+        size = len(ids)
+        assert rollout.scores[row] == sum(range(1, size + 1)) + 1
+        # With lambda 1 the return at t is the sum of what is still to come.
+        still = [sum(range(t + 1, size + 1)) + 1.0 for t in range(size)]
+        assert rollout.returns[row, :size].tolist() == pytest.approx(still)
+
+
+def test_token_rewards_of_the_wrong_length_are_refused(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    def short(completion_ids: list[list[int]], **_: Any) -> list[list[float]]:
+        return [[1.0] * (len(ids) - 1) for ids in completion_ids]
+
+    with pytest.raises(TrainingError, match="reward 'short' returned 5 token rewards for a completion of 6 tokens"):
+        make(tiny_model, tmp_path, short).train()
+    with pytest.raises(
+        TrainingError, match=r"reward '<lambda>' returned 'good' for completion .*A number, None, or a list"
+    ):
+        make(tiny_model, tmp_path, lambda prompts, **_: ["good"] * len(prompts)).train()
+    with pytest.raises(TrainingError, match="is nan for completion"):
+        make(
+            tiny_model, tmp_path, lambda completion_ids, **_: [[float("nan")] * len(i) for i in completion_ids]
+        ).train()
+
+
+def test_a_data_set_smaller_than_a_batch_repeats_its_prompts_aloud(
+    tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    with pytest.warns(RuntimeWarning, match="train_dataset has 3 rows, fewer than one batch of 8: prompts repeat"):
+        trainer = make(tiny_model, tmp_path, constant, rows=ROWS[:3], total_episodes=24)
+    trainer.train()
+    assert trainer.last_rollout is not None
+    assert {row["number"] for row in trainer.last_rollout.episodes.rows} == {0, 1, 2}
+
+
+def test_every_row_is_answered_equally_often() -> None:
+    order = EpisodeOrder(seed=1, num_rows=7, batch_size=3)
+    seen = [row for update in range(14) for row in order.rows(update)]
+    assert set(Counter(seen).values()) == {6}
+    assert [sorted(seen[epoch * 7 : epoch * 7 + 7]) for epoch in range(6)] == [list(range(7))] * 6
+    assert seen[:7] != seen[7:14]
+
+
+def test_two_processes_share_the_rows_and_numbers_of_one() -> None:
+    whole = EpisodeOrder(5, 11, 6)
+    halves = [EpisodeOrder(5, 11, 3, index, 2) for index in (0, 1)]
+    for update in range(4):
+        assert whole.rows(update) == [row for half in halves for row in half.rows(update)]
+        assert torch.equal(whole.uniforms(update, 4), torch.cat([half.uniforms(update, 4) for half in halves]))
+    assert (whole.uniforms(0, 4) != whole.uniforms(1, 4)).all()
+
+
+@pytest.mark.parametrize("where", ["loss", "weights"])
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_last_good_weights(
+    tiny_model: Callable[[int], Any], tmp_path: Path, where: str
+) -> None:
+    trainer = make(
+        tiny_model, tmp_path, lambda completion_ids, **_: [float(len(set(ids))) for ids in completion_ids], total_episodes=4 * BATCH,
+        save_strategy="steps", save_steps=1,
+    )  # fmt: skip
+    states: list[dict[str, torch.Tensor]] = []
+    optimise = trainer.engine.optimise
+
+    def poisoned(rollout: Any, generator: Any) -> Any:
+        states.append({name: p.detach().clone() for name, p in trainer.model.named_parameters()})
+        if len(states) == 3:
+            if where == "loss":
+                rollout.advantages[0, 0] = float("inf")
+            else:  # finite forward passes, a gradient that is not
+                trainer.model.policy.register_full_backward_hook(lambda *_: None)
+                next(trainer.policy_model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
+        return optimise(rollout, generator)
+
+    trainer.engine.optimise = poisoned  # type: ignore[method-assign]
+    with pytest.raises(TrainingError, match="not finite .* the weights are those of the last good step"):
+        trainer.train()
+    assert all(torch.equal(p, states[2][name]) for name, p in trainer.model.named_parameters())
+    assert (tmp_path / "checkpoint-2").is_dir()
+    assert not (tmp_path / "checkpoint-3").exists()
+
+
+def test_an_answer_that_ends_at_once_and_an_empty_prompt(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    seen: list[Any] = []
+
+    def reward(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        seen.extend(zip(completions, completion_ids, strict=True))
+        return [1.0] * len(completions)
+
+    with torch.no_grad():  # the end token is what the model wants to write
+        model.get_output_embeddings().weight[:] = 0
+        model.get_output_embeddings().weight[tokenizer.eos_token_id] = 0
+    model.get_output_embeddings().weight.requires_grad_(True)
+    rows = [{"prompt": ""}] * BATCH
+    trainer = GraphPPOTrainer(
+        model,
+        reward,
+        arguments(tmp_path, GraphPPOConfig, response_length=40, num_ppo_epochs=1),
+        rows,
+        processing_class=tokenizer,
+    )
+    trainer.train()  # uniform over 320 tokens
+    trainer.rewards.score([{"prompt": ""}], [""], [[tokenizer.eos_token_id]], 1)
+    assert ("", [tokenizer.eos_token_id]) in seen
+    assert trainer.last_metrics["objective/scores"] == 1.0
+
+
+def test_gradient_checkpointing_computes_the_layers_again_and_changes_nothing(
+    tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    calls: Counter[bool] = Counter()
+
+    def run(on: bool) -> dict[str, torch.Tensor]:
+        trainer = make(
+            tiny_model, tmp_path, lambda completion_ids, **_: [float(len(set(ids))) for ids in completion_ids], activation_checkpointing=on,
+            num_ppo_epochs=1,
+        )  # fmt: skip
+        layer = trainer.policy_model.model.layers[0].mlp
+        layer.register_forward_pre_hook(lambda *_: calls.update([on]) if torch.is_grad_enabled() else None)
+        trainer.train()
+        return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+    without, with_it = run(False), run(True)
+    assert calls[False] == 1
+    assert calls[True] == 2
+    assert all(torch.allclose(without[name], with_it[name], atol=1e-6) for name in without)
+
+
+def test_settings_that_cannot_work_are_refused(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="response_length 128 leaves no position for a prompt: the model has 128"):
+        make(tiny_model, tmp_path, constant, response_length=128)
+    model, tokenizer = tiny_model(1)
+    args = arguments(tmp_path)
+    args.fp16 = True
+    with pytest.raises(TrainingError, match="fp16"):
+        GraphPPOTrainer(model, constant, args, ROWS, processing_class=tokenizer)
+    with pytest.raises(TrainingError, match="evaluate: there is no eval_dataset"):
+        make(tiny_model, tmp_path, constant).evaluate()
+
+
+def test_the_callers_arguments_are_left_alone(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    args = arguments(tmp_path, stop_token=None)
+    trainer = GraphPPOTrainer(model, constant, args, ROWS, processing_class=tokenizer)
+    assert type(args).__name__ == "PPOConfig"
+    assert args.stop_token is None
+    assert trainer.args.length_bucketing is True
+    assert trainer.stop_token_id == tokenizer.eos_token_id
+
+
+def test_long_prompts_lose_their_left_end(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    args = arguments(tmp_path, GraphPPOConfig, max_prompt_length=4)
+    trainer = GraphPPOTrainer(
+        model, constant, args, [{"prompt": "red blue green yellow good"}] * 8, processing_class=tokenizer
+    )
+    trainer.train()
+    assert trainer.last_rollout is not None
+    assert tokenizer.decode(trainer.last_rollout.episodes.query_ids[0]).split()[-2:] == ["yellow", "good"]
+    assert len(trainer.last_rollout.episodes.query_ids[0]) == 4
+
+
+def test_micro_batches_of_any_size_give_one_step(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    """Responses of different lengths: the loss is per token of the mini-batch, not a mean of means."""
+
+    def run(micro: int) -> dict[str, torch.Tensor]:
+        model, tokenizer = tiny_model(1)
+        args = arguments(
+            tmp_path, GraphPPOConfig, per_device_train_batch_size=micro, gradient_accumulation_steps=8 // micro, num_ppo_epochs=1,
+            stop_token=None, stop_token_id=69, response_length=20, learning_rate=1e-4,
+        )  # fmt: skip
+        trainer = GraphPPOTrainer(
+            model,
+            lambda completion_ids, **_: [float(len(set(ids))) for ids in completion_ids],
+            args,
+            ROWS,
+            processing_class=tokenizer,
+        )
+        with torch.no_grad():
+            trainer.policy_model.get_output_embeddings().weight[69] *= 40
+        with warnings.catch_warnings():
+            trainer.train()
+        assert trainer.last_rollout is not None
+        assert len(set(map(len, trainer.last_rollout.episodes.completion_ids))) > 1
+        return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+    whole = run(8)
+    for micro in (4, 2, 1):
+        other = run(micro)
+        assert max((whole[name] - other[name]).abs().max().item() for name in whole) < 1e-5
