@@ -41,8 +41,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "shared_unbucketed": {"value": "shared", "bucketing": False},
     "shared_unfused": {"value": "shared", "fused": False},
 }
-UPDATES = {"tiny": 4, "mid": 1, "large": 2}
-BATCH, MICRO, PROMPT, RESPONSE = 64, 16, (8, 64), 53
+UPDATES = {"tiny": 3, "mid": 1, "large": 2}
+BATCH = {"tiny": 64, "mid": 32, "large": 64}
+MICRO, PROMPT, RESPONSE = 16, (8, 64), 53
 EOS, PAD = 1, 0
 MEAN = 24
 
@@ -91,7 +92,7 @@ def prompts(size: str) -> list[str]:
     vocabulary = SIZES[size]["vocab_size"]
     return [
         " ".join(f"w{generator.randrange(2, vocabulary)}" for _ in range(generator.randint(*PROMPT)))
-        for _ in range(BATCH)
+        for _ in range(BATCH[size])
     ]
 
 
@@ -111,12 +112,12 @@ def work(arm: str, size: str, folder: Path, device: str) -> dict[str, float]:
     config: dict[str, Any] = {
         "output_dir": str(folder / "out"),
         "per_device_train_batch_size": MICRO,
-        "gradient_accumulation_steps": BATCH // MICRO,
-        "total_episodes": BATCH * (updates + 1),
+        "gradient_accumulation_steps": BATCH[size] // MICRO,
+        "total_episodes": BATCH[size] * (updates + 1),
         "num_ppo_epochs": 4,
         "num_mini_batches": 1,
         "response_length": RESPONSE,
-        "local_rollout_forward_batch_size": BATCH // 2,
+        "local_rollout_forward_batch_size": BATCH[size] // 2,
         "stop_token": "eos",
         "temperature": 1.0,
         "learning_rate": 1e-9,

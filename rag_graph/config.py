@@ -122,6 +122,9 @@ class PpoConfig(Settings):
     temperature: float = Field(1.0, gt=0)
     max_grad_norm: float = Field(1.0, gt=0)
     missing_eos_penalty: float | None = Field(None, gt=0)
+    checkpoint_every: int = Field(
+        25, ge=0, description="updates between checkpoints, from which `rag-graph train --resume` goes on; 0: none"
+    )
     bf16: bool = Field(
         False, description="autocast to bfloat16; pays where the processor has AMX or avx512_bf16, or on a GPU"
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rag_graph.config import RunConfig, load_config
+from rag_graph.errors import ConfigError
 from rag_graph.graph.reader import read_graph
 
 Overrides = Annotated[
@@ -19,12 +20,17 @@ Overrides = Annotated[
 
 def train(
     config: Annotated[
-        Path, typer.Argument(help="A run's YAML file, such as experiments/quickstart/config.yaml.", metavar="CONFIG")
-    ],
+        Path | None,
+        typer.Argument(help="A run's YAML file, such as experiments/quickstart/config.yaml.", metavar="CONFIG"),
+    ] = None,
     overrides: Overrides = [],  # noqa: B006 (typer reads the default, nobody changes it)
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved config and what would happen, and stop.")
     ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped; it needs no CONFIG."),
+    ] = None,
 ) -> None:
     """Train: warm-up, evaluation, PPO with the graph's rewards, evaluation again; ends with a table and a run folder.
 
@@ -33,9 +39,15 @@ def train(
     `rag-graph train experiments/quickstart/config.yaml`
 
     `rag-graph train experiments/quickstart/config.yaml --set seed=1 --set reward.readout=flat`
+
+    `rag-graph train --resume runs/quickstart-seed0`
     """
-    settings = load_config(config, overrides)
-    if dry_run:
+    if (config is None) == (resume is None):
+        raise ConfigError("give a CONFIG to start a run, or --resume RUN to go on with one.")
+    if resume is not None and (overrides or dry_run):
+        raise ConfigError("--resume: a run goes on with the settings it began with; --set and --dry-run do not apply.")
+    settings = load_config(config, overrides) if config is not None else None
+    if dry_run and settings is not None:
         _explain(settings)
         return
     from rich.console import Console
@@ -43,14 +55,19 @@ def train(
     from rag_graph.report.figures import draw_curves
     from rag_graph.report.summary import summary_tables
     from rag_graph.runtime import RunFolder
+    from rag_graph.training import run
     from rag_graph.training.progress import StageProgress
-    from rag_graph.training.run import train as run
 
     try:
-        result = run(settings, StageProgress(), sys.argv)
+        if resume is not None:
+            result = run.resume(resume, StageProgress(), sys.argv)
+        else:
+            assert settings is not None
+            result = run.train(settings, StageProgress(), sys.argv)
     except KeyboardInterrupt:
         typer.echo(
-            "interrupted. What was written so far stays in the run folder; start again to get a new one.", err=True
+            "interrupted. What was written so far stays in the run folder; `rag-graph train --resume RUN` goes on.",
+            err=True,
         )
         raise typer.Exit(1) from None
     folder = RunFolder(result.folder)

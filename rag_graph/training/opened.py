@@ -21,8 +21,8 @@ from rag_graph.retrieval.context_pool import ContextPool, load_encoder
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, read_jsonl, resolve_device
 from rag_graph.training.checkpoints import load_state
+from rag_graph.training.ingredients import classifiers
 from rag_graph.training.rag_ppo import EpisodeBuilder
-from rag_graph.training.run import classifiers
 
 
 class OpenedRun:

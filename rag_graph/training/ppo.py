@@ -212,6 +212,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         """
         args, state = self.args, self.state
         self.model.train()
+        self.optimizer.zero_grad()  # what an earlier training left in the weights' gradients is not ours
         state.global_step, state.episode, state.epoch = 0, 0, 0.0
         state.max_steps = args.num_total_batches
         state.num_train_epochs = args.total_episodes / self.train_dataset_len
@@ -385,7 +386,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         states = gather_object([random_state()])
         if self.is_world_process_zero():
             write_checkpoint(
-                folder, step, lambda inside: save_trainer(self, inside, states), self._identity(), self.args.save_total_limit
+                folder, step, lambda inside: save_trainer(self, inside, states), self.identity(), self.args.save_total_limit
             )  # fmt: skip
         self.accelerator.wait_for_everyone()
         return folder / f"checkpoint-{step}"
@@ -394,7 +395,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.save_checkpoint()
 
     def _find_checkpoint(self, wanted: bool | str | Path) -> Path:
-        about = self._identity()
+        about = self.identity()
         if not isinstance(wanted, bool):
             check_checkpoint(Path(wanted), about)
             return Path(wanted)
@@ -405,7 +406,8 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             )
         return found
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree with to be taken."""
         args = self.args
         return identity(
             self.engine.bare, self.train_dataset, args.seed, args.batch_size, self.accelerator.num_processes

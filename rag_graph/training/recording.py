@@ -13,6 +13,7 @@ from rag_graph.records import Episode
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder
 from rag_graph.training.progress import StageProgress
+from rag_graph.training.watching import keep_until
 
 
 class RunRecorder(TrainerCallback):  # type: ignore[misc]
@@ -23,6 +24,10 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.folder, self.progress, self.reward = folder, progress, reward
         self.max_bad_episodes = max_bad_episodes
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        keep_until(self.folder / "episodes.jsonl", state.global_step)
+        self.progress.advance(state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         folder, reward = self.folder, self.reward

@@ -69,8 +69,7 @@ def load_trainer(trainer: Any, folder: Path) -> None:
         if hasattr(policy, "peft_config"):
             missing = set_peft_model_state_dict(policy, load_peft_weights(str(folder), device="cpu")).unexpected_keys
         else:
-            saved = type(policy).from_pretrained(folder, dtype=policy.dtype).state_dict()
-            missing = policy.load_state_dict(saved).missing_keys
+            missing = load_weights(policy, folder)
         _critic(trainer.value_model).load_state_dict(load_state(folder, "critic"))
         trainer.optimizer.load_state_dict(load_state(folder, "optimizer"))
     except (OSError, RuntimeError, ValueError) as error:
@@ -83,6 +82,14 @@ def load_trainer(trainer: Any, folder: Path) -> None:
     trainer.state.global_step, trainer.state.episode = progress["global_step"], progress["episode"]
     trainer.state.epoch = progress["epoch"]
     restore_random_state(load_state(folder, "random")[trainer.accelerator.process_index])
+
+
+def load_weights(model: Any, folder: Path) -> list[str]:
+    """Weights of a folder that `save_pretrained` wrote, into `model`; names of those that were missing."""
+    missing: list[str] = model.load_state_dict(
+        type(model).from_pretrained(folder, dtype=model.dtype).state_dict()
+    ).missing_keys
+    return missing
 
 
 def _critic(value_model: nn.Module) -> nn.Module:

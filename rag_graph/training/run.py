@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 import sys
 import time
 import warnings
@@ -14,12 +16,11 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import logging as transformers_logging
 
-from rag_graph.config import RunConfig
-from rag_graph.data.load import RunData, load_data
-from rag_graph.data.prompts import render_prompt
+from rag_graph.config import RunConfig, load_config
+from rag_graph.data.load import load_data
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.evaluation.evaluate import Evaluation, evaluate
-from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
+from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
 from rag_graph.generation.generate import Response, greedy_writer
 from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
@@ -31,13 +32,16 @@ from rag_graph.records import Episode, Example
 from rag_graph.retrieval.context_pool import ContextPool, load_encoder
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
-from rag_graph.training.checkpoints import save_state
+from rag_graph.training.checkpoints import list_checkpoints, newest_checkpoint, save_state, write_checkpoint
 from rag_graph.training.demonstrations import demonstration_batches
-from rag_graph.training.ppo import GraphPPOConfig
+from rag_graph.training.ingredients import classifiers, corpus, peak_memory, ppo_arguments
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
+from rag_graph.training.resume import load_weights
 from rag_graph.training.sft import train_sft
+
+WARM_UP = "warm_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,45 @@ class RunResult:
 
 
 def train(config: RunConfig, progress: StageProgress | None = None, command: Sequence[str] = ()) -> RunResult:
-    """Run `config`. Everything lands in the run folder as it comes; an error or Ctrl-C leaves what was written whole.
+    """Run `config`. Everything lands in the run folder as it comes; an error or Ctrl-C leaves what was written whole, and `resume`
+    goes on from there.
 
     Raises:
         RagGraphError: bad graph, config, data or model; training that cannot go on.
     """
     graph = read_graph(config.graph)
     folder = RunFolder.create(config.output_dir, f"runs/{config.name}-seed{config.seed}")
+    return _run(config, graph, folder, progress, command)
+
+
+def resume(path: str | Path, progress: StageProgress | None = None, command: Sequence[str] = ()) -> RunResult:
+    """Go on with a run that was stopped, from its warm-up or its newest whole checkpoint; it ends as if it had not been stopped.
+
+    Raises:
+        DataError: no run folder, a run that has finished, or data sets that have changed since.
+    """
+    folder = RunFolder.open(path)
+    status = folder / "status.json"
+    if status.is_file() and json.loads(status.read_text(encoding="utf-8")).get("status") == "finished":
+        raise DataError(f"{path}: this run has finished; its results are in {folder / 'results.json'}.")
+    if not (folder / "manifest.json").is_file():
+        raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
+    written = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    graph = AuxiliaryGraph(read_graph(folder / "graph.yaml").spec, Path(written["graph_root"]))
+    return _run(load_config(folder / "config.yaml"), graph, folder, progress, command, written)
+
+
+def _run(
+    config: RunConfig,
+    graph: AuxiliaryGraph,
+    folder: RunFolder,
+    progress: StageProgress | None,
+    command: Sequence[str],
+    resumed: dict[str, Any] | None = None,
+) -> RunResult:
     with progress or StageProgress(quiet=True) as shown:
         try:
-            return _Run(config, graph, folder, shown, list(command or sys.argv)).run()
+            return _Run(config, graph, folder, shown, list(command or sys.argv), resumed).run()
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             folder.write_json("status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
@@ -70,12 +103,19 @@ def train(config: RunConfig, progress: StageProgress | None = None, command: Seq
 
 
 class _Run:
-    """The stages of a run share much state; this holds it."""
+    """The stages of a run share much state; this holds it. `resumed` is the manifest of the run that goes on."""
 
     def __init__(
-        self, config: RunConfig, graph: AuxiliaryGraph, folder: RunFolder, progress: StageProgress, command: list[str]
+        self,
+        config: RunConfig,
+        graph: AuxiliaryGraph,
+        folder: RunFolder,
+        progress: StageProgress,
+        command: list[str],
+        resumed: dict[str, Any] | None = None,
     ) -> None:
         self.config, self.graph, self.folder, self.progress, self.command = config, graph, folder, progress, command
+        self.resumed = resumed
         self.seconds: dict[str, float] = {}
         self.device = resolve_device(config.device)
 
@@ -85,23 +125,11 @@ class _Run:
         transformers_logging.disable_progress_bar()
         seed_everything(config.seed)
         folder.write_json("status.json", {"status": "running"})
-        folder.write("config.yaml", config.to_yaml())
-        graph_text = to_yaml(self.graph)
-        folder.write("graph.yaml", graph_text)
         self.progress.say(
             f"graph {self.graph.name}: {len(self.graph.nodes)} nodes, {len(self.graph.spec.edges)} relations; run folder {folder.path}"
         )
         self.data = load_data(self.graph, config.data, config.seed)
-        graph_hash = hashlib.sha256(graph_text.encode()).hexdigest()[:16]
-        folder.write_json(
-            "manifest.json",
-            {
-                **manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash),
-                "graph_root": str(self.graph.root.resolve()),
-            },
-        )
-        for split, nodes in self.data.contexts.items():
-            folder.write(f"contexts/{split}.jsonl", "".join(to_json(asdict(node)) + "\n" for node in nodes))
+        self._describe()
         encoder = load_encoder(config.retrieval)
         self.pools = {
             split: ContextPool(self.graph, nodes, config.retrieval, encoder)
@@ -123,6 +151,7 @@ class _Run:
             )
         self._timed("sft", self._warm_up)
         before = self._timed("evaluation_before", lambda: self._evaluate("before", self.pools["test"]))
+        seed_everything(config.seed)  # a resumed run has not drawn the numbers of the warm-up
         self._timed("ppo", self._ppo)
         after = self._timed("evaluation_after", lambda: self._evaluate("after", self.pools["test"]))
         without = None
@@ -131,7 +160,28 @@ class _Run:
         gain = paired_difference(before.task_scores, after.task_scores)
         folder.write_json("results.json", self._results(before, after, gain, without))
         folder.write_json("status.json", {"status": "finished"})
+        for stale in [folder / WARM_UP, *list_checkpoints(folder.path)]:
+            shutil.rmtree(stale, ignore_errors=True)
         return RunResult(folder.path, before, after, gain, without, self.seconds)
+
+    def _describe(self) -> None:
+        """Config, graph, manifest and contexts into the folder; of a run that goes on, only that it does."""
+        config, folder = self.config, self.folder
+        if self.resumed is not None:
+            changed = [name for name, value in self.data.hashes.items() if self.resumed["data"].get(name) != value]
+            if changed:
+                raise DataError(f"{folder.path}: the data sets have changed since the run began: {', '.join(changed)}.")
+            self.resumed.setdefault("resumed", []).append(time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+            folder.write_json("manifest.json", self.resumed)
+            return
+        graph_text = to_yaml(self.graph)
+        graph_hash = hashlib.sha256(graph_text.encode()).hexdigest()[:16]
+        folder.write("config.yaml", config.to_yaml())
+        folder.write("graph.yaml", graph_text)
+        for split, nodes in self.data.contexts.items():
+            folder.write(f"contexts/{split}.jsonl", "".join(to_json(asdict(node)) + "\n" for node in nodes))
+        about = manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash)
+        folder.write_json("manifest.json", {**about, "graph_root": str(self.graph.root.resolve())})
 
     def _timed(self, stage: str, work: Any) -> Any:
         started = time.perf_counter()
@@ -145,6 +195,12 @@ class _Run:
         sft, model = self.config.sft, self.config.model
         if sft.steps == 0:
             return
+        about = {"config": self.config.fingerprint()}
+        kept = newest_checkpoint(self.folder / WARM_UP, about) if self.resumed is not None else None
+        if kept is not None:
+            load_weights(self.model, kept)
+            return
+        (self.folder / "metrics.jsonl").unlink(missing_ok=True)  # of a warm-up that did not reach its end
         self.progress.stage("supervised warm-up", sft.steps)
         if model.lora is not None:
             self.model = with_adapter(self.model, model.lora)
@@ -179,6 +235,8 @@ class _Run:
         )
         # Folded in, so that PPO's fresh adapter, switched off, is the warmed-up model: the reference of the KL.
         self.model = merged(self.model)
+        if self.config.ppo.checkpoint_every:
+            write_checkpoint(self.folder / WARM_UP, sft.steps, lambda inside: self.model.save_pretrained(inside), about)
 
     def _write(self, prompts: Sequence[str]) -> list[Response]:
         """Greedy answers of the policy as it is now."""
@@ -226,9 +284,11 @@ class _Run:
             trainer.builder = builder
             trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._write)
             self.model = trainer.policy_model
-            self._calibrate(trainer, reward)
+            kept = self.resumed is not None and newest_checkpoint(self.folder.path, trainer.identity())
+            if not kept:
+                self._calibrate(trainer, reward)
             self.progress.stage("PPO", ppo.updates)
-            trainer.train()
+            trainer.train(resume_from_checkpoint=kept or None)
         self.model = merged(self.model.eval())
         self._save(reward)
 
@@ -277,70 +337,5 @@ class _Run:
                 "loss": paired_difference(after.task_scores, without.task_scores)._asdict(),
             },
             "seconds": self.seconds,
-            "peak_memory_bytes": _peak_memory(),
+            "peak_memory_bytes": peak_memory(),
         }
-
-
-# ---------------------------------------------------------------------- pieces that `ask` and `evaluate` use too
-
-
-def corpus(graph: AuxiliaryGraph, data: RunData) -> list[str]:
-    """The text a run uses: prompts, references, contexts, labels. Trains or trims a tokenizer."""
-    texts = [
-        f"{render_prompt(graph.spec.tasks[e.task], e)} {' '.join(e.references)}" for e in [*data.train, *data.test]
-    ]
-    texts += [node.text for nodes in data.contexts.values() for node in nodes]
-    return texts + [" ".join(task.label_words) for task in graph.spec.tasks.values()]
-
-
-def classifiers(graph: AuxiliaryGraph, train: Sequence[Example], seed: int) -> dict[str, FrozenClassifier]:
-    """A frozen classifier for every task whose label some criterion keeps."""
-    return {
-        task: FrozenClassifier([e for e in train if e.task == task], seed)
-        for task in NodeScorer.classified_tasks(graph)
-    }
-
-
-def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfig:
-    """TRL's arguments of a run. One mini-batch is one micro-batch."""
-    ppo = config.ppo
-    micro = ppo.batch_size // ppo.num_mini_batches
-    return GraphPPOConfig(
-        output_dir=str(folder),
-        total_episodes=ppo.updates * ppo.batch_size,
-        per_device_train_batch_size=micro,
-        gradient_accumulation_steps=ppo.num_mini_batches,
-        num_mini_batches=ppo.num_mini_batches,
-        local_rollout_forward_batch_size=ppo.batch_size,
-        num_ppo_epochs=ppo.num_ppo_epochs,
-        learning_rate=ppo.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=min(5, ppo.updates // 4),
-        kl_coef=ppo.kl_coef,
-        cliprange=ppo.cliprange,
-        cliprange_value=ppo.cliprange_value,
-        vf_coef=ppo.vf_coef,
-        gamma=ppo.gamma,
-        lam=ppo.lam,
-        temperature=ppo.temperature,
-        max_grad_norm=ppo.max_grad_norm,
-        missing_eos_penalty=ppo.missing_eos_penalty,
-        response_length=config.model.max_new_tokens,
-        max_prompt_length=config.model.max_prompt_tokens,
-        stop_token="eos",
-        num_sample_generations=0,
-        seed=config.seed,
-        bf16=ppo.bf16,
-        use_cpu=device == "cpu",
-        report_to="none",
-        save_strategy="no",
-        logging_steps=1,
-        disable_tqdm=True,
-    )
-
-
-def _peak_memory() -> int:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -117,9 +117,9 @@ def train_sft(
         batch = PackedBatch(*(getattr(batch, name).to(model.device) for name in PackedBatch.__slots__))
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
             loss = packed_loss(model, batch)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         if on_step:
             on_step(step + 1, loss.item())
