@@ -17,26 +17,32 @@ if TYPE_CHECKING:
     from rag_graph.report.figures import draw_curves
     from rag_graph.reward import GraphReward
     from rag_graph.runtime import RunFolder
-    from rag_graph.training.ppo import GraphPPOTrainer
-    from rag_graph.training.run import train
+    from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
+    from rag_graph.training.run import resume, train
+    from rag_graph.training.watching import LearningRewards
 
 _HOMES = {
     "AuxiliaryGraph": "rag_graph.graph",
+    "GraphPPOConfig": "rag_graph.training.ppo",
     "GraphPPOTrainer": "rag_graph.training.ppo",
     "GraphReward": "rag_graph.reward",
+    "LearningRewards": "rag_graph.training.watching",
     "RunConfig": "rag_graph.config",
     "RunFolder": "rag_graph.runtime",
     "draw_curves": "rag_graph.report.figures",
     "draw_graph": "rag_graph.graph.picture",
     "load_config": "rag_graph.config",
     "read_graph": "rag_graph.graph",
+    "resume": "rag_graph.training.run",
     "train": "rag_graph.training.run",
 }
 
 __all__ = [
     "AuxiliaryGraph",
+    "GraphPPOConfig",
     "GraphPPOTrainer",
     "GraphReward",
+    "LearningRewards",
     "RunConfig",
     "RunFolder",
     "__version__",
@@ -44,6 +50,7 @@ __all__ = [
     "draw_graph",
     "load_config",
     "read_graph",
+    "resume",
     "train",
 ]
 

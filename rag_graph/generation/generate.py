@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.config import ModelConfig
+from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.tokens import encode_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +22,6 @@ class Response:
     truncated: bool
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of each prompt, without special tokens at the end, cut from the left to `max_tokens`."""
-    encoded = tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
-    return [ids[-max_tokens:] or [tokenizer.eos_token_id] for ids in encoded]
-
-
-def pad_left(
-    sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sequences of ids -> ids [B, T] padded on the left, and their mask [B, T]."""
-    length = max(map(len, sequences))
-    ids = torch.full((len(sequences), length), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(sequences), length), dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        ids[row, length - len(sequence) :] = torch.tensor(sequence)
-        mask[row, length - len(sequence) :] = 1
-    return ids.to(device), mask.to(device)
-
-
 @torch.no_grad()
 def generate_texts(
     model: PreTrainedModel,
@@ -47,42 +30,24 @@ def generate_texts(
     max_new_tokens: int,
     max_prompt_tokens: int,
     batch_size: int = 64,
-    temperature: float = 0.0,
     bf16: bool = False,
-    progress: Callable[[int], object] | None = None,
 ) -> list[Response]:
-    """Continue each prompt.
+    """Continue each prompt greedily.
 
     Args:
-        temperature: 0 decodes greedily; above 0 samples from the whole distribution.
         bf16: autocast to bfloat16.
-        progress: called with the number of prompts done after each batch.
     """
     if not prompts:
         return []
-    settings = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=temperature > 0,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **({"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}),
-    )
-    encoded = encode_prompts(tokenizer, prompts, max_prompt_tokens)
-    order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
-    responses: dict[int, Response] = {}
+    queries = encode_prompts(tokenizer, prompts, max_prompt_tokens)
     was_training = model.training
     model.eval()
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        ids, mask = pad_left([encoded[row] for row in rows], tokenizer.pad_token_id, model.device)
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=bf16):
-            output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        for row, answer in zip(rows, output[:, ids.shape[1] :].tolist(), strict=True):
-            responses[row] = decode_response(tokenizer, answer)
-        if progress:
-            progress(len(rows))
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+        responses = sample_responses(
+            model, queries, max_new_tokens, None, 1.0, tokenizer.eos_token_id, tokenizer.pad_token_id, batch_size
+        )
     model.train(was_training)
-    return [responses[row] for row in range(len(prompts))]
+    return [decode_response(tokenizer, ids) for ids in responses]
 
 
 def greedy_writer(

@@ -6,6 +6,7 @@ what ran before: that is what makes a resumed run, and a run on two processes, e
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from rag_graph.generation.generate import pad_left
+from rag_graph.generation.tokens import pad_left
 
 COMPACT_SHARE = 8
 """Finished rows are dropped from the cache once they are one in this many; a copy of the cache each step would cost more."""
@@ -64,10 +65,14 @@ def _continue(
     rows = torch.arange(len(queries), device=step_input.device)  # which query each row of the cache belongs to
     going = torch.ones(len(queries), dtype=torch.bool, device=step_input.device)
     cache = DynamicCache(config=model.config)
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # the signature under an adapter
+    known = inspect.signature(base.forward).parameters
     for t in range(max_new_tokens):
-        logits = model(
-            input_ids=step_input, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1
-        ).logits[:, -1].float()  # fmt: skip
+        optional = {"position_ids": positions, "logits_to_keep": 1}
+        output = model(
+            input_ids=step_input, attention_mask=mask, past_key_values=cache, use_cache=True, **{k: v for k, v in optional.items() if k in known}
+        )  # fmt: skip
+        logits = output.logits[:, -1].float()
         logits[:, pad_id] = -torch.inf
         if noise is None:
             token = logits.argmax(-1)

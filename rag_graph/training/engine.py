@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.errors import TrainingError
-from rag_graph.generation.generate import pad_left
 from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.tokens import pad_left
 from rag_graph.training.actor_critic import PolicyForward, Tokens
 from rag_graph.training.objective import ClipRanges, ppo_loss
 from rag_graph.training.rollout import Judgement, Rollout
@@ -230,3 +230,28 @@ class Engine:
         self.optimizer.zero_grad()
         summed = self.reduce(torch.stack(list(sums.values()))).tolist()
         return dict(zip(sums, summed, strict=True)), norm
+
+
+def check_settings(args: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int:
+    """The longest prompt in tokens.
+
+    Raises:
+        TrainingError: no tokenizer, pad equals end token, fp16, no position left for a prompt.
+    """
+    if tokenizer is None:
+        raise TrainingError("processing_class: the tokenizer is needed where the model is not given by name.")
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise TrainingError(
+            "the tokenizer's pad token must exist and differ from its end token, or the end of every answer would be masked. "
+            "Set one: tokenizer.pad_token = an unused token, or add_special_tokens({'pad_token': '<pad>'}) and resize the model."
+        )
+    if args.fp16:
+        raise TrainingError("fp16: PPO's ratios do not survive its range without loss scaling. Use bf16=True.")
+    positions: int = getattr(model.config, "max_position_embeddings", 1 << 20)
+    if positions <= args.response_length:
+        raise TrainingError(
+            f"response_length {args.response_length} leaves no position for a prompt: the model has {positions}."
+        )
+    left = positions - int(args.response_length)
+    wanted: int | None = args.max_prompt_length
+    return left if wanted is None else min(wanted, left)

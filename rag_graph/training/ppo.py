@@ -36,15 +36,23 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput
 
 from rag_graph.errors import TrainingError
-from rag_graph.generation.generate import encode_prompts
 from rag_graph.runtime import write_atomically
 from rag_graph.training.actor_critic import ActorCritic, SharedValueHead
 from rag_graph.training.checkpoints import check_checkpoint, newest_checkpoint, random_state, write_checkpoint
-from rag_graph.training.engine import Engine
+from rag_graph.training.engine import Engine, check_settings
 from rag_graph.training.episode_order import EpisodeOrder, as_dataset, rows_at
 from rag_graph.training.resume import identity, load_trainer, save_policy, save_trainer
 from rag_graph.training.rewards import RewardFunction, Rewards, Row
-from rag_graph.training.rollout import Episodes, Rollout, StageClock, completion_table, rollout_metrics, table_means
+from rag_graph.training.rollout import (
+    Episodes,
+    Rollout,
+    StageClock,
+    completion_table,
+    decode_responses,
+    encode_rows,
+    rollout_metrics,
+    table_means,
+)
 from rag_graph.training.watching import MetricsFile, ProgressBar, settings_of, write_completions
 
 with warnings.catch_warnings():
@@ -136,7 +144,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.rewards = Rewards(reward_funcs, reward_weights)
         train_dataset = as_dataset(train_dataset, "train_dataset")
         held_out = None if eval_dataset is None else as_dataset(eval_dataset, "eval_dataset")
-        self.max_prompt_tokens = _check_settings(args, model, processing_class)
+        self.max_prompt_tokens = check_settings(args, model, processing_class)
         assert processing_class is not None
         # A hub model's own defaults (repetition penalty, min_p, ...) would sample from another policy than the one that is scored.
         model.generation_config = GenerationConfig(
@@ -293,21 +301,9 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         return Rollout.of(episodes, scored.to(device), judged, ended.to(device), args, engine.reduce, clock.seconds)
 
     def _answer(self, rows: list[Row], uniforms: torch.Tensor | None = None, greedy: bool = False) -> Episodes:
-        tokenizer = self.processing_class
-        texts = [
-            row["prompt"]
-            if isinstance(row["prompt"], str)
-            else str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
-            for row in rows
-        ]
-        queries = encode_prompts(tokenizer, texts, self.max_prompt_tokens)
+        queries = encode_rows(self.processing_class, rows, self.max_prompt_tokens)
         responses = self.engine.generate(queries, uniforms, greedy)
-        written = tokenizer.batch_decode(responses, skip_special_tokens=True)
-        completions = [
-            text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}]
-            for row, text in zip(rows, written, strict=True)
-        ]
-        return Episodes(rows, queries, completions, responses)
+        return Episodes(rows, queries, decode_responses(self.processing_class, rows, responses), responses)
 
     @contextmanager
     def _generating(self) -> Iterator[Any]:
@@ -412,28 +408,3 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         return identity(
             self.engine.bare, self.train_dataset, args.seed, args.batch_size, self.accelerator.num_processes
         )
-
-
-def _check_settings(args: GraphPPOConfig, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int:
-    """The longest prompt in tokens.
-
-    Raises:
-        TrainingError: no tokenizer, pad equals end token, fp16, no position left for a prompt.
-    """
-    if tokenizer is None:
-        raise TrainingError("processing_class: the tokenizer is needed where the model is not given by name.")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise TrainingError(
-            "the tokenizer's pad token must exist and differ from its end token, or the end of every answer would be masked. "
-            "Set one: tokenizer.pad_token = an unused token, or add_special_tokens({'pad_token': '<pad>'}) and resize the model."
-        )
-    if args.fp16:
-        raise TrainingError("fp16: PPO's ratios do not survive its range without loss scaling. Use bf16=True.")
-    positions: int = getattr(model.config, "max_position_embeddings", 1 << 20)
-    if positions <= args.response_length:
-        raise TrainingError(
-            f"response_length {args.response_length} leaves no position for a prompt: the model has {positions}."
-        )
-    left = positions - int(args.response_length)
-    wanted: int | None = args.max_prompt_length
-    return left if wanted is None else min(wanted, left)

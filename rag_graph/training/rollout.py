@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rag_graph.generation.tokens import encode_prompts
 from rag_graph.training.advantages import Reduce, generalized_advantages, masked_moments, whiten
 from rag_graph.training.rewards import Row, Scored
 
@@ -25,6 +26,26 @@ class Episodes(NamedTuple):
     query_ids: list[list[int]]
     completions: list[Any]
     completion_ids: list[list[int]]
+
+
+def encode_rows(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[list[int]]:
+    """Token ids of each row's prompt, a text or chat messages, cut from the left to `max_tokens`."""
+    texts = [
+        row["prompt"]
+        if isinstance(row["prompt"], str)
+        else str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
+        for row in rows
+    ]
+    return encode_prompts(tokenizer, texts, max_tokens)
+
+
+def decode_responses(tokenizer: Any, rows: Sequence[Row], responses: Sequence[Sequence[int]]) -> list[Any]:
+    """A text for a text prompt, a list of one message for chat messages, as TRL passes them to rewards."""
+    texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
+    return [
+        text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}]
+        for row, text in zip(rows, texts, strict=True)
+    ]
 
 
 class Judgement(NamedTuple):

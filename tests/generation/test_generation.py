@@ -11,8 +11,9 @@ import torch
 
 from rag_graph.config import LoraSettings, ModelConfig
 from rag_graph.errors import ModelError
-from rag_graph.generation.generate import generate_texts, pad_left
+from rag_graph.generation.generate import generate_texts
 from rag_graph.generation.language_model import load_language_model, merged, with_adapter
+from rag_graph.generation.tokens import pad_left
 
 PROMPTS = ["the red kettle", "where", "a blue mixer from oslo is good", "it"]
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from rag_graph.generation.generate import pad_left
 from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.tokens import pad_left
+from tests.families import MODELS
 
 LENGTH = 12
 
@@ -84,3 +85,18 @@ def test_the_pad_token_is_never_written(setting: Any) -> None:
     for noise in (None, uniforms(len(queries)), torch.full((len(queries), LENGTH), 1 - 1e-7)):
         responses = sample_responses(model, queries, LENGTH, noise, 1.0, None, pad, 7)
         assert all(pad not in line and len(line) == LENGTH for line in responses)
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_every_family_is_decoded_as_transformers_does(family: str) -> None:
+    torch.manual_seed(1)
+    model: Any = MODELS[family]().eval()
+    queries = [[5, 6, 7, 8], [9], [3, 4], [10, 11, 12, 13, 14, 15]]
+    ids, mask = pad_left(queries, 0)
+    config = GenerationConfig(
+        max_new_tokens=LENGTH, do_sample=False, eos_token_id=96, pad_token_id=0, suppress_tokens=[0]
+    )
+    expected = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, ids.shape[1] :].tolist()
+    assert sample_responses(model, queries, LENGTH, None, 1.0, 96, 0, 3) == [
+        line[: line.index(96) + 1] if 96 in line else line for line in expected
+    ]
