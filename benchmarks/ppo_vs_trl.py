@@ -6,8 +6,8 @@
 
 Every measurement is a process of its own: processor seconds (on a GPU: seconds with the device synchronised) of UPDATES updates after
 one to warm up, and the peak of its memory. Arms alternate within a repetition, so that a slower minute of the machine hits all
-of them. The policy is warmed up first, once per size, so that answers end at random lengths; nothing is learned during the measurement
-(learning rate 1e-9). Writes `ppo_vs_trl.json` and prints a table of ratios to stock with the smallest and largest repetition.
+of them. The policy is warmed up first, once per size, so that answers end at random lengths (how long they are is in the table);
+`--full-length` leaves that out, and every answer has 53 tokens. Nothing is learned during the measurement (learning rate 1e-9). Writes `ppo_vs_trl.json` and prints a table of ratios to stock with the smallest and largest repetition.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import os
 import resource
 import subprocess
@@ -45,7 +46,7 @@ UPDATES = {"tiny": 3, "mid": 1, "large": 2}
 BATCH = {"tiny": 64, "mid": 32, "large": 64}
 MICRO, PROMPT, RESPONSE = 16, (8, 64), 53
 EOS, PAD = 1, 0
-MEAN = 24
+END = 1 / 12  # probability of the end token, on average over positions, that the warm-up aims at
 
 
 def llama_config(size: str) -> Any:
@@ -56,8 +57,8 @@ def llama_config(size: str) -> Any:
     )  # fmt: skip
 
 
-def prepare(size: str, folder: Path) -> None:
-    """A policy whose answers end after MEAN tokens on average, and its tokenizer of words w0, w1, ..."""
+def prepare(size: str, folder: Path, full_length: bool) -> None:
+    """A policy whose answers end at random lengths (or never), and its tokenizer of words w0, w1, ..."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -72,11 +73,11 @@ def prepare(size: str, folder: Path) -> None:
     )
     model = LlamaForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    for _ in range(500):  # until an answer ends after MEAN tokens on average, like answers do
+    for _ in range(0 if full_length else 500):
         ids = torch.randint(2, config.vocab_size, (8, 64))
-        ids[torch.rand(ids.shape) < 3 / MEAN] = EOS
+        ids[torch.rand(ids.shape) < 1.5 * END] = EOS
         output = model(input_ids=ids, labels=ids)
-        if output.logits.softmax(-1)[..., EOS].mean() > 2 / MEAN:
+        if output.logits.softmax(-1)[..., EOS].mean() > END:
             break
         output.loss.backward()
         optimizer.step()
@@ -224,8 +225,8 @@ def measure(arm: str, size: str, folder: Path, device: str) -> dict[str, float]:
 
 def table(results: list[dict[str, Any]]) -> str:
     lines = [
-        "| size | arm | seconds / update | speed x stock (worst, best pair) | peak GB | peak x stock | above start x stock |",
-        "|---|---|---|---|---|---|---|",
+        "| size | arm | tokens an answer | seconds / update | speed x stock (worst, best pair) | peak GB | peak x stock | above start x stock |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for size in dict.fromkeys(row["size"] for row in results):
         of = {arm: [row for row in results if (row["size"], row["arm"]) == (size, arm)] for arm in ARMS}
@@ -234,7 +235,8 @@ def table(results: list[dict[str, Any]]) -> str:
             if not rows:
                 continue
             seconds, peak = mean(rows, "seconds"), max(row["peak_bytes"] for row in rows)
-            cells = [size, arm, f"{seconds:.2f}"]
+            tokens = mean(rows, "response_tokens")  # stock does not say
+            cells = [size, arm, "" if math.isnan(tokens) else f"{tokens:.0f}", f"{seconds:.2f}"]
             if stock:
                 pairs = [a["seconds"] / b["seconds"] for a, b in zip(stock, rows, strict=False)]
                 reference = max(row["peak_bytes"] for row in stock)
@@ -260,6 +262,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["tiny", "mid"])
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--repetitions", type=int, default=4)
+    parser.add_argument("--full-length", action="store_true", help="answers that never end by themselves")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--out", type=Path, default=Path("ppo_vs_trl.json"))
     parser.add_argument("--worker", nargs=3, metavar=("ARM", "SIZE", "FOLDER"), help=argparse.SUPPRESS)
@@ -273,7 +276,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         for size in options.sizes:
             folder = Path(temporary) / size
-            prepare(size, folder)
+            prepare(size, folder, options.full_length)
             for repetition in range(options.repetitions):
                 for arm in options.arms:
                     result = measure(arm, size, folder, options.device)

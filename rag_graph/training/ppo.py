@@ -38,7 +38,13 @@ from transformers.trainer_utils import TrainOutput
 from rag_graph.errors import TrainingError
 from rag_graph.runtime import write_atomically
 from rag_graph.training.actor_critic import ActorCritic, SharedValueHead
-from rag_graph.training.checkpoints import check_checkpoint, newest_checkpoint, random_state, write_checkpoint
+from rag_graph.training.checkpoints import (
+    check_checkpoint,
+    list_checkpoints,
+    newest_checkpoint,
+    random_state,
+    write_checkpoint,
+)
 from rag_graph.training.engine import Engine, check_settings
 from rag_graph.training.episode_order import EpisodeOrder, as_dataset, rows_at
 from rag_graph.training.resume import identity, load_trainer, save_policy, save_trainer
@@ -229,6 +235,13 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             setattr(state, name, int(np.ceil(state.max_steps * steps)) if steps and steps < 1 else steps)
         if resume_from_checkpoint:
             load_trainer(self, self._find_checkpoint(resume_from_checkpoint))
+        elif earlier := list_checkpoints(Path(args.output_dir)):
+            warnings.warn(
+                f"{args.output_dir} has checkpoints of an earlier run, such as {earlier[0].name}: a later resume would take the newest. "
+                "Choose another output_dir, or delete them.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         if self.is_world_process_zero():
             Path(args.output_dir).mkdir(parents=True, exist_ok=True)
             write_atomically(Path(args.output_dir) / "ppo_arguments.json", settings_of(args))

@@ -40,6 +40,7 @@ from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
 from rag_graph.training.resume import load_weights
 from rag_graph.training.sft import train_sft
+from rag_graph.training.watching import keep_until
 
 WARM_UP = "warm_up"
 
@@ -286,6 +287,7 @@ class _Run:
             self.model = trainer.policy_model
             kept = self.resumed is not None and newest_checkpoint(self.folder.path, trainer.identity())
             if not kept:
+                keep_until(self.folder / "metrics.jsonl", 0)  # updates that no checkpoint has seen
                 self._calibrate(trainer, reward)
             self.progress.stage("PPO", ppo.updates)
             trainer.train(resume_from_checkpoint=kept or None)

@@ -18,11 +18,18 @@ METRICS = "metrics.jsonl"
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
-    """One line per update in `output_dir/metrics.jsonl`. A resumed run first drops the lines after its checkpoint."""
+    """One line per update in `output_dir/metrics.jsonl`. A resumed run first drops the lines after its checkpoint; a new run in the
+    folder of an earlier one moves that one's file aside."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            keep_until(Path(args.output_dir) / METRICS, state.global_step)
+        path = Path(args.output_dir) / METRICS
+        if not state.is_world_process_zero or not path.is_file():
+            return
+        if state.global_step == 0 and any("update" in row for row in RunFolder(path.parent).read(METRICS)):
+            number = next(n for n in range(1, 10_000) if not path.with_suffix(f".{n}.jsonl").exists())
+            path.rename(path.with_suffix(f".{number}.jsonl"))
+        else:
+            keep_until(path, state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if state.is_world_process_zero and logs:

@@ -68,6 +68,16 @@ def test_an_earlier_checkpoint_can_be_named_and_what_came_after_is_written_again
     assert outcome(tmp_path) == before
 
 
+def test_a_new_run_in_an_old_folder_keeps_the_old_metrics_and_warns(tmp_path: Path) -> None:
+    make(tmp_path, 2).train()
+    before = outcome(tmp_path)
+    with pytest.warns(RuntimeWarning, match="has checkpoints of an earlier run, such as checkpoint-2"):
+        make(tmp_path, 1, seed=4).train()
+    assert [row["update"] for row in outcome(tmp_path)] == [1, 1]
+    (tmp_path / "metrics.1.jsonl").replace(tmp_path / "metrics.jsonl")
+    assert outcome(tmp_path) == before
+
+
 def test_a_checkpoint_holds_no_pickle_and_loads_with_transformers(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
