@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.config import ModelConfig
-from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
 from rag_graph.generation.tokens import encode_prompts
 
 
@@ -42,10 +42,12 @@ def generate_texts(
     queries = encode_prompts(tokenizer, prompts, max_prompt_tokens)
     was_training = model.training
     model.eval()
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
-        responses = sample_responses(
-            model, queries, max_new_tokens, None, 1.0, tokenizer.eos_token_id, tokenizer.pad_token_id, batch_size
-        )
+        if decodes_step_by_step(model):
+            responses = sample_responses(model, queries, max_new_tokens, None, 1.0, end, pad, batch_size)
+        else:
+            responses = generate_responses(model, queries, max_new_tokens, None, end, pad, batch_size)
     model.train(was_training)
     return [decode_response(tokenizer, ids) for ids in responses]
 

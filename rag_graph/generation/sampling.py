@@ -12,12 +12,63 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationConfig
 
 from rag_graph.generation.tokens import pad_left
 
 COMPACT_SHARE = 8
 """Finished rows are dropped from the cache once they are one in this many; a copy of the cache each step would cost more."""
+
+
+@torch.no_grad()
+def decodes_step_by_step(model: Any) -> bool:
+    """Whether a step with this loop's cache and positions gives what a full forward pass gives, and rows can be dropped.
+
+    Probed on a few tokens and remembered with the model: caches of state-space models know no rows, some models count positions in their
+    own way. Those are left to transformers' `generate`.
+    """
+    known: bool | None = getattr(model, "_rag_graph_decodes", None)
+    if known is None:
+        was_training = model.training
+        model.eval()
+        try:
+            known = _probe(model)
+        except (TypeError, AttributeError, ValueError, RuntimeError, IndexError, NotImplementedError):
+            known = False
+        model.train(was_training)
+        model._rag_graph_decodes = known
+    return known
+
+
+def _probe(model: Any) -> bool:
+    rows, last = [[1, 2, 3], [2]], [3, 1]
+    cache = DynamicCache(config=model.config)
+    ids, mask = pad_left(rows, 0, model.device)
+    _forward(model, ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+    mask = torch.cat([mask, mask.new_ones(2, 1)], 1)
+    positions = mask.sum(1, keepdim=True) - 1
+    cache.batch_select_indices(torch.tensor([1, 0], device=model.device))
+    step = torch.tensor(last, device=model.device)[[1, 0], None]
+    stepped = _forward(model, step, mask[[1, 0]], positions[[1, 0]], cache)[[1, 0]]
+    for row, logits in enumerate(stepped):
+        whole = (
+            model(input_ids=torch.tensor([[*rows[row], last[row]]], device=model.device), use_cache=False)
+            .logits[0, -1]
+            .float()
+        )
+        if not torch.allclose(logits, whole, rtol=2e-2, atol=2e-2 * float(whole.abs().max())):
+            return False
+    return True
+
+
+def _forward(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache) -> Tensor:
+    """Logits of the last position, float32 [rows, V]."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # the signature under an adapter
+    known = inspect.signature(base.forward).parameters
+    optional = {name: value for name, value in (("position_ids", positions), ("logits_to_keep", 1)) if name in known}
+    output = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **optional)
+    last: Tensor = output.logits[:, -1].float()
+    return last
 
 
 @torch.no_grad()
@@ -65,14 +116,8 @@ def _continue(
     rows = torch.arange(len(queries), device=step_input.device)  # which query each row of the cache belongs to
     going = torch.ones(len(queries), dtype=torch.bool, device=step_input.device)
     cache = DynamicCache(config=model.config)
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # the signature under an adapter
-    known = inspect.signature(base.forward).parameters
     for t in range(max_new_tokens):
-        optional = {"position_ids": positions, "logits_to_keep": 1}
-        output = model(
-            input_ids=step_input, attention_mask=mask, past_key_values=cache, use_cache=True, **{k: v for k, v in optional.items() if k in known}
-        )  # fmt: skip
-        logits = output.logits[:, -1].float()
+        logits = _forward(model, step_input, mask, positions, cache)
         logits[:, pad_id] = -torch.inf
         if noise is None:
             token = logits.argmax(-1)
@@ -94,3 +139,30 @@ def _continue(
         positions = positions[:, -1:] + 1
         step_input = token[:, None]
     return [line[: line.index(pad_id)] if pad_id in line else line for line in written.tolist()]
+
+
+@torch.no_grad()
+def generate_responses(
+    model: Any,
+    queries: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    temperature: float | None,
+    stop_id: int | None,
+    pad_id: int,
+    batch_size: int,
+) -> list[list[int]]:
+    """As `sample_responses`, by transformers' `generate` and torch's global random numbers; a pad token ends an answer. None as
+    temperature decodes greedily."""
+    sampling = {} if temperature is None else {"temperature": temperature, "top_k": 0, "top_p": 1.0}
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens, do_sample=temperature is not None, eos_token_id=stop_id, pad_token_id=pad_id, **sampling
+    )  # fmt: skip
+    ids, mask = pad_left(queries, 0, model.device)
+    responses = []
+    for start in range(0, len(ids), batch_size):
+        part = slice(start, start + batch_size)
+        output = model.generate(input_ids=ids[part], attention_mask=mask[part], generation_config=config)
+        for line in output[:, ids.shape[1] :].tolist():
+            stopped = line[: line.index(stop_id) + 1] if stop_id in line else line
+            responses.append(stopped[: stopped.index(pad_id)] if pad_id in stopped else stopped)
+    return responses

@@ -8,10 +8,25 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 
-def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of each prompt, without special tokens at the end, cut from the left to `max_tokens`."""
-    encoded = tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
-    return [ids[-max_tokens:] or [tokenizer.eos_token_id] for ids in encoded]
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_tokens: int, templated: bool = False
+) -> list[list[int]]:
+    """Token ids of each prompt, cut to `max_tokens`: tokens at the left end go, the tokenizer's begin token stays.
+
+    Args:
+        templated: the texts come from a chat template, which has written the special tokens itself. A plain text gets the begin token
+            where the tokenizer adds one, and never an end token.
+    """
+    encoded = tokenizer(list(prompts), add_special_tokens=not templated)["input_ids"]
+    begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    result = []
+    for ids in encoded:
+        kept = ids[:-1] if ids and not templated and ids[-1] == end != begin else ids
+        if len(kept) > max_tokens:
+            head = kept[:1] if max_tokens > 1 and kept[0] == begin else []
+            kept = [*head, *kept[len(kept) - max_tokens + len(head) :]]
+        result.append(kept or [end if begin is None else begin])
+    return result
 
 
 def pad_left(

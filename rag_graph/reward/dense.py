@@ -3,7 +3,7 @@
 | | pays | the optimal policy |
 |---|---|---|
 | `PotentialShaping` | gamma Phi(s_t+1) - Phi(s_t) at every token, Phi = 0 at every end | stays (Ng, Harada, Russell 1999) |
-| `Redistributed` | the answer's reward, spread over its sentences | stays: every answer keeps its return (Arjona-Medina et al. 2019, arXiv 1806.07857) |
+| `Redistributed` | the answer's reward, spread over its sentences | stays for gamma = 1: every answer keeps its return (Arjona-Medina et al. 2019, arXiv 1806.07857) |
 | `SpanReward` | a reward of its own for each sentence | CHANGES: another objective (fine-grained rewards, Wu et al. 2023, arXiv 2306.01693) |
 
 Shapes: T tokens of a completion, the end token included; s_t is the state before token t.
@@ -21,7 +21,7 @@ from rag_graph.errors import TrainingError
 Span = tuple[int, int]
 """First token, and the one after the last."""
 
-_SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|\n")
+_SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)|[。！？]+|\n")
 
 
 def shaping_rewards(potentials: Sequence[float], gamma: float = 1.0) -> list[float]:
@@ -53,7 +53,8 @@ def redistribute(total: float, spans: Sequence[Span], contributions: Sequence[fl
 def sentence_spans(tokenizer: Any, completion_ids: Sequence[int]) -> list[Span]:
     """The sentences of a completion as spans of tokens; a token that straddles a boundary belongs to the earlier sentence.
 
-    Special tokens belong to the sentence before them. A completion without tokens has no spans.
+    Special tokens belong to the sentence before them. A completion without tokens has no spans. A sentence ends with . ! or ? before
+    white space, with their full-width forms, or with the line: an abbreviation counts as an end.
     """
     size = len(completion_ids)
     if size == 0:
@@ -70,20 +71,43 @@ def sentence_spans(tokenizer: Any, completion_ids: Sequence[int]) -> list[Span]:
     return [(start, end) for start, end in pairwise(bounds) if end > start]
 
 
-class PotentialShaping:
-    """Potential-based shaping, added to the rewards of a trainer: `reward_funcs=[reward, PotentialShaping(potential)]`.
+class _Around:
+    """A reward around something that may learn, keep a state and ask for the progress: all of that is passed on."""
+
+    def __init__(self, inside: Any, name: str) -> None:
+        self.inside, self.__name__ = inside, name
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("inside", "progress"):  # not there yet while unpickling; a property below
+            raise AttributeError(name)
+        return getattr(self.inside, name)
+
+    @property
+    def progress(self) -> float:
+        return float(self.inside.progress)
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self.inside.progress = value
+
+
+class PotentialShaping(_Around):
+    """Potential-based shaping, added to the rewards of a trainer: `reward_funcs=[reward, PotentialShaping(potential)]`. It is no
+    observation: an episode that no other reward observed stays out of the update.
 
     Args:
         potential: called like a reward, returns Phi(s_0) ... Phi(s_T-1) for each completion, or None.
         gamma: the trainer's.
     """
 
+    observes = False
+
     def __init__(self, potential: Callable[..., Sequence[Sequence[float] | None]], gamma: float = 1.0) -> None:
-        self.potential, self.gamma = potential, gamma
-        self.__name__ = f"shaping_{getattr(potential, '__name__', type(potential).__name__)}"
+        super().__init__(potential, f"shaping_{getattr(potential, '__name__', type(potential).__name__)}")
+        self.gamma = gamma
 
     def __call__(self, *, completion_ids: list[list[int]], **columns: Any) -> list[list[float] | None]:
-        found = self.potential(completion_ids=completion_ids, **columns)
+        found = self.inside(completion_ids=completion_ids, **columns)
         for potentials, ids in zip(found, completion_ids, strict=True):
             if potentials is not None and len(potentials) != len(ids):
                 raise TrainingError(
@@ -92,7 +116,7 @@ class PotentialShaping:
         return [None if potentials is None else shaping_rewards(potentials, self.gamma) for potentials in found]
 
 
-class Redistributed:
+class Redistributed(_Around):
     """A reward whose scalar is spread over the sentences of the answer; it learns and is kept like the reward inside.
 
     Args:
@@ -103,28 +127,19 @@ class Redistributed:
     """
 
     def __init__(self, reward: Any, tokenizer: Any, score_prefix: Callable[[Any, str], float] | None = None) -> None:
-        self.reward, self.tokenizer, self.score_prefix = reward, tokenizer, score_prefix
-        self.__name__ = str(getattr(reward, "__name__", type(reward).__name__))
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("reward", "progress"):  # not there yet while unpickling; a property below
-            raise AttributeError(name)
-        return getattr(self.reward, name)
-
-    @property
-    def progress(self) -> float:
-        return float(self.reward.progress)
-
-    @progress.setter
-    def progress(self, value: float) -> None:
-        self.reward.progress = value
+        super().__init__(reward, str(getattr(reward, "__name__", type(reward).__name__)))
+        self.tokenizer, self.score_prefix = tokenizer, score_prefix
 
     def __call__(
         self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: Any
     ) -> list[float | list[float] | None]:
-        totals = self.reward(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
+        totals = self.inside(prompts=prompts, completions=completions, completion_ids=completion_ids, **columns)
         rewards: list[float | list[float] | None] = []
         for prompt, ids, total in zip(prompts, completion_ids, totals, strict=True):
+            if isinstance(total, Sequence):
+                raise TrainingError(
+                    f"reward '{self.__name__}' pays tokens already: there is nothing to spread over sentences."
+                )
             spans = sentence_spans(self.tokenizer, ids)
             rewards.append(
                 total if total is None or not spans else redistribute(total, spans, self._parts(prompt, ids, spans))

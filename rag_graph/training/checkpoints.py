@@ -15,7 +15,7 @@ import random
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +33,28 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 
 
 def write_checkpoint(
-    folder: Path, step: int, fill: Callable[[Path], None], about: Mapping[str, Any], keep: int | None = None
+    folder: Path,
+    step: int,
+    fill: Callable[[Path], None],
+    about: Mapping[str, Any],
+    keep: int | None = None,
+    protect: Sequence[Path] = (),
 ) -> Path:
     """Write `folder/checkpoint-STEP`: call `fill` with an empty folder, then describe, flush and rename it.
 
     Args:
         about: JSON values that a reader compares with its own before it takes the checkpoint.
-        keep: delete all but this many of the newest checkpoints afterwards.
+        keep: delete all but this many of our newest checkpoints afterwards.
+        protect: checkpoints that stay however old they are.
 
     Raises:
         TrainingError: it cannot be written (disk full, no permission); older checkpoints are untouched.
     """
     target, beside = folder / f"checkpoint-{step}", folder / f".checkpoint-{step}.writing"
+    replaced = folder / f".checkpoint-{step}.replaced"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob(".checkpoint-*.writing"):
-            shutil.rmtree(stale)
+        _mend(folder)
         beside.mkdir()
         fill(beside)
         files = {str(file.relative_to(beside)): _digest(file) for file in _files(beside)}
@@ -57,18 +63,47 @@ def write_checkpoint(
         for file in [*_files(beside), beside]:
             _flush(file)
         if target.exists():
-            shutil.rmtree(target)
+            os.rename(target, replaced)
         os.rename(beside, target)
         _flush(folder)
+        shutil.rmtree(replaced, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise TrainingError(
             f"{target}: cannot be written: {error}. Free some space or choose another output_dir; older checkpoints are whole."
         ) from None
     if keep:
-        for old in list_checkpoints(folder)[keep:]:
-            shutil.rmtree(old, ignore_errors=True)
+        ours = [path for path in list_checkpoints(folder) if (path / DESCRIPTION).is_file()]
+        for old in ours[keep:]:
+            if old != target and old not in protect:
+                shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _mend(folder: Path) -> None:
+    """After a writer that was killed: half-written folders go, one that was being replaced comes back."""
+    for stale in folder.glob(".checkpoint-*.writing"):
+        shutil.rmtree(stale)
+    for old in folder.glob(".checkpoint-*.replaced"):
+        home = folder / old.name.removeprefix(".").removesuffix(".replaced")
+        if home.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, home)
+
+
+def set_aside(folder: Path, after: int, also: Sequence[Path] = ()) -> Path | None:
+    """Move checkpoints later than step `after`, and the files `also`, into `folder/earlier-N`: they belong to another line of training
+    than the one that begins now. The folder they went to, None where there was nothing to move."""
+    stale = [path for path in list_checkpoints(folder) if int(path.name.rpartition("-")[2]) > after]
+    stale += [path for path in also if path.exists()]
+    if not stale:
+        return None
+    place = next(path for n in range(1, 10_000) if not (path := folder / f"earlier-{n}").exists())
+    place.mkdir()
+    for path in stale:
+        os.rename(path, place / path.name)
+    return place
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -109,6 +144,8 @@ def check_checkpoint(path: Path, about: Mapping[str, Any]) -> int:
 
 def newest_checkpoint(folder: Path, about: Mapping[str, Any]) -> Path | None:
     """The newest checkpoint that can be used; warns about each newer one that cannot, by name and reason."""
+    if folder.is_dir():
+        _mend(folder)
     for path in list_checkpoints(folder):
         try:
             check_checkpoint(path, about)
@@ -160,9 +197,12 @@ def load_state(folder: Path, name: str) -> Any:
 
 def _to_json(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor | np.ndarray):
-        # A copy: safetensors takes no two tensors of one memory, and the state may move on.
-        tensors[place] = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
-        return {"tensor" if isinstance(value, Tensor) else "array": place}
+        key = str(len(tensors))
+        try:  # a copy: safetensors takes no two tensors of one memory, and the state may move on
+            tensors[key] = torch.as_tensor(value).detach().to("cpu", copy=True).contiguous()
+        except (TypeError, RuntimeError) as error:
+            raise TrainingError(f"the state {place} is an array that no checkpoint can hold: {error}") from None
+        return {"tensor" if isinstance(value, Tensor) else "array": key}
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -170,6 +210,11 @@ def _to_json(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
+        odd = [key for key in value if not isinstance(key, str | int | float | bool | None)]
+        if odd:
+            raise TrainingError(
+                f"the state {place} has a key {odd[0]!r}, which no checkpoint can hold. Use texts or numbers."
+            )
         return {"dict": [[key, _to_json(item, f"{place}.{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         kind = "list" if isinstance(value, list) else "tuple"

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
+from rag_graph.generation.tokens import encode_prompts
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.rag.pipeline import query_text
 from rag_graph.records import Evidence
@@ -50,7 +51,9 @@ def demonstration_batches(
                 found: tuple[Evidence, ...] = ()
                 if pool is not None and pool.grounds(example.task) and rng.random() >= WITHOUT_EVIDENCE:
                     found = pool.retrieve(example.task, [query_text(example, "")], [example.id])[0]
-                prompt = encode(render_prompt(graph.spec.tasks[example.task], example, found))[-max_prompt_tokens:]
+                (prompt,) = encode_prompts(
+                    tokenizer, [render_prompt(graph.spec.tasks[example.task], example, found)], max_prompt_tokens
+                )
                 gold = answer(example.references[0])
                 known[number].append((prompt, gold, gold if heuristic is None else answer(heuristic)))
         return known[number]

@@ -5,6 +5,7 @@ Shapes: B episodes of an update on this process, T response tokens (longest of t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,11 +15,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.errors import TrainingError
-from rag_graph.generation.sampling import sample_responses
-from rag_graph.generation.tokens import pad_left
+from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
 from rag_graph.training.actor_critic import PolicyForward, Tokens
 from rag_graph.training.objective import ClipRanges, ppo_loss
 from rag_graph.training.rollout import Judgement, Rollout
@@ -49,6 +49,9 @@ class Engine:
     whole_weights: bool
 
     def __post_init__(self) -> None:
+        self.samples_itself = bool(self.args.length_bucketing) and (
+            not self.whole_weights or decodes_step_by_step(self.bare.policy)
+        )
         if self.ref_model is not None:
             self.reference_forward = PolicyForward(self.ref_model, self.whole_weights)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -79,39 +82,23 @@ class Engine:
 
     @torch.no_grad()
     def generate(self, queries: Sequences, uniforms: Tensor | None, greedy: bool = False) -> list[list[int]]:
-        """Responses, the stop token included. `uniforms` [B, response_length], or None for transformers' own sampling."""
+        """Responses, the stop token included. `uniforms` [B, response_length] decide, where the model is not left to transformers'
+        `generate` and its random numbers."""
         args, batch_size = self.args, self.args.local_rollout_forward_batch_size
         with self.generating() as model, self.autocast():
             policy = model.policy
             policy.eval()
-            if uniforms is not None or (greedy and args.length_bucketing):
+            if self.samples_itself:
                 responses = sample_responses(
-                    policy, queries, args.response_length, uniforms, self.temperature, self.stop_id, self.pad_id, batch_size
+                    policy, queries, args.response_length, None if greedy else uniforms, self.temperature, self.stop_id, self.pad_id, batch_size
                 )  # fmt: skip
             else:
-                responses = self._generate_like_stock(policy, queries, greedy, batch_size)
+                temperature = None if greedy else self.temperature
+                responses = generate_responses(
+                    policy, queries, args.response_length, temperature, self.stop_id, self.pad_id, batch_size
+                )
             policy.train()
         return responses
-
-    def _generate_like_stock(
-        self, policy: PreTrainedModel, queries: Sequences, greedy: bool, batch_size: int
-    ) -> list[list[int]]:
-        sampling = {} if greedy else {"temperature": self.temperature, "top_k": 0, "top_p": 1.0}
-        config = GenerationConfig(
-            max_new_tokens=self.args.response_length, do_sample=not greedy, eos_token_id=self.stop_id, pad_token_id=self.pad_id, **sampling
-        )  # fmt: skip
-        ids, mask = pad_left(queries, 0, self.accelerator.device)
-        responses = []
-        for start in range(0, len(ids), batch_size):
-            part = slice(start, start + batch_size)
-            output = policy.generate(input_ids=ids[part], attention_mask=mask[part], generation_config=config)
-            responses += [self._until_stop(line) for line in output[:, ids.shape[1] :].tolist()]
-        return responses
-
-    def _until_stop(self, ids: list[int]) -> list[int]:
-        if self.stop_id in ids:
-            return ids[: ids.index(self.stop_id) + 1]
-        return ids[: ids.index(self.pad_id)] if self.pad_id in ids else ids
 
     # ------------------------------------------------------------------ forward passes
 
@@ -232,21 +219,70 @@ class Engine:
         return dict(zip(sums, summed, strict=True)), norm
 
 
-def check_settings(args: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None) -> int:
+def check_settings(
+    args: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, value_model: Any
+) -> int:
     """The longest prompt in tokens.
 
     Raises:
-        TrainingError: no tokenizer, pad equals end token, fp16, no position left for a prompt.
+        TrainingError: settings that cannot work, or that PPO would not act on; says which and what to do.
     """
     if tokenizer is None:
         raise TrainingError("processing_class: the tokenizer is needed where the model is not given by name.")
+    if tokenizer.eos_token_id is None:
+        raise TrainingError("the tokenizer has no end token, so no answer could end. Set tokenizer.eos_token.")
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise TrainingError(
             "the tokenizer's pad token must exist and differ from its end token, or the end of every answer would be masked. "
             "Set one: tokenizer.pad_token = an unused token, or add_special_tokens({'pad_token': '<pad>'}) and resize the model."
         )
+    size = model.get_input_embeddings().weight.shape[0]
+    for name, token in (
+        ("pad token", tokenizer.pad_token_id),
+        ("end token", tokenizer.eos_token_id),
+        ("stop_token_id", args.stop_token_id),
+    ):
+        if token is not None and not 0 <= token < max(size, 1):
+            raise TrainingError(
+                f"the {name} is {token}, and the model has {size} embeddings. Call model.resize_token_embeddings(len(tokenizer)) after adding tokens."
+            )
+    if args.stop_token_id is not None and args.stop_token_id == tokenizer.pad_token_id:
+        raise TrainingError("stop_token_id is the pad token, which is never written. Name another.")
+    for name in (
+        "num_ppo_epochs",
+        "local_rollout_forward_batch_size",
+        "response_length",
+        "max_prompt_length",
+        "total_episodes",
+    ):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise TrainingError(f"{name} is {getattr(args, name)}: at least 1 is expected.")
     if args.fp16:
         raise TrainingError("fp16: PPO's ratios do not survive its range without loss scaling. Use bf16=True.")
+    if getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type) == "reduce_lr_on_plateau":
+        raise TrainingError(
+            "lr_scheduler_type reduce_lr_on_plateau: PPO steps its schedule without a metric. Use another."
+        )
+    unused = [
+        name
+        for name in ("neftune_noise_alpha", "label_smoothing_factor", "save_only_model", "data_seed")
+        if getattr(args, name, None)
+    ]
+    if unused:
+        warnings.warn(f"PPO does not act on: {', '.join(unused)}.", RuntimeWarning, stacklevel=4)
+    if any(getattr(config, "is_prompt_learning", False) for config in getattr(model, "peft_config", {}).values()):
+        raise TrainingError(
+            "prompt learning (prompt, prefix or p-tuning) is not supported: use LoRA or another weight adapter."
+        )
+    if value_model != "shared" and (
+        not hasattr(value_model, "score")
+        or not hasattr(value_model, str(getattr(value_model, "base_model_prefix", "")))
+        or getattr(value_model.score, "out_features", 1) != 1
+    ):
+        raise TrainingError(
+            "value_model must be 'shared', or a model with a backbone and a head '.score' of one output, such as "
+            "AutoModelForSequenceClassification.from_pretrained(..., num_labels=1)."
+        )
     positions: int = getattr(model.config, "max_position_embeddings", 1 << 20)
     if positions <= args.response_length:
         raise TrainingError(

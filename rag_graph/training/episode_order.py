@@ -5,13 +5,13 @@ Nothing has to be remembered for a resumed run, and two processes together do wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from torch import Tensor
 
 from rag_graph.errors import DataError
@@ -57,17 +57,34 @@ class EpisodeOrder:
         return np.random.default_rng([self.seed, *purpose])
 
 
-def as_dataset(rows: Dataset | Sequence[Row], name: str) -> Dataset:
+def as_dataset(rows: Dataset | Sequence[Row], name: str, tokenizer: Any = None) -> Dataset:
     """Rows as a data set with a column `prompt`.
 
     Raises:
-        DataError: there is none, or there are no rows.
+        DataError: there is none, there are no rows, a prompt is neither text nor chat messages, or a column has a reserved name.
     """
+    if isinstance(rows, Mapping | IterableDataset):
+        raise DataError(
+            f"{name} is a {type(rows).__name__}. One data set with a length is expected, or a list of rows."
+        )
     dataset = rows if isinstance(rows, Dataset) else Dataset.from_list(list(rows))
     if "prompt" not in dataset.column_names:
         raise DataError(f"{name} has no column 'prompt' (it has: {', '.join(dataset.column_names) or 'no rows'}).")
     if len(dataset) == 0:
         raise DataError(f"{name} has no rows.")
+    for reserved in ("prompts", "completions", "completion_ids", "trainer_state"):
+        if reserved in dataset.column_names:
+            raise DataError(f"{name} has a column '{reserved}', the name of an argument of every reward. Rename it.")
+    for row, prompt in enumerate(dataset["prompt"]):
+        chat = isinstance(prompt, list) and bool(prompt) and all(isinstance(message, dict) for message in prompt)
+        if not chat and not isinstance(prompt, str):
+            raise DataError(
+                f"{name}, row {row}: the prompt is {prompt!r}. A text, or a list of chat messages, is expected."
+            )
+        if chat and tokenizer is not None and tokenizer.chat_template is None:
+            raise DataError(
+                f"{name}, row {row}: chat messages, and the tokenizer has no chat_template. Set one, or give texts."
+            )
     return dataset
 
 

@@ -40,14 +40,13 @@ from rag_graph.runtime import write_atomically
 from rag_graph.training.actor_critic import ActorCritic, SharedValueHead
 from rag_graph.training.checkpoints import (
     check_checkpoint,
-    list_checkpoints,
     newest_checkpoint,
     random_state,
     write_checkpoint,
 )
 from rag_graph.training.engine import Engine, check_settings
 from rag_graph.training.episode_order import EpisodeOrder, as_dataset, rows_at
-from rag_graph.training.resume import identity, load_trainer, save_policy, save_trainer
+from rag_graph.training.resume import identity, load_policy, load_trainer, save_policy, save_trainer
 from rag_graph.training.rewards import RewardFunction, Rewards, Row
 from rag_graph.training.rollout import (
     Episodes,
@@ -59,7 +58,7 @@ from rag_graph.training.rollout import (
     rollout_metrics,
     table_means,
 )
-from rag_graph.training.watching import MetricsFile, ProgressBar, settings_of, write_completions
+from rag_graph.training.watching import MetricsFile, ProgressBar, begin_folder, settings_of, write_completions
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*trl.experimental.*")
@@ -74,8 +73,8 @@ class GraphPPOConfig(PPOConfig):  # type: ignore[misc]
     """TRL's `PPOConfig`, every field doing what it says, and two more.
 
     What stock ignores and we honour: `max_grad_norm` (0 switches clipping off), `bf16`, `gradient_checkpointing`, `eval_strategy`,
-    `save_strategy`, `save_total_limit`, `report_to`. No `stop_token` means the tokenizer's end token. `num_sample_generations`
-    tables of completions are spread over the run. A mini-batch is one optimizer step however it is cut into micro-batches.
+    `save_strategy`, `save_total_limit`, `max_steps`, `eval_on_start`, `load_best_model_at_end`, `report_to`. Every update is logged. No `stop_token` means the tokenizer's end token. `num_sample_generations`
+    tables of completions are spread over the run. `missing_eos_penalty` is for answers without the stop token. A mini-batch is one optimizer step however it is cut into micro-batches.
     """
 
     length_bucketing: bool = field(
@@ -119,7 +118,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         value_model: "shared" (a head on the policy's backbone), or a model with `.score` such as AutoModelForSequenceClassification.
         reward_weights: one weight per reward function, default 1.
         peft_config: train an adapter instead of the model.
-        callbacks, optimizers: as in transformers' Trainer.
+        callbacks, optimizers: as in transformers' Trainer; an optimizer also gets the value head and the adapter, with its defaults.
 
     Raises:
         DataError: no `prompt` column, or no rows.
@@ -137,7 +136,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         eval_dataset: Dataset | Sequence[Row] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         ref_model: PreTrainedModel | None = None,
-        value_model: PreTrainedModel | Literal["shared"] = "shared",
+        value_model: PreTrainedModel | Literal["shared"] | None = "shared",
         reward_weights: Sequence[float] | None = None,
         peft_config: Any = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -146,12 +145,23 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         args = GraphPPOConfig.of(args)
         if isinstance(model, str):
             processing_class = processing_class or AutoTokenizer.from_pretrained(model)
-            model = AutoModelForCausalLM.from_pretrained(model)
+            model = AutoModelForCausalLM.from_pretrained(
+                model, dtype=torch.float32
+            )  # small steps vanish in bf16 weights
+        value_model = "shared" if value_model is None else value_model
         self.rewards = Rewards(reward_funcs, reward_weights)
-        train_dataset = as_dataset(train_dataset, "train_dataset")
-        held_out = None if eval_dataset is None else as_dataset(eval_dataset, "eval_dataset")
-        self.max_prompt_tokens = check_settings(args, model, processing_class)
+        self.max_prompt_tokens = check_settings(args, model, processing_class, value_model)
         assert processing_class is not None
+        train_dataset = as_dataset(train_dataset, "train_dataset", processing_class)
+        held_out = None if eval_dataset is None else as_dataset(eval_dataset, "eval_dataset", processing_class)
+        if held_out is None and (args.eval_strategy != "no" or args.eval_on_start):
+            raise TrainingError(
+                f"eval_strategy '{args.eval_strategy.value}' without an eval_dataset. Give one, or switch it off."
+            )
+        if getattr(peft_config, "is_prompt_learning", False):
+            raise TrainingError(
+                "prompt learning (prompt, prefix or p-tuning) is not supported: use LoRA or another weight adapter."
+            )
         # A hub model's own defaults (repetition penalty, min_p, ...) would sample from another policy than the one that is scored.
         model.generation_config = GenerationConfig(
             eos_token_id=processing_class.eos_token_id, pad_token_id=processing_class.pad_token_id
@@ -197,15 +207,27 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             )
         self.last_rollout: Rollout | None = None
         self.last_metrics: dict[str, float] = {}
+        self._trained = False
+        self._identity: dict[str, Any] | None = None
+        self.control = self.callback_handler.on_init_end(args, self.state, self.control)
 
     def create_optimizer_and_scheduler(self, num_training_steps: int) -> None:
         """Called inside stock's constructor, before `prepare`: the place to put our own module in."""
-        if self.args.gradient_checkpointing:
+        args = self.args
+        if args.max_steps > 0:
+            args.num_total_batches = num_training_steps = args.max_steps
+        if args.gradient_checkpointing:
             for module in (self.policy_model, self.value_model):
                 if isinstance(module, PreTrainedModel) or hasattr(module, "get_base_model"):
-                    getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)()
+                    enable = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
+                    enable(args.gradient_checkpointing_kwargs)
         plugins = (getattr(self.accelerator.state, name, None) for name in ("deepspeed_plugin", "fsdp_plugin"))
         self.model = ActorCritic(self.policy_model, self.value_model, whole_weights=not any(plugins))
+        if self.optimizer is not None:  # the caller could not know the value head, nor the adapter
+            known = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+            missing = [p for p in self.model.parameters() if p.requires_grad and id(p) not in known]
+            if missing:
+                self.optimizer.add_param_group({"params": missing})
         super().create_optimizer_and_scheduler(num_training_steps)
 
     def prepare_batch(self, rows: list[Row]) -> list[Row]:
@@ -224,31 +246,35 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         Raises:
             TrainingError: the checkpoint is torn or of another run; with True, there is none to use.
         """
-        args, state = self.args, self.state
+        args, state, folder = self.args, self.state, Path(self.args.output_dir)
+        if self._trained and not resume_from_checkpoint:
+            raise TrainingError(
+                "this trainer has trained already: its schedule and its rewards are used up. Make a new one, or resume_from_checkpoint."
+            )
+        self._trained = True
         self.model.train()
         self.optimizer.zero_grad()  # what an earlier training left in the weights' gradients is not ours
         state.global_step, state.episode, state.epoch = 0, 0, 0.0
         state.max_steps = args.num_total_batches
-        state.num_train_epochs = args.total_episodes / self.train_dataset_len
+        state.num_train_epochs = state.max_steps * args.batch_size / self.train_dataset_len
         for name in ("logging_steps", "eval_steps", "save_steps"):
             steps = getattr(args, name)
             setattr(state, name, int(np.ceil(state.max_steps * steps)) if steps and steps < 1 else steps)
         if resume_from_checkpoint:
             load_trainer(self, self._find_checkpoint(resume_from_checkpoint))
-        elif earlier := list_checkpoints(Path(args.output_dir)):
-            warnings.warn(
-                f"{args.output_dir} has checkpoints of an earlier run, such as {earlier[0].name}: a later resume would take the newest. "
-                "Choose another output_dir, or delete them.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        self.rewards.advance(state.global_step / max(1, state.max_steps - 1))
         if self.is_world_process_zero():
-            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-            write_atomically(Path(args.output_dir) / "ppo_arguments.json", settings_of(args))
+            begin_folder(folder, state.global_step)
+            write_atomically(folder / "ppo_arguments.json", settings_of(args))
+        self.accelerator.wait_for_everyone()
         self.control = self.callback_handler.on_train_begin(args, state, self.control)
+        if args.eval_on_start and state.global_step == 0:
+            self.evaluate()
         started, first = time.time(), state.episode
         while state.global_step < state.max_steps and not self.control.should_training_stop:
             self._update(started, first)
+        if args.load_best_model_at_end and state.best_model_checkpoint:
+            load_policy(self.policy_model, Path(state.best_model_checkpoint), args.model_adapter_name)
         self.control = self.callback_handler.on_train_end(args, state, self.control)
         return TrainOutput(state.global_step, self.last_metrics.get("loss/policy_avg", float("nan")), self.last_metrics)
 
@@ -292,20 +318,25 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.control = self.callback_handler.on_step_end(args, state, self.control)
         if int(state.epoch) > epoch:
             self.control = self.callback_handler.on_epoch_end(args, state, self.control)
+        best = False
         if self.control.should_evaluate and self.eval_dataset is not None:
-            self.evaluate()
+            held_out = self.evaluate()
+            if args.metric_for_best_model is not None:
+                best = bool(self._determine_best_metric(held_out, None))
+                self.control.should_save |= best and args.save_strategy == "best"
         if self.control.should_save:
+            if best:
+                state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             self.save_checkpoint()
             self.control = self.callback_handler.on_save(args, state, self.control)
 
     @torch.no_grad()
     def _roll_out(self, rows: list[Row]) -> Rollout:
         args, engine, clock = self.args, self.engine, StageClock()
-        uniforms = self.order.uniforms(self.state.global_step, args.response_length) if args.length_bucketing else None
-        episodes = self._answer(rows, uniforms)
+        episodes = self._answer(rows, self.order.uniforms(self.state.global_step, args.response_length))
         clock.lap("generation")
         num_tokens = engine.longest(episodes.completion_ids)
-        scored = self.rewards.score(rows, episodes.completions, episodes.completion_ids, num_tokens)
+        scored = self.rewards.score(rows, episodes.completions, episodes.completion_ids, num_tokens, self.state)
         clock.lap("reward")
         judged = engine.judge(episodes.query_ids, episodes.completion_ids, num_tokens)
         clock.lap("scoring")
@@ -353,7 +384,9 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
 
         Logged under `eval_...`; the answers go to `completions/eval-UPDATE.jsonl`. Rewards do not learn from them.
         """
-        rows = self.eval_dataset if eval_dataset is None else as_dataset(eval_dataset, "eval_dataset")
+        rows = self.eval_dataset
+        if eval_dataset is not None:
+            rows = as_dataset(eval_dataset, "eval_dataset", self.processing_class)
         if rows is None:
             raise TrainingError("evaluate: there is no eval_dataset. Give one here or to the constructor.")
         index, count, size = self.accelerator.process_index, self.accelerator.num_processes, self.args.eval_batch_size
@@ -362,7 +395,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             batch = self.prepare_batch(rows_at(rows, mine[start : start + size]))
             episodes = self._answer(batch, greedy=True)
             longest = max(1, *map(len, episodes.completion_ids))
-            scored = self.rewards.score(batch, episodes.completions, episodes.completion_ids, longest)
+            scored = self.rewards.score(batch, episodes.completions, episodes.completion_ids, longest, self.state)
             table += completion_table(episodes, scored, self.rewards.names, self.engine.stop_id)
         table = gather_object(table)
         metrics = table_means(table, self.rewards.names)
@@ -394,8 +427,10 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         folder, step = Path(self.args.output_dir), self.state.global_step
         states = gather_object([random_state()])
         if self.is_world_process_zero():
+            best = self.state.best_model_checkpoint
             write_checkpoint(
-                folder, step, lambda inside: save_trainer(self, inside, states), self.identity(), self.args.save_total_limit
+                folder, step, lambda inside: save_trainer(self, inside, states), self.identity(), self.args.save_total_limit,
+                [Path(best)] if best else [],
             )  # fmt: skip
         self.accelerator.wait_for_everyone()
         return folder / f"checkpoint-{step}"
@@ -417,7 +452,6 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with to be taken."""
-        args = self.args
-        return identity(
-            self.engine.bare, self.train_dataset, args.seed, args.batch_size, self.accelerator.num_processes
-        )
+        if self._identity is None:
+            self._identity = identity(self)
+        return self._identity

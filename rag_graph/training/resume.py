@@ -15,29 +15,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
 from peft import load_peft_weights, set_peft_model_state_dict
 from torch import nn
 
 from rag_graph.errors import TrainingError
-from rag_graph.training.actor_critic import ActorCritic, SharedValueHead
+from rag_graph.training.actor_critic import SharedValueHead
 from rag_graph.training.checkpoints import load_state, restore_random_state, save_state
 
 DIGEST_ROWS = 1000
+PROGRESS = ("global_step", "episode", "epoch", "best_metric", "best_global_step", "best_model_checkpoint")
 
 
-def identity(model: ActorCritic, dataset: Dataset, seed: int, batch_size: int, num_processes: int) -> dict[str, Any]:
+def identity(trainer: Any) -> dict[str, Any]:
     """What must agree between a checkpoint and the run that takes it."""
+    model, dataset, args = trainer.engine.bare, trainer.train_dataset, trainer.args
     shapes = [f"{name}{tuple(parameter.shape)}" for name, parameter in model.named_parameters()]
     every = max(1, len(dataset) // DIGEST_ROWS)
-    prompts = repr(dataset.select(range(0, len(dataset), every))["prompt"][:])
+    rows = repr(dataset.select(range(0, len(dataset), every))[:])
     return {
-        "model": hashlib.sha256("\n".join(shapes).encode()).hexdigest()[:16],
-        "train_dataset": f"{len(dataset)} rows, {hashlib.sha256(prompts.encode()).hexdigest()[:16]}",
-        "seed": seed,
-        "batch_size": batch_size,
-        "num_processes": num_processes,
+        "model": _digest("\n".join(shapes)),
+        "reference model": _reference(trainer),
+        "train_dataset": f"{len(dataset)} rows, {_digest(rows)}",
+        "reward_funcs": list(trainer.rewards.names),
+        "seed": args.seed,
+        "batch_size": args.batch_size,
+        "num_processes": trainer.accelerator.num_processes,
     }
+
+
+def _reference(trainer: Any) -> str:
+    """A digest of what the KL is measured from: up to 64 numbers of each weight of the reference model, or of the frozen weights under
+    an adapter and the adapter's settings."""
+    policy = trainer.policy_model
+    adapter = {name: str(config.to_dict()) for name, config in getattr(policy, "peft_config", {}).items()}
+    source = policy if trainer.ref_model is None else trainer.ref_model
+    digest = hashlib.sha256(repr(sorted(adapter.items())).encode())
+    for name, weight in source.named_parameters():
+        if trainer.ref_model is not None or not weight.requires_grad:
+            flat = weight.detach().flatten()
+            digest.update(name.encode())
+            digest.update(flat[:: max(1, len(flat) // 64)][:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def save_policy(policy: Any, tokenizer: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
@@ -55,7 +77,7 @@ def save_trainer(trainer: Any, folder: Path, random_states: Sequence[Any]) -> No
     save_state(folder, "rewards", trainer.rewards.state_dict())
     save_state(folder, "random", list(random_states))
     state = trainer.state
-    save_state(folder, "progress", {"global_step": state.global_step, "episode": state.episode, "epoch": state.epoch})
+    save_state(folder, "progress", {name: getattr(state, name) for name in PROGRESS})
 
 
 def load_trainer(trainer: Any, folder: Path) -> None:
@@ -64,24 +86,30 @@ def load_trainer(trainer: Any, folder: Path) -> None:
     Raises:
         TrainingError: the weights do not fit the model.
     """
-    policy = trainer.policy_model
     try:
-        if hasattr(policy, "peft_config"):
-            missing = set_peft_model_state_dict(policy, load_peft_weights(str(folder), device="cpu")).unexpected_keys
-        else:
-            missing = load_weights(policy, folder)
+        missing = load_policy(trainer.policy_model, folder, trainer.args.model_adapter_name)
         _critic(trainer.value_model).load_state_dict(load_state(folder, "critic"))
         trainer.optimizer.load_state_dict(load_state(folder, "optimizer"))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise TrainingError(f"{folder}: does not fit this model: {error}") from None
+        trainer.lr_scheduler.load_state_dict(load_state(folder, "scheduler"))
+        trainer.rewards.load_state_dict(load_state(folder, "rewards"))
+        progress = load_state(folder, "progress")
+        restore_random_state(load_state(folder, "random")[trainer.accelerator.process_index])
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise TrainingError(f"{folder}: does not fit this run: {error}") from None
     if missing:
         raise TrainingError(f"{folder}: does not fit this model: {', '.join(missing[:3])}.")
-    trainer.lr_scheduler.load_state_dict(load_state(folder, "scheduler"))
-    trainer.rewards.load_state_dict(load_state(folder, "rewards"))
-    progress = load_state(folder, "progress")
-    trainer.state.global_step, trainer.state.episode = progress["global_step"], progress["episode"]
-    trainer.state.epoch = progress["epoch"]
-    restore_random_state(load_state(folder, "random")[trainer.accelerator.process_index])
+    for name, value in progress.items():
+        setattr(trainer.state, name, value)
+
+
+def load_policy(policy: Any, folder: Path, adapter_name: str | None = None) -> list[str]:
+    """Weights of a policy, or of its adapter, from where `save_policy` put them; names of those that did not fit."""
+    if not hasattr(policy, "peft_config"):
+        return load_weights(policy, folder)
+    name = adapter_name or str(policy.active_adapter)
+    place = folder if name == "default" else folder / name  # peft's layout
+    weights = load_peft_weights(str(place), device="cpu")
+    return list(set_peft_model_state_dict(policy, weights, adapter_name=name).unexpected_keys)
 
 
 def load_weights(model: Any, folder: Path) -> list[str]:

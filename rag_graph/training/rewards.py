@@ -5,9 +5,12 @@ Shapes: B episodes, T response tokens, F reward functions.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import itertools
 import math
-from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,7 +33,8 @@ class RewardFunction(Protocol):
     A reward may also have `update(prompts, completions, completion_ids, **columns)`, called exactly once per update after the
     policy's step with the episodes of all processes (score first, fit after); `metrics() -> dict[str, float]`, logged with the
     update; `progress`, a number that is set to the share of training done, in [0, 1]; `state_dict()` and `load_state_dict(state)`,
-    nested dicts and lists of tensors, numbers and texts, kept in checkpoints.
+    nested dicts and lists of tensors, numbers and texts, kept in checkpoints; `observes = False`, where its numbers alone do not make
+    an episode observed.
     """
 
     __name__: str
@@ -71,18 +75,37 @@ class Rewards:
     def __init__(
         self, functions: RewardFunction | Sequence[RewardFunction], weights: Sequence[float] | None = None
     ) -> None:
-        self.functions: list[Any] = [functions] if callable(functions) else list(functions)
+        several = isinstance(functions, Sequence) and not isinstance(functions, str)
+        self.functions: list[Any] = list(functions) if several else [functions]  # type: ignore[arg-type]
+        unfit = [
+            function for function in self.functions if not callable(function) or isinstance(function, torch.nn.Module)
+        ]
+        if unfit:
+            raise TrainingError(
+                f"reward_funcs: {type(unfit[0]).__name__} is no reward function. Give a function of prompts, completions, completion_ids and "
+                "**columns; to use a reward model, call it inside one."
+            )
         self.weights = [1.0] * len(self.functions) if weights is None else list(weights)
         if len(self.weights) != len(self.functions) or not self.functions:
             raise TrainingError(f"{len(self.weights)} reward_weights for {len(self.functions)} reward_funcs.")
+        if not all(map(math.isfinite, self.weights)):
+            raise TrainingError(f"reward_weights {self.weights}: every weight must be a finite number.")
         names = [str(getattr(function, "__name__", type(function).__name__)) for function in self.functions]
-        repeated = {name for name, count in Counter(names).items() if count > 1}
-        self.names = [f"{name}_{index}" if name in repeated else name for index, name in enumerate(names)]
+        self.names: list[str] = []
+        for name in names:
+            others = (f"{name}_{n}" for n in itertools.count(1))
+            self.names.append(next(n for n in itertools.chain([name], others) if n not in self.names))
 
     def score(
-        self, rows: list[Row], completions: list[Any], completion_ids: list[list[int]], num_tokens: int
+        self,
+        rows: list[Row],
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        num_tokens: int,
+        trainer_state: Any = None,
     ) -> Scored:
-        """Call every function on the completions of `rows`; `num_tokens` is T.
+        """Call every function on the completions of `rows`; `num_tokens` is T. A function that asks for `trainer_state` gets it, as in
+        TRL; one that is a coroutine is awaited.
 
         Raises:
             TrainingError: a function returned another number of values than there are completions, another number of token
@@ -90,9 +113,17 @@ class Rewards:
         """
         end, dense = torch.zeros(len(rows)), torch.zeros(len(rows), num_tokens)
         each = torch.full((len(self.functions), len(rows)), math.nan)
+        observed = torch.zeros(len(rows), dtype=torch.bool)
         for index, (function, weight) in enumerate(zip(self.functions, self.weights, strict=True)):
             name = self.names[index]
-            values = function(completions=completions, completion_ids=completion_ids, **columns_of(rows))
+            columns = columns_of(rows)
+            if _takes(function, "trainer_state"):
+                columns["trainer_state"] = trainer_state
+            values = _called(function, completions=completions, completion_ids=completion_ids, **columns)
+            if not hasattr(values, "__len__"):
+                raise TrainingError(
+                    f"reward '{name}' returned {values!r}. A list with one value per completion is expected."
+                )
             if len(values) != len(rows):
                 raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
             for row, value in enumerate(values):
@@ -109,7 +140,13 @@ class Rewards:
                 else:
                     dense[row, : len(numbers)] += weight * numbers
                 each[index, row] = numbers.sum()
-        return Scored(end.masked_fill(each.isnan().all(0), math.nan), dense, each)
+                observed[row] |= getattr(function, "observes", True)
+        scored = Scored(end.masked_fill(~observed, math.nan), dense, each)
+        if not scored.total[observed].isfinite().all():
+            raise TrainingError(
+                f"the weighted sum of {', '.join(self.names)} is too large for a number. Scale the rewards down."
+            )
+        return scored
 
     @property
     def learns(self) -> bool:
@@ -146,10 +183,26 @@ class Rewards:
                 function.load_state_dict(state[name])
 
 
+def _takes(function: Any, name: str) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):  # builtins do not say
+        return False
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _called(function: Any, **arguments: Any) -> Any:
+    result = function(**arguments)
+    if not inspect.iscoroutine(result):
+        return result
+    with ThreadPoolExecutor(1) as thread:  # a notebook has an event loop running already in this one
+        return thread.submit(asyncio.run, result).result()
+
+
 def _numbers(value: Any, name: str, completion: Any) -> Tensor:
     try:
         numbers = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         numbers = torch.empty((0, 0))
     if numbers.ndim > 1:
         raise TrainingError(

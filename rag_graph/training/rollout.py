@@ -30,13 +30,14 @@ class Episodes(NamedTuple):
 
 def encode_rows(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[list[int]]:
     """Token ids of each row's prompt, a text or chat messages, cut from the left to `max_tokens`."""
+    chat = not isinstance(rows[0]["prompt"], str)
     texts = [
-        row["prompt"]
-        if isinstance(row["prompt"], str)
-        else str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
+        str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
+        if chat
+        else row["prompt"]
         for row in rows
     ]
-    return encode_prompts(tokenizer, texts, max_tokens)
+    return encode_prompts(tokenizer, texts, max_tokens, templated=chat)
 
 
 def decode_responses(tokenizer: Any, rows: Sequence[Row], responses: Sequence[Sequence[int]]) -> list[Any]:

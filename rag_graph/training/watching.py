@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,35 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from rag_graph.runtime import RunFolder, to_json, write_atomically
+from rag_graph.training.checkpoints import list_checkpoints, set_aside
 
 METRICS = "metrics.jsonl"
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
-    """One line per update in `output_dir/metrics.jsonl`. A resumed run first drops the lines after its checkpoint; a new run in the
-    folder of an earlier one moves that one's file aside."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        path = Path(args.output_dir) / METRICS
-        if not state.is_world_process_zero or not path.is_file():
-            return
-        if state.global_step == 0 and any("update" in row for row in RunFolder(path.parent).read(METRICS)):
-            number = next(n for n in range(1, 10_000) if not path.with_suffix(f".{n}.jsonl").exists())
-            path.rename(path.with_suffix(f".{number}.jsonl"))
-        else:
-            keep_until(path, state.global_step)
+    """One line per update, and per evaluation, in `output_dir/metrics.jsonl`."""
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if state.is_world_process_zero and logs:
             stage = "evaluation" if any(name.startswith("eval_") for name in logs) else "ppo"
             RunFolder(Path(args.output_dir)).append(METRICS, [{"stage": stage, "update": state.global_step, **logs}])
+
+
+def begin_folder(folder: Path, update: int) -> None:
+    """Ready a folder for training from `update` on: what an earlier training left there, beyond that point, is moved to `earlier-N/`
+    (a whole other run, later checkpoints) or dropped (lines of metrics that will be written again)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = folder / METRICS
+    other = update == 0 and metrics.is_file() and any(row.get("update") for row in RunFolder(folder).read(METRICS))
+    checkpoints = any(int(path.name.rpartition("-")[2]) > update for path in list_checkpoints(folder))
+    moved = set_aside(folder, update, [metrics] if other else [])
+    if checkpoints:
+        warnings.warn(
+            f"{folder} holds checkpoints of an earlier training beyond update {update}: moved to {moved}.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    keep_until(metrics, update)
 
 
 def keep_until(path: Path, update: int) -> None:

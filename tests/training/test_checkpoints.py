@@ -73,6 +73,16 @@ def test_a_state_that_cannot_be_kept_is_named(tmp_path: Path) -> None:
         save_state(tmp_path, "rewards", {"graph": {"buffer": deque()}})
 
 
+def test_paths_that_read_alike_are_kept_apart(tmp_path: Path) -> None:
+    state = {"a.b": torch.zeros(2), "a": {"b": torch.ones(2)}, 1: torch.full((2,), 2.0), "1": torch.full((2,), 3.0)}
+    save_state(tmp_path, "s", state)
+    assert equal(load_state(tmp_path, "s"), state)
+    with pytest.raises(TrainingError, match=r"the state s has a key \(1, 2\)"):
+        save_state(tmp_path, "s", {(1, 2): 3})
+    with pytest.raises(TrainingError, match=r"the state s\.names is an array that no checkpoint can hold"):
+        save_state(tmp_path, "s", {"names": np.array(["a"])})
+
+
 def test_the_newest_is_found_and_old_ones_are_deleted(tmp_path: Path) -> None:
     for step in (2, 10, 9):
         write(tmp_path, step)
@@ -156,6 +166,28 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path: Path) -> None:
     assert newest_checkpoint(tmp_path, ABOUT) is None
     write(tmp_path, 8)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-8"]
+
+
+@pytest.mark.parametrize("moment", ["before the new one came", "after"])
+def test_a_checkpoint_that_is_written_again_survives_a_kill(tmp_path: Path, moment: str) -> None:
+    """As a killed process would leave it: the old one renamed, the new one not there yet, or there already."""
+    path = write(tmp_path, 3)
+    content = (path / "state.json").read_text()
+    path.rename(tmp_path / ".checkpoint-3.replaced")
+    if moment == "after":
+        write(tmp_path / "elsewhere", 3).rename(path)
+    assert newest_checkpoint(tmp_path, ABOUT) == path
+    assert (path / "state.json").read_text() == content
+    assert not (tmp_path / ".checkpoint-3.replaced").exists()
+    write(tmp_path, 3)
+    assert check_checkpoint(path, ABOUT) == 3
+
+
+def test_what_is_not_ours_is_neither_deleted_nor_counted(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-99").mkdir()  # transformers' own, without a description
+    for step in (1, 2, 3):
+        write(tmp_path, step, keep=1)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-99", "checkpoint-3"]
 
 
 def test_random_states_round_trip(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_same_reward_trains_and_learns(
     assert len(reward.buffer) == 16
     assert reward.progress == 1
     assert reward.heard() == []
-    assert {episode.round for episode in reward.last_episodes} == ({2} if make_trainer is not ppo else {0})
+    assert {episode.round for episode in reward.last_episodes} == {2}
     grounded = [episode for episode in reward.last_episodes if episode.evidence]
     assert all(piece.context.text in episode.prompt for episode in grounded for piece in episode.evidence)
     logged = [row for row in trainer.state.log_history if any(name.startswith("nodes/") for name in row)]

@@ -157,19 +157,20 @@ def test_accumulation_changes_nothing_but_memory(tiny_model: Any, tmp_path: Path
     """Episodes of equal length: the mean over micro-batches is the mean over the mini-batch."""
 
     def run(**changes: Any) -> dict[str, torch.Tensor]:
-        # Without an end token every response has the full length.
         trainer = make(
             tiny_model,
             tmp_path,
             lambda completions, **_: [float(len(c)) for c in completions],
             stop_token=None,
-            stop_token_id=5000,
+            stop_token_id=300,
             num_ppo_epochs=1,
             **changes,
         )
         torch.manual_seed(3)
         np.random.seed(3)
         trainer.train()
+        assert trainer.last_rollout is not None
+        assert not trainer.last_rollout.ended.any()
         return {name: value.clone() for name, value in trainer.policy_model.state_dict().items()}
 
     whole = run(per_device_train_batch_size=8, gradient_accumulation_steps=1, learning_rate=1e-4)

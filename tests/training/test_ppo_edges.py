@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -11,10 +13,16 @@ from typing import Any
 import pytest
 import torch
 
-from rag_graph.errors import TrainingError
+from rag_graph.config import LoraSettings
+from rag_graph.errors import DataError, TrainingError
+from rag_graph.generation.language_model import lora_config
+from rag_graph.generation.scratch import make_tokenizer
+from rag_graph.generation.tokens import encode_prompts
+from rag_graph.reward.dense import PotentialShaping
 from rag_graph.training.actor_critic import PolicyForward, Tokens
 from rag_graph.training.episode_order import EpisodeOrder
 from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.training.rewards import Rewards
 from tests.families import MODELS
 from tests.training.test_ppo import ROWS, constant, make
 from tests.training.test_ppo_parity import BATCH, arguments
@@ -179,9 +187,36 @@ def test_gradient_checkpointing_computes_the_layers_again_and_changes_nothing(
     assert all(torch.allclose(without[name], with_it[name], atol=1e-6) for name in without)
 
 
-def test_settings_that_cannot_work_are_refused(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="response_length 128 leaves no position for a prompt: the model has 128"):
-        make(tiny_model, tmp_path, constant, response_length=128)
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no room for a prompt": ({"response_length": 128}, "response_length 128 leaves no position for a prompt: the model has 128"),
+    "prompt length": ({"max_prompt_length": 0}, "max_prompt_length is 0: at least 1"),
+    "epochs": ({"num_ppo_epochs": 0}, "num_ppo_epochs is 0: at least 1"),
+    "schedule": ({"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 1}, "reduce_lr_on_plateau: PPO steps its schedule without a metric"),
+    "stop token": ({"stop_token": None, "stop_token_id": 5000}, "the stop_token_id is 5000, and the model has 320 embeddings"),
+    "evaluation": ({"eval_strategy": "steps", "eval_steps": 1}, "eval_strategy 'steps' without an eval_dataset"),
+    "weights": ({"reward_weights": [float("nan")]}, "every weight must be a finite number"),
+    "value model": ({"value_model": "sharde"}, "value_model must be 'shared', or a model with a backbone and a head"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_settings_that_cannot_work_are_refused(tiny_model: Callable[[int], Any], tmp_path: Path, case: str) -> None:
+    changes, message = REFUSED[case]
+    special = {name: changes[name] for name in ("reward_weights", "value_model") if name in changes}
+    model, tokenizer = tiny_model(1)
+    settings = {name: value for name, value in changes.items() if name not in special}
+    with pytest.raises(TrainingError, match=message):
+        GraphPPOTrainer(
+            model,
+            constant,
+            arguments(tmp_path, GraphPPOConfig, **settings),
+            ROWS,
+            processing_class=tokenizer,
+            **special,
+        )
+
+
+def test_models_and_tokenizers_that_do_not_fit_are_refused(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
     model, tokenizer = tiny_model(1)
     args = arguments(tmp_path)
     args.fp16 = True
@@ -189,6 +224,135 @@ def test_settings_that_cannot_work_are_refused(tiny_model: Callable[[int], Any],
         GraphPPOTrainer(model, constant, args, ROWS, processing_class=tokenizer)
     with pytest.raises(TrainingError, match="evaluate: there is no eval_dataset"):
         make(tiny_model, tmp_path, constant).evaluate()
+    grown = copy.deepcopy(tokenizer)
+    grown.add_special_tokens({"pad_token": "<new>"})
+    with pytest.raises(
+        TrainingError,
+        match="the pad token is 320, and the model has 320 embeddings. Call model.resize_token_embeddings",
+    ):
+        GraphPPOTrainer(model, constant, arguments(tmp_path), ROWS, processing_class=grown)
+    with pytest.raises(TrainingError, match="value_model must be 'shared'"):
+        GraphPPOTrainer(
+            model, constant, arguments(tmp_path), ROWS, processing_class=tokenizer, value_model=tiny_model(2)[0]
+        )
+    with pytest.raises(TrainingError, match="reward_funcs: Linear is no reward function"):
+        GraphPPOTrainer(model, torch.nn.Linear(1, 1), arguments(tmp_path), ROWS, processing_class=tokenizer)
+    chat = [{"prompt": [{"role": "user", "content": "red"}]}] * 8
+    bare = copy.deepcopy(tokenizer)
+    bare.chat_template = None
+    with pytest.raises(DataError, match="row 0: chat messages, and the tokenizer has no chat_template"):
+        GraphPPOTrainer(model, constant, arguments(tmp_path), chat, processing_class=bare)
+    with pytest.raises(DataError, match="row 0: the prompt is 7"):
+        GraphPPOTrainer(model, constant, arguments(tmp_path), [{"prompt": 7}] * 8, processing_class=tokenizer)
+    with pytest.raises(DataError, match="eval_dataset is a dict"):
+        GraphPPOTrainer(
+            model, constant, arguments(tmp_path), ROWS, eval_dataset={"a": ROWS}, processing_class=tokenizer
+        )  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="a column 'completions', the name of an argument of every reward"):
+        GraphPPOTrainer(
+            model, constant, arguments(tmp_path), [{"prompt": "p", "completions": 1}] * 8, processing_class=tokenizer
+        )
+
+
+def test_rewards_may_ask_for_the_state_and_may_be_coroutines(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def asking(prompts: list[str], trainer_state: Any, **_: Any) -> list[float]:
+        seen.append(trainer_state.global_step)
+        return [1.0] * len(prompts)
+
+    def plain(
+        prompts: list[str], completions: list[str], completion_ids: list[list[int]], number: list[int]
+    ) -> list[float]:
+        return [2.0] * len(prompts)
+
+    async def later(prompts: list[str], **_: Any) -> list[float]:
+        await asyncio.sleep(0)
+        return [4.0] * len(prompts)
+
+    trainer = make(tiny_model, tmp_path, [asking, plain, later], total_episodes=16)
+    trainer.train()
+    assert seen == [0, 1]
+    assert trainer.last_metrics["objective/scores"] == 7
+
+
+def test_shaping_alone_observes_nothing(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    def half(number: list[int], **_: Any) -> list[float | None]:
+        return [None if n % 2 else 1.0 for n in number]
+
+    def potential(completion_ids: list[list[int]], **_: Any) -> list[list[float]]:
+        return [[float(t) for t in range(len(ids))] for ids in completion_ids]
+
+    trainer = make(tiny_model, tmp_path, [half, PotentialShaping(potential)])
+    trainer.train()
+    assert trainer.last_metrics["objective/observed"] == 0.5
+
+
+def test_rewards_of_one_name_are_told_apart() -> None:
+    def a(**_: Any) -> list[float]:
+        return []
+
+    def a_1(**_: Any) -> list[float]:
+        return []
+
+    assert Rewards([a, a_1, a, a]).names == ["a", "a_1", "a_2", "a_3"]
+    big: Any = [lambda prompts, **_: [3e38] * len(prompts)] * 2
+    with pytest.raises(TrainingError, match="too large for a number"):
+        Rewards(big).score([{"prompt": ""}], [""], [[1]], 1)
+
+
+def test_an_optimizer_of_the_callers_also_moves_the_head_and_the_adapter(
+    tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    for peft_config in (None, lora_config(LoraSettings(r=4, alpha=8))):
+        model, tokenizer = tiny_model(1)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        trainer = GraphPPOTrainer(
+            model, lambda completion_ids, **_: [float(len(set(ids))) for ids in completion_ids], arguments(tmp_path), ROWS,
+            processing_class=tokenizer, peft_config=peft_config, optimizers=(optimizer, None),
+        )  # fmt: skip
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+        trainer.train()
+        after = dict(trainer.model.named_parameters())
+        moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+        assert "value_model.score.weight" in moved
+        assert peft_config is None or any("lora_B" in name for name in moved)
+
+
+def test_max_steps_and_evaluation_on_start(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    args = arguments(tmp_path, total_episodes=80, max_steps=2, eval_on_start=True)
+    trainer = GraphPPOTrainer(model, constant, args, ROWS, eval_dataset=ROWS[:2], processing_class=tokenizer)
+    assert trainer.train().global_step == 2
+    assert "eval_objective/scores" in trainer.state.log_history[0]
+
+
+def test_a_model_by_name_is_trained_in_float32(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    model.bfloat16().save_pretrained(tmp_path / "half")
+    tokenizer.save_pretrained(tmp_path / "half")
+    trainer = GraphPPOTrainer(str(tmp_path / "half"), constant, arguments(tmp_path), ROWS)
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+
+
+def test_the_begin_token_is_kept() -> None:
+    tokenizer = make_tokenizer(["red blue green"] * 20, 300)
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    begin = tokenizer.bos_token_id
+    assert begin is not None
+
+    class WithBegin:
+        bos_token_id, eos_token_id = begin, tokenizer.eos_token_id
+
+        def __call__(self, texts: list[str], add_special_tokens: bool) -> dict[str, list[list[int]]]:
+            plain = tokenizer(texts, add_special_tokens=False)["input_ids"]
+            return {"input_ids": [[begin, *ids] if add_special_tokens else ids for ids in plain]}
+
+    wrapped: Any = WithBegin()
+    (plain,) = tokenizer(["red blue green"], add_special_tokens=False)["input_ids"]
+    assert encode_prompts(wrapped, ["red blue green"], 50) == [[begin, *plain]]
+    assert encode_prompts(wrapped, ["red blue green"], 3) == [[begin, *plain[-2:]]]
+    assert encode_prompts(wrapped, ["red blue green"], 50, templated=True) == [plain]
 
 
 def test_the_callers_arguments_are_left_alone(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:

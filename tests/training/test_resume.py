@@ -64,18 +64,98 @@ def test_a_resumed_run_ends_as_the_plain_one(tmp_path: Path, kind: dict[str, Any
 def test_an_earlier_checkpoint_can_be_named_and_what_came_after_is_written_again(tmp_path: Path) -> None:
     make(tmp_path, 3).train()
     before = outcome(tmp_path)
-    make(tmp_path, 3).train(resume_from_checkpoint=tmp_path / "checkpoint-1")
+    with pytest.warns(RuntimeWarning, match="beyond update 1: moved to"):
+        make(tmp_path, 3).train(resume_from_checkpoint=tmp_path / "checkpoint-1")
     assert outcome(tmp_path) == before
 
 
-def test_a_new_run_in_an_old_folder_keeps_the_old_metrics_and_warns(tmp_path: Path) -> None:
-    make(tmp_path, 2).train()
+def test_a_new_run_in_an_old_folder_moves_the_old_one_aside(tmp_path: Path) -> None:
+    make(tmp_path, 3, save_total_limit=1).train()
     before = outcome(tmp_path)
-    with pytest.warns(RuntimeWarning, match="has checkpoints of an earlier run, such as checkpoint-2"):
-        make(tmp_path, 1, seed=4).train()
-    assert [row["update"] for row in outcome(tmp_path)] == [1, 1]
-    (tmp_path / "metrics.1.jsonl").replace(tmp_path / "metrics.jsonl")
-    assert outcome(tmp_path) == before
+    with pytest.warns(
+        RuntimeWarning, match="holds checkpoints of an earlier training beyond update 0: moved to .*earlier-1"
+    ):
+        make(tmp_path, 2, seed=4, save_total_limit=1).train()
+    assert [row["update"] for row in outcome(tmp_path)] == [1, 2, 2]
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-2"]
+    assert [path.name for path in list_checkpoints(tmp_path / "earlier-1")] == ["checkpoint-3"]
+    assert outcome(tmp_path / "earlier-1") == before
+
+
+def test_what_came_after_the_named_checkpoint_neither_stays_newest_nor_is_lost(tmp_path: Path) -> None:
+    make(tmp_path, 4).train()
+    with pytest.warns(RuntimeWarning, match="beyond update 2: moved to"):
+        make(tmp_path, 4, stop_at=3).train(resume_from_checkpoint=tmp_path / "checkpoint-2")
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-2"]
+    assert [path.name for path in list_checkpoints(tmp_path / "earlier-1")] == ["checkpoint-4", "checkpoint-3"]
+
+
+def test_a_trainer_trains_once(tmp_path: Path) -> None:
+    trainer = make(tmp_path, 1)
+    trainer.evaluate()
+    trainer.train()
+    with pytest.raises(TrainingError, match="this trainer has trained already"):
+        trainer.train()
+    assert [row["stage"] for row in outcome(tmp_path)] == ["evaluation", "ppo", "evaluation"]
+
+
+def test_another_reference_is_another_run(tmp_path: Path) -> None:
+    make(tmp_path, 2).train()
+    trained = make(tmp_path / "x", 2)
+    with torch.no_grad():
+        next(trained.ref_model.parameters()).add_(0.1)
+    with pytest.raises(TrainingError, match="its reference model is"):
+        trained.train(resume_from_checkpoint=tmp_path / "checkpoint-2")
+
+
+def test_an_adapter_of_any_name_is_resumed(tmp_path: Path) -> None:
+    from peft import get_peft_model
+
+    from rag_graph.config import LoraSettings
+    from rag_graph.generation.language_model import lora_config
+
+    def trainer(folder: Path, updates: int | None = None) -> Any:
+        plain = make(folder / "unused", 1)
+        torch.manual_seed(2)
+        policy = get_peft_model(
+            make(folder / "base", 1).policy_model, lora_config(LoraSettings(r=4, alpha=8)), adapter_name="mine"
+        )
+        from rag_graph.training.ppo import GraphPPOTrainer
+        from tests.training.worker import Learner, StopAt
+
+        args = plain.args
+        args.output_dir, args.num_total_batches, args.total_episodes = str(folder), 4, 32
+        return GraphPPOTrainer(
+            policy, Learner(0.0), args, plain.train_dataset, eval_dataset=plain.eval_dataset, processing_class=plain.processing_class,
+            callbacks=[StopAt(updates)] if updates else None,
+        )  # fmt: skip
+
+    whole = trainer(tmp_path / "a")
+    whole.train()
+    trainer(tmp_path / "b", 2).train()
+    resumed = trainer(tmp_path / "b")
+    resumed.train(resume_from_checkpoint=True)
+    first, second = weights(whole), weights(resumed)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_best_checkpoint_is_kept_and_taken_and_patience_ends_the_run(tmp_path: Path) -> None:
+    from transformers import EarlyStoppingCallback
+
+    trainer = make(
+        tmp_path, 8, eval_steps=1, metric_for_best_model="eval_objective/scores", greater_is_better=True, load_best_model_at_end=True,
+        save_total_limit=1,
+    )  # fmt: skip
+    trainer.add_callback(EarlyStoppingCallback(2, early_stopping_threshold=10.0))
+    done = trainer.train()
+    assert done.global_step == 3, "the first evaluation is the best so far, then two without ten points more"
+    scores = {row["update"]: row["eval_objective/scores"] for row in outcome(tmp_path) if row["stage"] == "evaluation"}
+    best = max(scores, key=lambda update: (scores[update], -update))
+    assert trainer.state.best_global_step == best
+    from transformers import AutoModelForCausalLM
+
+    kept = AutoModelForCausalLM.from_pretrained(tmp_path / f"checkpoint-{best}").state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in trainer.policy_model.state_dict().items())
 
 
 def test_a_checkpoint_holds_no_pickle_and_loads_with_transformers(tmp_path: Path) -> None:
@@ -125,8 +205,9 @@ def test_a_torn_checkpoint_is_passed_over_by_name(tmp_path: Path) -> None:
     optimizer = tmp_path / "torn/checkpoint-3/optimizer.safetensors"
     optimizer.write_bytes(optimizer.read_bytes()[:-100])
     resumed = make(tmp_path / "torn", 4)
-    with pytest.warns(
-        RuntimeWarning, match=r"checkpoint-3: optimizer.safetensors is not what was written.*passed over"
+    with (
+        pytest.warns(RuntimeWarning, match=r"checkpoint-3: optimizer.safetensors is not what was written.*passed over"),
+        pytest.warns(RuntimeWarning, match="beyond update 2: moved to"),
     ):
         resumed.train(resume_from_checkpoint=True)
     first, second = weights(plain), weights(resumed)
