@@ -36,17 +36,18 @@ from transformers import (
 from transformers.trainer_utils import TrainOutput
 
 from rag_graph.errors import TrainingError
-from rag_graph.runtime import write_atomically
 from rag_graph.training.actor_critic import ActorCritic, SharedValueHead
-from rag_graph.training.checkpoints import (
-    check_checkpoint,
-    newest_checkpoint,
-    random_state,
-    write_checkpoint,
-)
 from rag_graph.training.engine import Engine, check_settings
 from rag_graph.training.episode_order import EpisodeOrder, as_dataset, rows_at
-from rag_graph.training.resume import identity, load_policy, load_trainer, save_policy, save_trainer
+from rag_graph.training.resume import (
+    find_checkpoint,
+    identity,
+    load_policy,
+    load_trainer,
+    on_main,
+    save_checkpoint,
+    save_policy,
+)
 from rag_graph.training.rewards import RewardFunction, Rewards, Row
 from rag_graph.training.rollout import (
     Episodes,
@@ -58,7 +59,7 @@ from rag_graph.training.rollout import (
     rollout_metrics,
     table_means,
 )
-from rag_graph.training.watching import MetricsFile, ProgressBar, begin_folder, settings_of, write_completions
+from rag_graph.training.watching import MetricsFile, ProgressBar, begin_folder, write_completions
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*trl.experimental.*")
@@ -261,12 +262,9 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             steps = getattr(args, name)
             setattr(state, name, int(np.ceil(state.max_steps * steps)) if steps and steps < 1 else steps)
         if resume_from_checkpoint:
-            load_trainer(self, self._find_checkpoint(resume_from_checkpoint))
+            load_trainer(self, find_checkpoint(self, resume_from_checkpoint))
         self.rewards.advance(state.global_step / max(1, state.max_steps - 1))
-        if self.is_world_process_zero():
-            begin_folder(folder, state.global_step)
-            write_atomically(folder / "ppo_arguments.json", settings_of(args))
-        self.accelerator.wait_for_everyone()
+        on_main(self, lambda: begin_folder(folder, state.global_step, args))
         self.control = self.callback_handler.on_train_begin(args, state, self.control)
         if args.eval_on_start and state.global_step == 0:
             self.evaluate()
@@ -423,32 +421,11 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
 
     def save_checkpoint(self) -> Path:
-        """Write `checkpoint-UPDATE` in the output folder, whole or not at all; on every process. See `resume.py` for what it holds."""
-        folder, step = Path(self.args.output_dir), self.state.global_step
-        states = gather_object([random_state()])
-        if self.is_world_process_zero():
-            best = self.state.best_model_checkpoint
-            write_checkpoint(
-                folder, step, lambda inside: save_trainer(self, inside, states), self.identity(), self.args.save_total_limit,
-                [Path(best)] if best else [],
-            )  # fmt: skip
-        self.accelerator.wait_for_everyone()
-        return folder / f"checkpoint-{step}"
+        """Write `checkpoint-UPDATE` in the output folder, whole or not at all; called on every process. `resume.py` says what it holds."""
+        return save_checkpoint(self)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.save_checkpoint()
-
-    def _find_checkpoint(self, wanted: bool | str | Path) -> Path:
-        about = self.identity()
-        if not isinstance(wanted, bool):
-            check_checkpoint(Path(wanted), about)
-            return Path(wanted)
-        found = newest_checkpoint(Path(self.args.output_dir), about)
-        if found is None:
-            raise TrainingError(
-                f"{self.args.output_dir}: no checkpoint to resume from. Train without resume_from_checkpoint, or name one."
-            )
-        return found
 
     def identity(self) -> dict[str, Any]:
         """What a checkpoint must agree with to be taken."""

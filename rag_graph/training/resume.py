@@ -11,16 +11,26 @@ global random states are kept for rewards and hooks that use them, one for each 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list, gather_object
 from peft import load_peft_weights, set_peft_model_state_dict
 from torch import nn
 
 from rag_graph.errors import TrainingError
 from rag_graph.training.actor_critic import SharedValueHead
-from rag_graph.training.checkpoints import load_state, restore_random_state, save_state
+from rag_graph.training.checkpoints import (
+    check_checkpoint,
+    load_state,
+    newest_checkpoint,
+    random_state,
+    restore_random_state,
+    save_state,
+    write_checkpoint,
+)
 
 DIGEST_ROWS = 1000
 PROGRESS = ("global_step", "episode", "epoch", "best_metric", "best_global_step", "best_model_checkpoint")
@@ -66,6 +76,58 @@ def save_policy(policy: Any, tokenizer: Any, folder: Path, state: dict[str, Any]
     """The policy and its tokenizer in transformers' own layout, or the adapter in peft's."""
     policy.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
+
+
+def save_checkpoint(trainer: Any) -> Path:
+    """Write `checkpoint-UPDATE` in the trainer's output folder; called on every process.
+
+    Raises:
+        TrainingError: it cannot be written, on every process.
+    """
+    folder, step, best = Path(trainer.args.output_dir), trainer.state.global_step, trainer.state.best_model_checkpoint
+    states, about = gather_object([random_state()]), trainer.identity()
+    fill, limit = partial(save_trainer, trainer, random_states=states), trainer.args.save_total_limit
+    written: Path = on_main(
+        trainer, lambda: write_checkpoint(folder, step, fill, about, limit, [Path(best)] if best else [])
+    )
+    return written
+
+
+def find_checkpoint(trainer: Any, wanted: bool | str | Path) -> Path:
+    """The checkpoint to resume from: the one that was named, or, for True, the newest whole one in the output folder.
+
+    Raises:
+        TrainingError: it cannot be taken, or there is none.
+    """
+    about, folder = trainer.identity(), Path(trainer.args.output_dir)
+
+    def find() -> Path:
+        if not isinstance(wanted, bool):
+            check_checkpoint(Path(wanted), about)
+            return Path(wanted)
+        newest = newest_checkpoint(folder, about)
+        if newest is None:
+            raise TrainingError(
+                f"{folder}: no checkpoint to resume from. Train without resume_from_checkpoint, or name one."
+            )
+        return newest
+
+    found: Path = on_main(trainer, find)
+    return found
+
+
+def on_main(trainer: Any, work: Callable[[], Any]) -> Any:
+    """What `work` returns on the main process, on every process; a TrainingError there is raised on all, so that none waits."""
+    outcome: list[Any] = [None]
+    if trainer.is_world_process_zero():
+        try:
+            outcome = [work()]
+        except TrainingError as error:
+            outcome = [error]
+    broadcast_object_list(outcome)
+    if isinstance(outcome[0], TrainingError):
+        raise outcome[0]
+    return outcome[0]
 
 
 def save_trainer(trainer: Any, folder: Path, random_states: Sequence[Any]) -> None:

@@ -28,9 +28,10 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
             RunFolder(Path(args.output_dir)).append(METRICS, [{"stage": stage, "update": state.global_step, **logs}])
 
 
-def begin_folder(folder: Path, update: int) -> None:
+def begin_folder(folder: Path, update: int, args: Any) -> None:
     """Ready a folder for training from `update` on: what an earlier training left there, beyond that point, is moved to `earlier-N/`
-    (a whole other run, later checkpoints) or dropped (lines of metrics that will be written again)."""
+    (a whole other run, later checkpoints) or dropped (lines of metrics that will be written again). The arguments as resolved go to `ppo_arguments.json`; transformers leaves tokens of
+    services out."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics = folder / METRICS
     other = update == 0 and metrics.is_file() and any(row.get("update") for row in RunFolder(folder).read(METRICS))
@@ -43,6 +44,8 @@ def begin_folder(folder: Path, update: int) -> None:
             stacklevel=3,
         )
     keep_until(metrics, update)
+    settings = json.dumps(args.to_dict(), indent=2, default=str, sort_keys=True)
+    write_atomically(folder / "ppo_arguments.json", settings + "\n")
 
 
 def keep_until(path: Path, update: int) -> None:
@@ -113,8 +116,3 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for reward in self.rewards:
             reward.heard()
-
-
-def settings_of(args: Any) -> str:
-    """A trainer's arguments as JSON text, without tokens of services."""
-    return json.dumps(args.to_dict(), indent=2, default=str, sort_keys=True) + "\n"

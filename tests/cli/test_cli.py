@@ -266,3 +266,14 @@ def test_ctrl_c_says_so_and_keeps_what_was_written(root: Path, tmp_path: Path) -
     unfinished = run("ask", tmp_path / "r", "x")
     assert unfinished.returncode == 1
     assert "this run has no policy yet" in unfinished.stderr
+
+
+def test_train_takes_a_config_or_a_run() -> None:
+    for arguments, message in (
+        (["train"], "give a CONFIG to start a run, or --resume RUN to go on with one"),
+        (["train", "a.yaml", "--resume", "runs/x"], "give a CONFIG to start a run, or --resume RUN"),
+        (["train", "--resume", "runs/x", "--set", "seed=1"], "--set and --dry-run do not apply"),
+    ):
+        done = subprocess.run([str(RAG_GRAPH), *arguments], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in " ".join(done.stderr.split())
