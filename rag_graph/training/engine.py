@@ -190,6 +190,9 @@ class Engine:
             return {}, None
         clip = ClipRanges(args.cliprange, args.cliprange_value, args.vf_coef)
         sums: dict[str, Tensor] = {}
+        if self.accelerator.num_processes == 1:  # several processes must take the same number of steps
+            observed = (~rollout.padding_p1).any(1).tolist()
+            mini = [row for row in mini if observed[row]]
         mini = self._by_length(mini, rollout.episodes.query_ids, rollout.episodes.completion_ids)
         for start in range(0, len(mini), micro_size):
             rows = mini[start : start + micro_size]

@@ -217,6 +217,20 @@ def test_what_was_not_observed_takes_no_part(tiny_model: Any, tmp_path: Path) ->
         assert bool((rollout.advantages[row] == 0).all()) == unseen
 
 
+def test_no_work_is_spent_on_what_was_not_observed(tiny_model: Any, tmp_path: Path) -> None:
+    def half(number: list[int], **_: Any) -> list[float | None]:
+        return [None if n % 2 else 1.0 + n for n in number]
+
+    trainer = make(tiny_model, tmp_path, half, num_ppo_epochs=2)
+    seen: list[int] = []
+    trainer.policy_model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])) if torch.is_grad_enabled() else None,
+        with_kwargs=True,
+    )
+    trainer.train()
+    assert seen == [4, 4]
+
+
 def test_an_update_without_any_reward_is_skipped_aloud(tiny_model: Any, tmp_path: Path) -> None:
     trainer = make(tiny_model, tmp_path, lambda prompts, **_: [None] * len(prompts))
     before = {name: value.clone() for name, value in trainer.policy_model.state_dict().items()}
