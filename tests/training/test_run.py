@@ -54,7 +54,13 @@ def results(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("stage", "steps"),
-    [("supervised warm-up", 11), ("evaluation before", 8), ("PPO", 1), ("PPO", 5), ("evaluation after", 8)],
+    [
+        ("supervised warm-up", 11),
+        ("PPO", 1),
+        ("PPO", 5),
+        pytest.param("evaluation before", 8, marks=pytest.mark.slow),
+        pytest.param("evaluation after", 8, marks=pytest.mark.slow),
+    ],
 )
 def test_a_run_that_was_stopped_goes_on(root: Path, tmp_path: Path, plain: Path, stage: str, steps: int) -> None:
     folder = tmp_path / "run"
