@@ -11,6 +11,7 @@ global random states are kept for rewards and hooks that use them, one for each 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -148,6 +149,7 @@ def load_trainer(trainer: Any, folder: Path) -> None:
     Raises:
         TrainingError: the weights do not fit the model.
     """
+    asked = list(getattr(trainer.lr_scheduler, "base_lrs", []))
     try:
         missing = load_policy(trainer.policy_model, folder, trainer.args.model_adapter_name)
         _critic(trainer.value_model).load_state_dict(load_state(folder, "critic"))
@@ -160,6 +162,13 @@ def load_trainer(trainer: Any, folder: Path) -> None:
         raise TrainingError(f"{folder}: does not fit this run: {error}") from None
     if missing:
         raise TrainingError(f"{folder}: does not fit this model: {', '.join(missing[:3])}.")
+    kept = list(getattr(trainer.lr_scheduler, "base_lrs", []))
+    if kept != asked:
+        warnings.warn(
+            f"{folder}: the schedule goes on with the learning rate it was written with, {kept[0]}, not {asked[0]}.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
     for name, value in progress.items():
         setattr(trainer.state, name, value)
 

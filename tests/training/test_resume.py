@@ -99,6 +99,12 @@ def test_a_trainer_trains_once(tmp_path: Path) -> None:
     assert [row["stage"] for row in outcome(tmp_path)] == ["evaluation", "ppo", "evaluation"]
 
 
+def test_another_learning_rate_is_said_not_to_be_taken(tmp_path: Path) -> None:
+    make(tmp_path, 2).train()
+    with pytest.warns(RuntimeWarning, match=r"the learning rate it was written with, 0\.003, not 0\.5"):
+        make(tmp_path, 2, learning_rate=0.5).train(resume_from_checkpoint=tmp_path / "checkpoint-2")
+
+
 def test_another_reference_is_another_run(tmp_path: Path) -> None:
     make(tmp_path, 2).train()
     trained = make(tmp_path / "x", 2)
