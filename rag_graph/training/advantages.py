@@ -29,11 +29,6 @@ def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, lam: f
     return advantages, advantages + values
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over True positions; 0 where there are none."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
-
-
 def masked_moments(values: Tensor, mask: Tensor, reduce: Reduce) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and population variance over the True positions of all processes; zeros where there are none."""
     picked = torch.where(mask, values, torch.zeros_like(values))

@@ -92,13 +92,8 @@ def _mend(folder: Path) -> None:
             os.rename(old, home)
 
 
-def set_aside(folder: Path, after: int, also: Sequence[Path] = ()) -> Path | None:
-    """Move checkpoints later than step `after`, and the files `also`, into `folder/earlier-N`: they belong to another line of training
-    than the one that begins now. The folder they went to, None where there was nothing to move."""
-    stale = [path for path in list_checkpoints(folder) if int(path.name.rpartition("-")[2]) > after]
-    stale += [path for path in also if path.exists()]
-    if not stale:
-        return None
+def set_aside(folder: Path, stale: Sequence[Path]) -> Path:
+    """Move files and folders that belong to another line of training than the one that begins now into `folder/earlier-N`."""
     place = next(path for n in range(1, 10_000) if not (path := folder / f"earlier-{n}").exists())
     place.mkdir()
     for path in stale:
@@ -106,12 +101,12 @@ def set_aside(folder: Path, after: int, also: Sequence[Path] = ()) -> Path | Non
     return place
 
 
-def list_checkpoints(folder: Path) -> list[Path]:
-    """`checkpoint-STEP` folders, newest first; whether they are whole is not looked at."""
+def list_checkpoints(folder: Path, after: int = -1) -> list[Path]:
+    """`checkpoint-STEP` folders of steps later than `after`, newest first; whether they are whole is not looked at."""
     if not folder.is_dir():
         return []
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
+    return [path for step, path in sorted(found, reverse=True) if step > after]
 
 
 def check_checkpoint(path: Path, about: Mapping[str, Any]) -> int:

@@ -223,7 +223,11 @@ class Engine:
 
 
 def check_settings(
-    args: Any, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, value_model: Any
+    args: Any,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    value_model: Any,
+    peft_config: Any = None,
 ) -> int:
     """The longest prompt in tokens.
 
@@ -273,7 +277,8 @@ def check_settings(
     ]
     if unused:
         warnings.warn(f"PPO does not act on: {', '.join(unused)}.", RuntimeWarning, stacklevel=4)
-    if any(getattr(config, "is_prompt_learning", False) for config in getattr(model, "peft_config", {}).values()):
+    adapters = [peft_config, *getattr(model, "peft_config", {}).values()]
+    if any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters):
         raise TrainingError(
             "prompt learning (prompt, prefix or p-tuning) is not supported: use LoRA or another weight adapter."
         )

@@ -151,17 +151,13 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             )  # small steps vanish in bf16 weights
         value_model = "shared" if value_model is None else value_model
         self.rewards = Rewards(reward_funcs, reward_weights)
-        self.max_prompt_tokens = check_settings(args, model, processing_class, value_model)
+        self.max_prompt_tokens = check_settings(args, model, processing_class, value_model, peft_config)
         assert processing_class is not None
         train_dataset = as_dataset(train_dataset, "train_dataset", processing_class)
         held_out = None if eval_dataset is None else as_dataset(eval_dataset, "eval_dataset", processing_class)
         if held_out is None and (args.eval_strategy != "no" or args.eval_on_start):
             raise TrainingError(
                 f"eval_strategy '{args.eval_strategy.value}' without an eval_dataset. Give one, or switch it off."
-            )
-        if getattr(peft_config, "is_prompt_learning", False):
-            raise TrainingError(
-                "prompt learning (prompt, prefix or p-tuning) is not supported: use LoRA or another weight adapter."
             )
         # A hub model's own defaults (repetition penalty, min_p, ...) would sample from another policy than the one that is scored.
         model.generation_config = GenerationConfig(

@@ -36,7 +36,7 @@ class EpisodeBuilder:
         trainer_state: Any = None,
         **_: Any,
     ) -> list[Episode]:
-        if trainer_state is not None:  # TRL's GRPO and RLOO say where they are
+        if trainer_state is not None:  # every trainer says where it is
             self.update = trainer_state.global_step + 1
         blank: list[tuple[Evidence, ...]] = [()] * len(prompts)
         return [
@@ -90,7 +90,6 @@ class RagPPOTrainer(GraphPPOTrainer):
 
     def prepare_batch(self, rows: list[Row]) -> list[Row]:
         examples = [self.builder.examples[row["example_id"]] for row in rows]
-        self.builder.update = self.state.global_step + 1
         return [_row(one) for one in self.pipeline.prepare(examples)]
 
 

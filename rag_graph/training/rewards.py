@@ -116,16 +116,7 @@ class Rewards:
         observed = torch.zeros(len(rows), dtype=torch.bool)
         for index, (function, weight) in enumerate(zip(self.functions, self.weights, strict=True)):
             name = self.names[index]
-            columns = columns_of(rows)
-            if _takes(function, "trainer_state"):
-                columns["trainer_state"] = trainer_state
-            values = _called(function, completions=completions, completion_ids=completion_ids, **columns)
-            if not hasattr(values, "__len__"):
-                raise TrainingError(
-                    f"reward '{name}' returned {values!r}. A list with one value per completion is expected."
-                )
-            if len(values) != len(rows):
-                raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
+            values = _values(function, name, rows, completions, completion_ids, trainer_state)
             for row, value in enumerate(values):
                 if value is None:
                     continue
@@ -181,6 +172,26 @@ class Rewards:
         for name, function in zip(self.names, self.functions, strict=True):
             if name in state:
                 function.load_state_dict(state[name])
+
+
+def _values(
+    function: Any,
+    name: str,
+    rows: list[Row],
+    completions: list[Any],
+    completion_ids: list[list[int]],
+    trainer_state: Any,
+) -> Sequence[Reward]:
+    """What a function returns, one value per completion."""
+    columns = columns_of(rows)
+    if _takes(function, "trainer_state"):
+        columns["trainer_state"] = trainer_state
+    values = _called(function, completions=completions, completion_ids=completion_ids, **columns)
+    if not hasattr(values, "__len__"):
+        raise TrainingError(f"reward '{name}' returned {values!r}. A list with one value per completion is expected.")
+    if len(values) != len(rows):
+        raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
+    return values  # type: ignore[no-any-return]
 
 
 def _takes(function: Any, name: str) -> bool:

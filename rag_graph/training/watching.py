@@ -30,14 +30,15 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
 
 def begin_folder(folder: Path, update: int, args: Any) -> None:
     """Ready a folder for training from `update` on: what an earlier training left there, beyond that point, is moved to `earlier-N/`
-    (a whole other run, later checkpoints) or dropped (lines of metrics that will be written again). The arguments as resolved go to `ppo_arguments.json`; transformers leaves tokens of
-    services out."""
+    (a whole other run, later checkpoints) or dropped (lines of metrics that will be written again). The arguments as resolved go to
+    `ppo_arguments.json`; transformers leaves tokens of services out."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics = folder / METRICS
     other = update == 0 and metrics.is_file() and any(row.get("update") for row in RunFolder(folder).read(METRICS))
-    checkpoints = any(int(path.name.rpartition("-")[2]) > update for path in list_checkpoints(folder))
-    moved = set_aside(folder, update, [metrics] if other else [])
-    if checkpoints:
+    later = list_checkpoints(folder, after=update)
+    if later or other:
+        moved = set_aside(folder, [*later, *([metrics] if other else [])])
+    if later:
         warnings.warn(
             f"{folder} holds checkpoints of an earlier training beyond update {update}: moved to {moved}.",
             RuntimeWarning,

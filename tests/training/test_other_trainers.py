@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,12 @@ def settings(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def grpo(model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, Any]], folder: Path) -> Any:
-    from trl import GRPOConfig, GRPOTrainer
+def in_trl(kind: str, model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, Any]], folder: Path) -> Any:
+    import trl
 
-    args = GRPOConfig(**settings(folder), num_generations=4, max_completion_length=6, max_steps=2)
-    return GRPOTrainer(
-        model=model, reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        callbacks=[LearningRewards(reward)],
-    )  # fmt: skip
-
-
-def rloo(model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, Any]], folder: Path) -> Any:
-    from trl import RLOOConfig, RLOOTrainer
-
-    args = RLOOConfig(**settings(folder), num_generations=4, max_completion_length=6, max_steps=2)
-    return RLOOTrainer(
+    config, trainer = getattr(trl, f"{kind}Config"), getattr(trl, f"{kind}Trainer")
+    args = config(**settings(folder), num_generations=4, max_completion_length=6, max_steps=2)
+    return trainer(
         model=model, reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
         callbacks=[LearningRewards(reward)],
     )  # fmt: skip
@@ -75,7 +67,9 @@ def ppo(model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, An
     return GraphPPOTrainer(model, reward, args, Dataset.from_list(rows), processing_class=tokenizer)
 
 
-@pytest.mark.parametrize("make_trainer", [ppo, grpo, rloo])
+@pytest.mark.parametrize(
+    "make_trainer", [ppo, partial(in_trl, "GRPO"), partial(in_trl, "RLOO")], ids=["ppo", "grpo", "rloo"]
+)
 def test_the_same_reward_trains_and_learns(
     tiny_model: Callable[[int], Any], tmp_path: Path, rows: list[dict[str, Any]], make_trainer: Any
 ) -> None:

@@ -1,6 +1,6 @@
 """A small PPO run as a process of its own: killed and resumed, or one of several under torchrun.
 
-python worker.py FOLDER [--updates 8] [--resume] [--lora] [--separate] [--kill-at 3.2] [--slow-writes]
+python worker.py FOLDER [--updates 8] [--resume] [--lora] [--separate] [--sgd] [--kill-after 3.2] [--stop-at 3]
 """
 
 from __future__ import annotations
