@@ -139,20 +139,54 @@ class PpoConfig(Settings):
         return self
 
 
+READOUTS = ("goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn")
+
+
+class GraphLearningConfig(Settings):
+    """How reinforcement learning moves the strengths of the graph. Always by the goal scores of the reserved examples."""
+
+    method: Literal["none", "alignment", "meta_gradient", "reinforce"] = "alignment"
+    rate: float = Field(0.02, gt=0, description="step of a strength per update, in units of strength")
+    memory: float = Field(0.95, ge=0, lt=1, description="of the running means of the evidence about a strength")
+    warm_up: int = Field(10, ge=0, description="updates before the first step")
+    sigma: float = Field(0.3, gt=0, description="reinforce: standard deviation of a strength's logit")
+    span: int = Field(4, ge=1, description="reinforce: updates that each perturbed graph is tried for")
+
+
 class RewardConfig(Settings):
-    readout: Literal["graph", "flat", "goal_only"] = "graph"
+    readout: Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn"] = Field(
+        "prior_gnn", description="how scores become a reward: one of the baselines, or prior_gnn"
+    )
     goal_observed: float = Field(
         1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training"
+    )
+    reserved: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="share of examples whose goal is always scored, but neither paid nor shown to the imputer: audits, alarms, graph learning",
     )
     auxiliary: float = Field(0.3, ge=0, description="eta: weight of the auxiliary reward at the start")
     auxiliary_end: float = Field(0.0, ge=0, description="eta at the last update, reached linearly")
     damping: float = Field(0.5, ge=0, description="beta of the Katz credit over `supports`")
+    text_encoder: str = Field(
+        "hashing",
+        description="embeds node texts: 'hashing', a Hugging Face id, a folder, or 'package:NAME'",
+    )
     hidden_size: int = Field(32, ge=4)
     num_layers: int = Field(2, ge=1)
     num_bases: int = Field(4, ge=1)
-    learning_rate: float = Field(3e-3, gt=0, description="of the imputer")
+    heads: int = Field(4, ge=1, description="ensemble whose spread says how sure an imputed score is")
+    caution: float = Field(0.5, ge=0, description="lambda: imputed score = mean - lambda * spread of the heads")
+    pull: float = Field(1.0, ge=0, description="kappa: pull of the fitted prior towards the strengths of the file")
+    discover_gates: bool = Field(True, description="let the fitted prior find prerequisites that the file lacks")
+    sparsity: float = Field(1.0, ge=0, description="pull of discovered gates towards none")
+    learning_rate: float = Field(3e-3, gt=0, description="of the imputer; its prior learns ten times faster")
     fit_steps: int = Field(8, ge=0, description="gradient steps of the imputer after each update")
+    fit_batch: int = Field(128, ge=1, description="episodes per gradient step of the imputer")
     buffer_size: int = Field(2048, ge=1, description="episodes the imputer learns from")
+    preference_weight: float = Field(1.0, ge=0, description="of preference pairs in the imputer's loss (Bradley-Terry)")
+    learn: GraphLearningConfig = GraphLearningConfig()
 
 
 class EvaluationConfig(Settings):

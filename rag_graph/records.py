@@ -17,6 +17,7 @@ METRIC_NAMES = (
     "accuracy",
     "bleu",
     "exact_match",
+    "external",
     "faithfulness",
     "format",
     "label_preserved",
@@ -30,7 +31,7 @@ METRIC_NAMES = (
 """Names a graph file may use. Held equal to `rag_graph.evaluation.metrics.METRICS` by a test: graph files name metrics, and
 the floor that reads them lies below the floor that computes them."""
 
-REFERENCE_METRICS = frozenset(METRIC_NAMES) - {"faithfulness", "format", "label_preserved", "length_band"}
+REFERENCE_METRICS = frozenset(METRIC_NAMES) - {"faithfulness", "external", "format", "label_preserved", "length_band"}
 """Metrics that compare with the reference: hidden together with the goal."""
 
 
@@ -87,6 +88,10 @@ class Episode:
     truncated: bool = False
     round: int = 0
     error: str = ""
+    reserved: Mapping[str, float] = field(default_factory=dict)
+    """Scores that were measured but are kept from the reward and from the imputer: audits, and what the graph learns by."""
+    probability: float = 1.0
+    """With which the goal of an episode like this one is scored."""
 
     @property
     def source(self) -> str:
@@ -105,6 +110,7 @@ class NodeRewards:
     observed: [B, N] bool, True where the node's score was measured in this episode.
     weights: [B, N] credit; 0 where the node does not bear on the episode's task.
     scores: [B, N] the score in [0, 1] that was used: observed where observed, else imputed.
+    gates: [B, N] in [0, 1], what the score was multiplied with; 1 without prerequisites.
     """
 
     nodes: tuple[str, ...]
@@ -112,6 +118,7 @@ class NodeRewards:
     observed: Tensor
     weights: Tensor
     scores: Tensor
+    gates: Tensor
     paid: Tensor
     """[B] bool: False where the episode gives no reward at all (nothing it needs was observed)."""
 

@@ -261,3 +261,9 @@ def _git_state() -> dict[str, Any] | None:
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def cache_folder() -> Path:
+    """$RAG_GRAPH_CACHE, else rag_graph below the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rag_graph"
+    return Path(os.environ.get("RAG_GRAPH_CACHE", default))

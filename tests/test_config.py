@@ -43,7 +43,10 @@ def test_every_problem_at_once_with_near_misses(tmp_path: Path) -> None:
     assert f"{path}:1:1: sed: unknown key 'sed'. Did you mean 'seed'?" in text
     assert "ppo.learnig_rate: unknown key 'learnig_rate'. Did you mean 'learning_rate'?" in text
     assert f"{path}:2:33: ppo.updates: Input should be greater than or equal to 1 (given: 0)" in text
-    assert "reward.readout: Input should be 'graph', 'flat' or 'goal_only' (given: 'graf')" in text
+    assert (
+        "reward.readout: Input should be 'goal_only', 'flat', 'diffusion', 'gated_fixed', 'ridge', 'mlp', 'gnn' or 'prior_gnn' (given: 'graf')"
+        in text
+    )
     assert "model.lora.rank: unknown key 'rank'." in text
     assert caught.value.exit_code == 2
 

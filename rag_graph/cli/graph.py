@@ -1,4 +1,4 @@
-"""`rag-graph graph ...`: check, show, draw, convert, schema. Loads no torch."""
+"""`rag-graph graph ...`: check, show, draw, convert, apply, schema. Loads no torch."""
 
 from __future__ import annotations
 
@@ -103,6 +103,49 @@ def convert(
     beside = [path for path in relative_paths(loaded.spec) if (loaded.root / path).is_file()]
     if beside and out.parent.resolve() != loaded.root.resolve():
         typer.echo(f"note: paths in a graph start from its own folder; take these along: {', '.join(beside)}", err=True)
+
+
+@app.command()
+def apply(
+    strengths: Annotated[Path, typer.Argument(help="A run's folder, or a strengths.yaml.", metavar="RUN")],
+    graph: Annotated[Path, typer.Argument(help="The graph-definition file to change.", metavar="FILE")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
+    only: Annotated[
+        list[str],
+        typer.Option("--only", metavar="SOURCE>TARGET", help="Take only relations between these two. Repeatable."),
+    ] = [],  # noqa: B006 (typer reads the default, nobody changes it)
+) -> None:
+    """Splice the strengths that a run learned into a graph file. Only those numbers change; comments and layout stay.
+
+    Examples:
+
+    `rag-graph graph apply runs/quickstart-seed0 my_graph.yaml --dry-run`
+
+    `rag-graph graph apply runs/quickstart-seed0 my_graph.yaml --only "grounded>question"`
+    """
+    from rag_graph.graph.strengths import apply_strengths, read_strengths
+
+    learned = read_strengths(strengths / "strengths.yaml" if strengths.is_dir() else strengths)
+    if only:
+        wanted = {tuple(part.strip() for part in pair.split(">")) for pair in only}
+        unknown = [
+            pair for pair in only if not any(key[:2] == tuple(p.strip() for p in pair.split(">")) for key in learned)
+        ]
+        if unknown:
+            ends = sorted({f"{key[0]}>{key[1]}" for key in learned})
+            raise GraphFileError(
+                f"--only {unknown[0]}: the strengths have no such relation.{near_miss(unknown[0], ends)} Known: {', '.join(ends)}"
+            )
+        learned = {key: value for key, value in learned.items() if key[:2] in wanted}
+    texts, changes = apply_strengths(graph, learned)
+    for change in changes:
+        typer.echo(str(change))
+    if not changes:
+        typer.echo("nothing to change")
+    if not dry_run:
+        for file, text in texts.items():
+            write_atomically(file, text)
+            typer.echo(f"wrote {file}")
 
 
 @app.command()

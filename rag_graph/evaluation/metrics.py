@@ -163,6 +163,11 @@ def label_preserved(judged: Judged) -> float | None:
     return float(judged.classifier.probabilities(judged.response)[label])
 
 
+def external(judged: Judged) -> float | None:
+    """None: the score comes from a function that the caller gives `NodeScorer`, or is not observed."""
+    return None
+
+
 def macro_f1(responses: Sequence[str], references: Sequence[str], labels: Sequence[str]) -> float:
     """Unweighted mean of the labels' F1 over a corpus; a response that is no label counts against every one."""
     from sklearn.metrics import f1_score
@@ -183,6 +188,7 @@ METRICS: dict[str, Callable[[Judged], float | None]] = {
     "accuracy": accuracy,
     "bleu": bleu,
     "exact_match": exact_match,
+    "external": external,
     "faithfulness": faithfulness,
     "format": format_,
     "label_preserved": label_preserved,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from rag_graph.errors import DataError
+from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example
@@ -41,11 +41,31 @@ class FrozenClassifier:
 
 class NodeScorer:
     """Scores every node that bears on an episode: its task by the weighted mean of the task's metrics, each criterion that
-    applies by its metric. A node that cannot be observed (no reference, nothing to compare with) is absent."""
+    applies by its metric. A node that cannot be observed (no reference, nothing to compare with) is absent.
 
-    def __init__(self, graph: AuxiliaryGraph, classifiers: Mapping[str, LabelModel] | None = None) -> None:
+    Args:
+        classifiers: frozen classifiers by task, for `label_preserved`.
+        scorers: your own functions of an episode, by node; they return a number in [0, 1], or None where there is nothing to observe.
+            A node whose metric is `external` is scored by nothing else.
+
+    Raises:
+        DataError: a scorer for a node that the graph lacks.
+    """
+
+    def __init__(
+        self,
+        graph: AuxiliaryGraph,
+        classifiers: Mapping[str, LabelModel] | None = None,
+        scorers: Mapping[str, Callable[[Episode], float | None]] | None = None,
+    ) -> None:
         self.graph = graph
         self.classifiers = dict(classifiers or {})
+        self.scorers = dict(scorers or {})
+        for name in self.scorers:
+            if name not in graph.index:
+                raise DataError(
+                    f"a scorer for '{name}', which graph '{graph.name}' lacks.{near_miss(name, graph.nodes)}"
+                )
 
     @staticmethod
     def classified_tasks(graph: AuxiliaryGraph) -> set[str]:
@@ -80,4 +100,18 @@ class NodeScorer:
             )
             if value is not None:
                 scores[node] = value
+        for node, function in self.scorers.items():
+            if self.graph.applies(node, name):
+                value = function(episode)
+                scores.pop(node, None)
+                if value is not None:
+                    scores[node] = _checked(value, node)
         return scores
+
+
+def _checked(value: float, node: str) -> float:
+    if not 0 <= value <= 1:  # NaN too
+        raise DataError(
+            f"the scorer of '{node}' returned {value}. A score is a number from 0 to 1, or None where there is none."
+        )
+    return float(value)

@@ -17,6 +17,7 @@ from rag_graph.config import LoraSettings, ModelConfig
 from rag_graph.errors import ModelError
 from rag_graph.generation.scratch import make_model, make_tokenizer
 from rag_graph.generation.vocabulary import trim_vocabulary
+from rag_graph.runtime import cache_folder
 
 LanguageModel = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
@@ -73,12 +74,6 @@ def _package_gguf(package: str) -> Path:
     if not files:
         raise ModelError(f"model.source: the package '{package}' holds no .gguf file.")
     return files[0]
-
-
-def cache_folder() -> Path:
-    """$RAG_GRAPH_CACHE, else rag_graph below the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rag_graph"
-    return Path(os.environ.get("RAG_GRAPH_CACHE", default))
 
 
 def _converted(gguf: Path) -> Path:

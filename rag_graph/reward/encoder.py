@@ -5,9 +5,14 @@
 after Schlichtkrull et al. 2018 (arXiv 1703.06103, eq. 2 and 3), with W_r from a basis and every relation also inverted. The
 mean divides by the number of live edges (g > 0), not by the sum of strengths, or g would not be identifiable. Stock layers do
 not fit: RGCN takes no edge weight, attention cancels a common scale, GINE does not vanish at g = 0.
+
+Two forms give the same numbers: static, one topology for all episodes, x [B, N, H]; and joined, where each episode's own
+retrieved context nodes are linked to its task by `retrieved` edges, and all episodes are one graph of many parts.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +20,20 @@ from torch_geometric.nn import MessagePassing
 
 from rag_graph.reward.graph_tensors import GraphTensors
 
+DENSE_UP_TO = 48
+"""Nodes up to which a dense matrix of the graph is faster than a sparse one."""
+
+
+class Contexts(NamedTuple):
+    """M context nodes retrieved for the episodes of a batch."""
+
+    text: Tensor  # [M, text size] embeddings
+    episode: Tensor  # int64 [M], row of the batch
+    score: Tensor  # [M] retrieval score in [0, 1], the strength of the edge to the episode's task
+
 
 class RelationalConv(MessagePassing):  # type: ignore[misc]
-    """One layer on a static topology: x [B, N, H] -> [B, N, H].
+    """One layer: x [..., N, H] -> [..., N, H].
 
     Args:
         channels: H.
@@ -37,23 +53,44 @@ class RelationalConv(MessagePassing):  # type: ignore[misc]
     def forward(self, x: Tensor, edge_index: Tensor, relation: Tensor, strength: Tensor) -> Tensor:
         """
         Args:
-            x: [B, N, H].
+            x: [..., N, H].
             edge_index: int64 [2, E], sources above targets; relation: int64 [E]; strength: [E] in [0, 1].
         """
         size = x.shape[-2]
         slot = relation * size + edge_index[1]  # one counter per (relation, target)
         live = (strength > 0).to(x.dtype)
         counts = torch.zeros(self.mix.shape[0] * size, dtype=x.dtype, device=x.device).index_add(0, slot, live)
-        weight = strength / counts[slot].clamp(min=1)
-        mixed = torch.einsum("bnh,khc->bnkc", x, self.bases).flatten(-2)  # [B, N, bases * H]
-        passed = self.propagate(edge_index, x=mixed, weight=weight, coefficients=self.mix[relation], size=(size, size))
+        coefficients = self.mix[relation] * (strength / counts[slot].clamp(min=1))[:, None]  # [E, bases]
+        if self.fuse and not self.explain:
+            mixed = self.message_and_aggregate(edge_index, x, coefficients)
+        else:
+            mixed = self.propagate(edge_index, x=x, coefficients=coefficients, size=(size, size))
+        passed = mixed @ self.bases.flatten(0, 1)  # [..., N, bases * H] -> [..., N, H]
         result: Tensor = self.norm(x + torch.relu(self.own(x) + passed))
         return result
 
-    def message(self, x_j: Tensor, weight: Tensor, coefficients: Tensor) -> Tensor:
-        """x_j [B, E, bases * H] -> messages [B, E, H]."""
-        by_basis = x_j.unflatten(-1, (coefficients.shape[-1], -1))
-        return torch.einsum("bekc,ek->bec", by_basis, coefficients) * weight[:, None]
+    def message(self, x_j: Tensor, coefficients: Tensor) -> Tensor:
+        """x_j [..., E, H] -> messages [..., E, bases * H], one part for each basis. What explainers of PyG look at."""
+        return (x_j[..., None, :] * coefficients[:, :, None]).flatten(-2)
+
+    def message_and_aggregate(self, edge_index: Tensor, x: Tensor, coefficients: Tensor) -> Tensor:
+        """The sum of all messages at once: one product with the matrix [bases * N, N] of coefficients."""
+        size, num_bases = x.shape[-2], coefficients.shape[-1]
+        flat = x.movedim(-2, 0).flatten(1)  # [N, ... * H]
+        source, target = edge_index
+        if size <= DENSE_UP_TO:
+            dense = torch.zeros(size * size, num_bases, dtype=x.dtype, device=x.device)
+            matrix = dense.index_add(0, target * size + source, coefficients).T.reshape(num_bases * size, size)
+            summed = matrix @ flat
+        else:
+            rows = torch.arange(num_bases, device=x.device)[:, None] * size + target
+            places = torch.stack([rows.flatten(), source.repeat(num_bases)])
+            shape = (num_bases * size, size)
+            sparse = torch.sparse_coo_tensor(places, coefficients.T.flatten(), shape, check_invariants=False)
+            summed = torch.sparse.mm(sparse.coalesce(), flat)
+        by_basis = summed.unflatten(0, (num_bases, size)).unflatten(-1, (*x.shape[:-2], x.shape[-1]))
+        gathered: Tensor = by_basis.movedim(0, -2).movedim(0, -3).flatten(-2)
+        return gathered  # [bases, N, ..., H] -> [..., N, bases * H]
 
 
 class GraphEncoder(nn.Module):
@@ -64,15 +101,41 @@ class GraphEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.input = nn.Linear(num_features, hidden_size)
-        layers = [RelationalConv(hidden_size, 2 * graph.num_relations, num_bases) for _ in range(num_layers)]
+        self.num_relations = graph.num_relations + 1  # and last: retrieved
+        layers = [RelationalConv(hidden_size, 2 * self.num_relations, num_bases) for _ in range(num_layers)]
         self.layers = nn.ModuleList(layers)
-        self.num_relations = graph.num_relations
 
     def forward(self, features: Tensor, graph: GraphTensors) -> Tensor:
-        edge_index = torch.cat([graph.edge_index, graph.edge_index.flip(0)], 1)
-        relation = torch.cat([graph.relation, graph.relation + self.num_relations])
-        strength = torch.cat([graph.strength, graph.strength])
-        hidden = torch.relu(self.input(features))
+        """The static form."""
+        return self._pass(features, graph.edge_index, graph.relation, graph.strength)
+
+    def joined(
+        self, features: Tensor, graph: GraphTensors, of_contexts: Tensor, contexts: Contexts, tasks: Tensor
+    ) -> Tensor:
+        """The per-episode form.
+
+        Args:
+            features: [B, N, F]; of_contexts: [M, F]; tasks: int64 [B], node position of each episode's task.
+
+        Returns:
+            [B, N, H] states of the graph's own nodes.
+        """
+        batch, size = features.shape[:2]
+        edges, offset = graph.edge_index.shape[1], size * torch.arange(batch, device=features.device)
+        own = (graph.edge_index[:, None] + offset[:, None]).flatten(1)  # [2, B * E]
+        place = batch * size + torch.arange(len(contexts.episode), device=features.device)
+        retrieved = torch.stack([place, (offset + tasks)[contexts.episode]])
+        edge_index = torch.cat([own, retrieved], 1)
+        relation = torch.cat([graph.relation.repeat(batch), torch.full_like(place, self.num_relations - 1)])
+        strength = torch.cat([graph.strength.expand(batch, edges).flatten(), contexts.score.to(features.dtype)])
+        hidden = self._pass(torch.cat([features.flatten(0, 1), of_contexts]), edge_index, relation, strength)
+        states: Tensor = hidden[: batch * size].unflatten(0, (batch, size))
+        return states
+
+    def _pass(self, features: Tensor, edge_index: Tensor, relation: Tensor, strength: Tensor) -> Tensor:
+        both = torch.cat([edge_index, edge_index.flip(0)], 1)
+        relations, strengths = torch.cat([relation, relation + self.num_relations]), torch.cat([strength, strength])
+        hidden: Tensor = torch.relu(self.input(features))
         for layer in self.layers:
-            hidden = layer(hidden, edge_index, relation, strength)
+            hidden = layer(hidden, both, relations, strengths)
         return hidden

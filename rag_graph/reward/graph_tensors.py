@@ -1,9 +1,17 @@
-"""The auxiliary graph as tensors, split by what an edge means. Shapes: N nodes, E edges, R relation types."""
+"""The auxiliary graph as tensors, split by what an edge means. Shapes: B episodes, N nodes, E edges, R relation types.
+
+Everything here costs O(B E): no N x N matrix is multiplied.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import networkx
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,14 +19,28 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import Semantics
 
+MEANINGS: tuple[Semantics, ...] = ("gate", "credit", "penalty", "message", "aggregate", "evidence")
+MAX_PATH = 64
+"""Supports are followed along paths of at most so many relations."""
+
+
+class GateLevel(NamedTuple):
+    """Gated nodes whose prerequisites are all on earlier levels. n nodes, at most k prerequisites each."""
+
+    edges: Tensor  # int64 [n, k], 0 where there are fewer
+    sources: Tensor  # int64 [n, k]
+    valid: Tensor  # bool [n, k]
+    slot: Tensor  # int64 [N]: row of a node on this level, n for all others
+
 
 @dataclass(frozen=True, slots=True)
 class GraphTensors:
     """
     edge_index: int64 [2, E]; relation: int64 [E]; strength: float [E], the only part that may carry a gradient.
+    of_meaning: meaning -> positions of its edges, int64.
     goal: [N] goal weight, 0 for what is no goal task.
     applies: bool [N, N], row = task: nodes that can be scored in an episode of that task.
-    gate_order: node positions, prerequisites first.
+    gate_levels: gated nodes, prerequisites first.
     """
 
     nodes: tuple[str, ...]
@@ -26,65 +48,130 @@ class GraphTensors:
     edge_index: Tensor
     relation: Tensor
     strength: Tensor
-    semantics: tuple[Semantics, ...]
+    of_meaning: Mapping[Semantics, Tensor]
     goal: Tensor
     applies: Tensor
-    gate_order: tuple[int, ...]
+    gate_levels: tuple[GateLevel, ...]
 
     @classmethod
     def of(cls, graph: AuxiliaryGraph) -> GraphTensors:
-        types = list(graph.relation_types.values())
-        goals = [graph.spec.tasks[name].goal if name in graph.spec.tasks else 0.0 for name in graph.nodes]
-        applies = [
-            [name in graph.spec.tasks and graph.applies(node, name) for node in graph.nodes] for name in graph.nodes
-        ]
+        names, tasks, criteria = graph.nodes, graph.spec.tasks, graph.spec.criteria
+        goals = [tasks[name].goal if name in tasks else 0.0 for name in names]
+        applies = np.zeros((len(names), len(names)), dtype=bool)
+        everywhere = [graph.index[name] for name, criterion in criteria.items() if not criterion.applies_to]
+        for task in tasks:
+            applies[graph.index[task], [graph.index[task], *everywhere]] = True
+        for name, criterion in criteria.items():
+            applies[[graph.index[task] for task in criterion.applies_to if task in tasks], graph.index[name]] = True
+        edge_index = torch.from_numpy(graph.edge_index)
+        of_meaning = {meaning: torch.from_numpy(graph.edges_of(meaning)) for meaning in MEANINGS}
         return cls(
-            graph.nodes,
-            len(types),
-            torch.from_numpy(graph.edge_index),
+            names,
+            len(graph.relation_types),
+            edge_index,
             torch.from_numpy(graph.relation),
             torch.from_numpy(graph.strength),
-            tuple(types[r].semantics for r in graph.relation),
+            of_meaning,
             torch.tensor(goals, dtype=torch.float32),
-            torch.tensor(applies, dtype=torch.bool),
-            tuple(graph.gate_order()),
+            torch.from_numpy(applies),
+            _gate_levels(len(names), graph.gate_order(), of_meaning["gate"], edge_index),
         )
 
-    def edges(self, *semantics: Semantics) -> list[tuple[int, int, int]]:
-        """(edge, source, target) of the edges with one of these meanings, in file order."""
-        pairs = self.edge_index.T.tolist()
-        return [(e, *pairs[e]) for e, meaning in enumerate(self.semantics) if meaning in semantics]
-
-    def matrix(self, semantics: Semantics) -> Tensor:
-        """[N, N] strengths of the edges of one meaning, row = source, column = target; parallel edges add up."""
-        size = len(self.nodes)
-        chosen = [e for e, _, _ in self.edges(semantics)]
-        if not chosen:
-            return torch.zeros(size, size)
+    def ends(self, meaning: Semantics) -> tuple[Tensor, Tensor, Tensor]:
+        """(positions, sources, targets) of the edges of one meaning, each int64."""
+        chosen = self.of_meaning[meaning]
         source, target = self.edge_index[:, chosen]
-        return torch.zeros(size * size).index_add(0, source * size + target, self.strength[chosen]).view(size, size)
+        return chosen, source, target
+
+    def pull(self, values: Tensor, meaning: Semantics, weight: Tensor | None = None) -> Tensor:
+        """[B, N]: each source's sum of weight * values[target] over its edges of one meaning; weight [E], default the strength."""
+        chosen, source, target = self.ends(meaning)
+        weighted = values[..., target] * (self.strength if weight is None else weight)[chosen]
+        return torch.zeros_like(values).index_add(-1, source, weighted)
+
+    def push(self, values: Tensor, meaning: Semantics, weight: Tensor | None = None) -> Tensor:
+        """[B, N]: each target's sum of weight * values[source] over its edges of one meaning; weight [E], default the strength."""
+        chosen, source, target = self.ends(meaning)
+        weighted = values[..., source] * (self.strength if weight is None else weight)[chosen]
+        return torch.zeros_like(values).index_add(-1, target, weighted)
 
 
-def katz_credit(weights: Tensor, supports: Tensor, damping: float) -> Tensor:
-    """Credit a = (I - damping A)^-1 w (Katz 1953): what a node earns by itself and, through `supports`, for what it helps.
+def _gate_levels(size: int, order: list[int], gates: Tensor, edge_index: Tensor) -> tuple[GateLevel, ...]:
+    incoming: dict[int, list[tuple[int, int]]] = {}
+    for edge, (source, target) in zip(gates.tolist(), edge_index[:, gates].T.tolist(), strict=True):
+        incoming.setdefault(target, []).append((edge, source))
+    depth = dict.fromkeys(range(size), 0)
+    levels: dict[int, list[int]] = {}
+    for node in order:
+        if node in incoming:
+            depth[node] = 1 + max(depth[source] for _, source in incoming[node])
+            levels.setdefault(depth[node], []).append(node)
+    made = []
+    for _, nodes in sorted(levels.items()):
+        width = max(len(incoming[node]) for node in nodes)
+        padded = [incoming[node] + [(0, 0)] * (width - len(incoming[node])) for node in nodes]
+        valid = [[k < len(incoming[node]) for k in range(width)] for node in nodes]
+        pairs = torch.tensor(padded, dtype=torch.long)
+        slot = torch.full((size,), len(nodes), dtype=torch.long)
+        slot[nodes] = torch.arange(len(nodes))
+        made.append(GateLevel(pairs[..., 0], pairs[..., 1], torch.tensor(valid), slot))
+    return tuple(made)
 
-    Args:
-        weights: [B, N] credit a node has by itself.
-        supports: [N, N] strengths, row = source.
-        damping: beta; beta times the spectral radius of `supports` must be below 1, or the sum over paths diverges.
 
-    Returns:
-        [B, N].
+def spectral_radius(graph: GraphTensors, meaning: Semantics = "credit") -> float:
+    """Of the matrix of strengths of one meaning. Only cycles count: it is found component by component."""
+    chosen, source, target = graph.ends(meaning)
+    strengths = networkx.DiGraph()
+    for e, j, i in zip(chosen.tolist(), source.tolist(), target.tolist(), strict=True):
+        before = strengths.get_edge_data(j, i, {"weight": 0.0})["weight"]
+        strengths.add_edge(j, i, weight=before + float(graph.strength[e]))
+    cycles = [part for part in networkx.strongly_connected_components(strengths) if len(part) > 1]
+    cycles += [{node} for node in networkx.nodes_with_selfloops(strengths)]
+    matrices = [networkx.to_numpy_array(strengths.subgraph(part)) for part in cycles]
+    return max((float(np.abs(np.linalg.eigvals(matrix)).max()) for matrix in matrices), default=0.0)
 
-    Raises:
-        ConfigError: it is not.
+
+def check_damping(graph: GraphTensors, damping: float) -> None:
     """
-    radius = float(torch.linalg.eigvals(supports.detach().double()).abs().max()) if supports.numel() else 0.0
+    Raises:
+        ConfigError: `damping` times the spectral radius of `supports` is not below 1: the sum over paths diverges.
+    """
+    radius = spectral_radius(graph)
     if damping * radius >= 1:
         raise ConfigError(
             f"reward.damping {damping:g} times the spectral radius {radius:.3g} of the `supports` edges is not below 1: credit would grow without end. "
             f"Set reward.damping below {1 / radius:.3g}, or weaken a cycle of supports."
         )
-    identity = torch.eye(len(supports))
-    solved: Tensor = torch.linalg.solve(identity - damping * supports, weights.T)
-    return solved.T
+
+
+def longest_path(graph: GraphTensors, damping: float, meaning: Semantics = "credit") -> int:
+    """Relations to follow until nothing above 1e-7 is left: the longest path of a DAG, more where there is a cycle."""
+    _, source, target = graph.ends(meaning)
+    edges = networkx.DiGraph(list(zip(source.tolist(), target.tolist(), strict=True)))
+    if networkx.is_directed_acyclic_graph(edges):
+        return min(MAX_PATH, int(networkx.dag_longest_path_length(edges, weight=None)))
+    rate = damping * spectral_radius(graph, meaning)
+    return (
+        MAX_PATH if rate >= 1 or rate == 0 else min(MAX_PATH, len(edges) + math.ceil(math.log(1e-7) / math.log(rate)))
+    )
+
+
+def katz_credit(
+    weights: Tensor, graph: GraphTensors, damping: float, opened: Tensor | None = None, steps: int | None = None
+) -> Tensor:
+    """Credit a = (I - damping A)^-1 w (Katz 1953): what a node earns by itself and, through `supports`, for what it helps.
+
+    Args:
+        weights: [B, N] credit a node has by itself.
+        damping: beta, checked by `check_damping`.
+        opened: [B, N] in [0, 1]: how far a node lets credit through to its supporters, a -> (I - damping A diag(opened))^-1 w. None: 1.
+        steps: relations to follow; default `longest_path`.
+
+    Returns:
+        [B, N].
+    """
+    total = frontier = weights
+    for _ in range(longest_path(graph, damping) if steps is None else steps):
+        frontier = damping * graph.pull(frontier if opened is None else frontier * opened, "credit")
+        total = total + frontier
+    return total

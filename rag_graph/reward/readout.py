@@ -1,58 +1,59 @@
 """The readout: scores of nodes -> what each node pays. Gates first, in [0, 1], then normalisation, then signed credit.
 
-Gate:      q_i = p_i prod_{j prerequisite of i} (rho_ji + (1 - rho_ji) q_j), rho = 1 - g, prerequisites first
+Gate:      q_i = p_i f_i,  f_i = prod_{j prerequisite of i} (rho_ji + (1 - rho_ji) q_j), rho = 1 - g, prerequisites first
            (compare GEAR, arXiv 2606.03361, whose edges are fixed).
 Aggregate: p_i = (s_i + sum_j g_ji s_j) / (1 + sum_j g_ji) over components j `part_of` i; p_i = s_i without components.
-Normalise: z_i = clip((q_i - mu_i) / max(sigma_i, 0.05), -5, 5), with running statistics of the node.
-Credit:    goal weight for the episode's task; eta times [1 for a criterion that acts on no node in play, plus Katz credit
-           over `supports`] for the rest; minus g_ij times the target's weight for `conflicts`. At eta = 0 the goal is left,
-           gated and charged.
+Open:      a node that earns for what it `supports` pays q_j o_j; o_j in [0, 1] is the share of its credit that reaches it through
+           the gates f of what it supports. Supporting an answer whose prerequisite failed is worth nothing.
+Normalise: z_i = clip((q_i o_i - mu_i) / max(sigma_i, 0.05), -5, 5), with running statistics of the node.
+Credit:    goal weight for the episode's task; eta times [an equal share of 1 for each criterion that acts on no node in play, plus
+           Katz credit over `supports`, minus g_ij times the target's weight for `conflicts`] for the rest. At eta = 0 the goal is left, gated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from rag_graph.graph.spec import Semantics
 from rag_graph.reward.graph_tensors import GraphTensors, katz_credit
+from rag_graph.reward.scores import task_mask
 
 SIGMA_FLOOR = 0.05
 CLIP = 5.0
+SIGNS: dict[Semantics, float] = {"gate": 1.0, "credit": 1.0, "aggregate": 1.0, "penalty": -1.0}
+"""What the relations that bear on a target's worth say of its source."""
+
+HORIZON = 3000.0
+"""Observations that running statistics remember."""
 
 
 def aggregate(scores: Tensor, graph: GraphTensors, in_play: Tensor) -> Tensor:
     """Mix components into what they are part of. scores, in_play: [B, N] -> [B, N]."""
-    if not graph.edges("aggregate"):
+    if not len(graph.of_meaning["aggregate"]):
         return scores
-    strengths = graph.matrix("aggregate")
-    present = in_play.float()
-    return (scores + (scores * present) @ strengths) / (1 + present @ strengths)
+    present = in_play.to(scores.dtype)
+    return (scores + graph.push(scores * present, "aggregate")) / (1 + graph.push(present, "aggregate"))
 
 
-def gate(scores: Tensor, graph: GraphTensors) -> Tensor:
-    """Pass scores [B, N] through their prerequisites; exactly 0 where a strict one (g = 1) failed."""
-    incoming: dict[int, list[tuple[int, int]]] = {}
-    for edge, source, target in graph.edges("gate"):
-        incoming.setdefault(target, []).append((edge, source))
-    gated = list(scores.unbind(-1))
-    for node in graph.gate_order:
-        for edge, source in incoming.get(node, []):
-            strength = graph.strength[edge]
-            gated[node] = gated[node] * ((1 - strength) + strength * gated[source])
-    return torch.stack(gated, -1)
+def gate(scores: Tensor, graph: GraphTensors) -> tuple[Tensor, Tensor]:
+    """Pass scores [B, N] through their prerequisites.
+
+    Returns:
+        gated scores q [B, N], exactly 0 where a strict prerequisite (g = 1) is 0; the gates f [B, N], 1 without prerequisites.
+    """
+    factors = torch.ones_like(scores)
+    gated = scores
+    for level in graph.gate_levels:
+        strength = graph.strength[level.edges]
+        passed = torch.where(level.valid, 1 - strength + strength * gated[..., level.sources], 1.0).prod(-1)  # [B, n]
+        factors = factors * torch.cat([passed, torch.ones_like(passed[..., :1])], -1)[..., level.slot]
+        gated = scores * factors
+    return gated, factors
 
 
-def gate_factors(scores: Tensor, graph: GraphTensors) -> Tensor:
-    """[B, N] what a node's own score is multiplied with; 1 without prerequisites."""
-    positive = scores.clamp(min=1e-6)
-    return gate(positive, graph) / positive
-
-
-@dataclass(slots=True)
-class RunningMoments:
-    """Mean and standard deviation of each node over the observed entries so far; forgets beyond `horizon` observations.
+class RunningMoments(nn.Module):
+    """Mean and standard deviation of each node over the observed entries so far; forgets beyond HORIZON observations.
 
     Starts from the prior of a uniform score (mean 1/2, variance 1/12) with the weight of one observation. Only `update`
     changes it: reading a reward never does.
@@ -61,68 +62,104 @@ class RunningMoments:
     mean: Tensor  # [N]
     variance: Tensor  # [N]
     count: Tensor  # [N]
-    horizon: float = 3000.0
 
-    @classmethod
-    def start(cls, num_nodes: int) -> RunningMoments:
-        return cls(torch.full((num_nodes,), 0.5), torch.full((num_nodes,), 1 / 12), torch.ones(num_nodes))
+    def __init__(self, num_nodes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((num_nodes,), 0.5))
+        self.register_buffer("variance", torch.full((num_nodes,), 1 / 12))
+        self.register_buffer("count", torch.ones(num_nodes))
 
     def update(self, values: Tensor, observed: Tensor) -> None:
         """values [B, N]; only True entries of observed [B, N] count (Chan et al. 1979, parallel update)."""
-        values = torch.where(observed, values, torch.zeros_like(values))
-        new = observed.sum(0).float()
+        values = torch.where(observed, values, 0.0)
+        new = observed.sum(0).to(values.dtype)
         safe = new.clamp(min=1)
         mean = values.sum(0) / safe
-        variance = (torch.where(observed, values - mean, torch.zeros_like(values)) ** 2).sum(0) / safe
+        variance = (torch.where(observed, values - mean, 0.0) ** 2).sum(0) / safe
         total = self.count + new
         shift = mean - self.mean
         self.variance = (self.count * self.variance + new * variance + self.count * new / total * shift**2) / total
         self.mean = self.mean + shift * new / total
-        self.count = total.clamp(max=self.horizon)
+        self.count = total.clamp(max=HORIZON)
 
     def normalise(self, values: Tensor) -> Tensor:
         """z-scores [B, N], bounded."""
         return ((values - self.mean) / self.variance.sqrt().clamp(min=SIGMA_FLOOR)).clamp(-CLIP, CLIP)
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"mean": self.mean, "variance": self.variance, "count": self.count}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.mean, self.variance, self.count = state["mean"], state["variance"], state["count"]
-
-
-def own_weights(graph: GraphTensors, tasks: Tensor, auxiliary: float) -> Tensor:
-    """[B, N] flat weights: the goal weight of the episode's task, `auxiliary` for the other nodes in play.
-
-    Args:
-        tasks: int64 [B], node position of each episode's task.
-    """
-    in_play = graph.applies[tasks]
-    is_task = torch.nn.functional.one_hot(tasks, len(graph.nodes)).bool()
-    goal = torch.where(is_task, graph.goal, torch.zeros_like(graph.goal))
-    flat = torch.where(in_play & ~(is_task & (graph.goal[tasks] > 0)[:, None]), auxiliary, 0.0)
-    return goal + flat
+def goal_weights(graph: GraphTensors, tasks: Tensor) -> Tensor:
+    """[B, N] the goal weight of each episode's task, 0 elsewhere. tasks: int64 [B], node position of each episode's task."""
+    return graph.goal * task_mask(tasks, len(graph.nodes))
 
 
-def graph_weights(graph: GraphTensors, tasks: Tensor, auxiliary: float, damping: float) -> Tensor:
+def own_weights(graph: GraphTensors, tasks: Tensor, auxiliary: Tensor | float) -> Tensor:
+    """[B, N] flat weights: the goal weight of the episode's task, and `auxiliary`, shared evenly, for the other nodes in play."""
+    goal = goal_weights(graph, tasks)
+    return goal + auxiliary * _evenly(graph.applies[tasks] & (goal == 0))
+
+
+def _evenly(nodes: Tensor) -> Tensor:
+    """[B, N] that sum to 1 over the nodes, bool [B, N]."""
+    return nodes / nodes.sum(-1, keepdim=True).clamp(min=1)
+
+
+def opened(graph: GraphTensors, tasks: Tensor, gates: Tensor, damping: float, steps: int | None = None) -> Tensor:
+    """[B, N] in [0, 1]: the share of a node's credit for what it supports that comes through the gates [B, N] of this episode."""
+    goals = goal_weights(graph, tasks)
+    full = katz_credit(goals, graph, damping, steps=steps) - goals
+    through = katz_credit(goals, graph, damping, gates, steps) - goals
+    return torch.where(full > 0, through / full.clamp(min=1e-12), 1.0)
+
+
+def graph_weights(
+    graph: GraphTensors, tasks: Tensor, auxiliary: Tensor | float, damping: float, steps: int | None = None
+) -> Tensor:
     """[B, N] signed credit. Without edges these are `own_weights` exactly.
 
     A criterion that gates, makes up, supports or conflicts with a node in play acts through that node and is not paid flat as
     well. The episode's own task also earns, and is charged, for the other tasks that it supports or conflicts with.
     """
-    flat = own_weights(graph, tasks, auxiliary)
+    goal = goal_weights(graph, tasks)
     in_play = graph.applies[tasks]
-    is_task = torch.nn.functional.one_hot(tasks, len(graph.nodes)).bool()
-    acts = torch.zeros_like(in_play)
-    for edge, source, target in graph.edges("gate", "aggregate", "penalty", "credit"):
-        acts[:, source] |= in_play[:, target] & (graph.strength[edge] > 0)
-    weights = torch.where(acts & ~is_task, torch.zeros_like(flat), flat)
-    goal = torch.where(is_task, graph.goal, torch.zeros_like(graph.goal))
-    supports, conflicts = graph.matrix("credit"), graph.matrix("penalty")
+    is_task = task_mask(tasks, len(graph.nodes))
+    live = (graph.strength > 0).to(goal.dtype)
+    acts = torch.stack([graph.pull(in_play.to(goal.dtype), meaning, live) for meaning in SIGNS]).sum(0)
+    weights = goal + auxiliary * _evenly(in_play & (goal == 0) & ((acts == 0) | is_task))
     goals = torch.cat([goal, graph.goal[None]])  # each episode's own goal, and last all goals together
-    credit = katz_credit(goals, supports, damping) - goals
+    credit = katz_credit(goals, graph, damping, steps=steps) - goals
     earned, earned_of_task = credit[:-1], credit[-1]  # [B, N] for this episode's task, [N] for all tasks
     weights = weights + auxiliary * torch.where(is_task, earned_of_task, earned) * in_play
-    charged = weights.clamp(min=0) @ conflicts.T  # [B, N] by source
-    charged_to_task = conflicts @ graph.goal  # [N]
-    return weights - torch.where(is_task, charged_to_task, charged) * in_play
+    charged = graph.pull(weights.clamp(min=0), "penalty")  # [B, N] by source
+    charged_to_task = graph.pull(graph.goal, "penalty")  # [N]
+    return weights - auxiliary * torch.where(is_task, charged_to_task, charged) * in_play
+
+
+def diffusion_weights(graph: GraphTensors, tasks: Tensor, restart: float = 0.5, steps: int = 20) -> Tensor:
+    """[B, N] signed personalised PageRank from the episode's goal, walking against the relations: w = r e + (1 - r) P^T w.
+
+    A step leaves a node for a source of one of its `supports`, `prerequisite` and `part_of` relations (sign +) or `conflicts`
+    (sign -) with probability proportional to the strength (random walk with restart on a signed graph, Jung et al. 2016).
+    """
+    start = goal_weights(graph, tasks)
+    leaving = torch.stack([graph.push(torch.ones_like(graph.goal), meaning) for meaning in SIGNS]).sum(0)
+    scale = 1 / leaving.clamp(min=1e-12)
+    weights = start
+    for _ in range(steps):
+        weights = restart * start + (1 - restart) * _signed_pull(graph, weights * scale)
+    return weights * graph.applies[tasks]
+
+
+def expected_utility(graph: GraphTensors, tasks: Tensor, observed: Tensor) -> Tensor:
+    """[B, N] weights of GEAR (arXiv 2606.03361): signed utilities of the events that bear on the goal, divided by their total size.
+
+    A criterion's utility is the strength of its relation to the episode's task, negative for `conflicts`; the goal's own is its weight,
+    where it was observed.
+    """
+    is_task = task_mask(tasks, len(graph.nodes))
+    bearing = _signed_pull(graph, is_task.to(graph.goal.dtype)) * graph.applies[tasks]
+    utility = torch.where(is_task, goal_weights(graph, tasks) * observed, bearing)
+    return utility / utility.abs().sum(-1, keepdim=True).clamp(min=1e-12)
+
+
+def _signed_pull(graph: GraphTensors, values: Tensor) -> Tensor:
+    return torch.stack([sign * graph.pull(values, meaning) for meaning, sign in SIGNS.items()]).sum(0)

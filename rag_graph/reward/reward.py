@@ -1,15 +1,17 @@
 """`GraphReward`: the reward function that a trainer calls, with the signature of TRL's GRPO rewards.
 
-Calling it moves no statistic; `update`, called once per policy update, moves the running statistics and fits the imputer (score
-first, fit after). Trainers that do not call `update` (TRL's GRPO and RLOO) take the callback `LearningRewards`, which has the reward
-learn from the episodes that it was asked about since the last update. What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and
-logging see the same mask; where it is hidden, so is every criterion that compares with the reference.
+Calling it moves no statistic; `update`, called once per policy update, moves the running statistics, fits the imputer and moves the
+graph (score first, fit after). Trainers that do not call `update` (TRL's GRPO and RLOO) take the callback `LearningRewards`, which has
+the reward learn from the episodes that it was asked about since the last update.
+
+What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and logging see the same mask; where
+it is hidden, so is every criterion that compares with the reference. A share of the examples is reserved: their goal is always scored,
+but neither paid nor shown to the imputer. On them the goal is watched (audits, alarms) and the graph learns.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,11 +23,15 @@ from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import REFERENCE_METRICS, Episode, NodeRewards
-from rag_graph.reward.graph_tensors import GraphTensors, katz_credit
-from rag_graph.reward.imputation import Imputer
-from rag_graph.reward.readout import RunningMoments, aggregate, gate, graph_weights, own_weights
-
-FIT_BATCH = 256
+from rag_graph.reward.alarms import Alarms
+from rag_graph.reward.diagnostics import Calibration, gradient_attribution, leakage, shapley_attribution
+from rag_graph.reward.encoder import Contexts
+from rag_graph.reward.graph_learning import Alignment, Proposal, Reinforce
+from rag_graph.reward.imputation import hide
+from rag_graph.reward.memory import Batch, Memory
+from rag_graph.reward.model import IMPUTED, TRAINED, Paid, RewardModel
+from rag_graph.reward.scores import Scores
+from rag_graph.reward.text import HASHING, TextEmbeddings
 
 
 class GraphReward:
@@ -33,42 +39,55 @@ class GraphReward:
 
     Args:
         graph: the auxiliary graph.
-        config: readout, eta, share of observed goals, imputer.
+        config: readout, eta, share of observed and of reserved goals, imputer, graph learning.
         score: an episode -> scores of its nodes; absent where not observable (`NodeScorer.score`).
         make_episodes: columns of a trainer's batch -> episodes without scores.
         seed: of the observation mask and of the imputer.
+        embeddings: of node texts; needed where `config.text_encoder` is not 'hashing'.
+
+    Raises:
+        ConfigError: no goal task, credit that diverges, or an encoder that is named and not given.
     """
 
     __name__ = "graph_reward"
 
     def __init__(
-        self, graph: AuxiliaryGraph, config: RewardConfig, score: Any, make_episodes: Any, seed: int = 0
+        self,
+        graph: AuxiliaryGraph,
+        config: RewardConfig,
+        score: Any,
+        make_episodes: Any,
+        seed: int = 0,
+        embeddings: TextEmbeddings | None = None,
     ) -> None:
         self.graph = graph
         self.config = config
         self.score_episode = score
         self.make_episodes = make_episodes
         self.seed = seed
-        self.tensors = GraphTensors.of(graph)
-        if not bool((self.tensors.goal > 0).any()):
+        if embeddings is None and config.text_encoder != HASHING:
             raise ConfigError(
-                f"graph '{graph.name}': no task has a goal weight, so there is nothing to reward. Give a task 'goal: 1.0'."
+                f"reward.text_encoder is '{config.text_encoder}' and no embeddings were given. Pass embeddings=TextEmbeddings(name, encode)."
             )
-        katz_credit(
-            self.tensors.goal[None], self.tensors.matrix("credit"), config.damping
-        )  # a credit that diverges is refused now
+        self.embeddings = embeddings or TextEmbeddings()
+        text = self.embeddings.of_graph(graph)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.imputer = Imputer(graph, self.tensors, config)
-        self.optimizer = torch.optim.AdamW(self.imputer.parameters(), lr=config.learning_rate, weight_decay=1e-4)
-        self.moments = RunningMoments.start(len(graph.nodes))
+            self.model = RewardModel(graph, config, text)
+        groups = self.model.parameter_groups(config.learning_rate)
+        self.optimizer = torch.optim.AdamW(groups) if config.readout in TRAINED else None
         self.generator = torch.Generator().manual_seed(seed)
-        self.buffer: deque[tuple[Tensor, ...]] = deque(maxlen=config.buffer_size)
+        self.memory = Memory(config.buffer_size, config.heads, text.shape[1])
+        self.calibration = Calibration(len(graph.nodes))
+        self.alarms = Alarms()
         self.progress = 0.0
         """Share of training done, in [0, 1]; eta falls along it."""
+        self.kl = float("nan")
+        """KL of the policy to its reference, where somebody tells; an alarm looks at it."""
+        self.updates = 0
         self.last_episodes: list[Episode] = []
         self.last_rewards: NodeRewards | None = None
-        self.last_loss = float("nan")
+        self.last_metrics: dict[str, float] = {}
         self._heard: dict[tuple[str, str], tuple[Episode, int]] = {}
 
     @property
@@ -85,7 +104,7 @@ class GraphReward:
 
         TRL's GRPO and RLOO pass `log_metric`: through it the metrics of the last update reach their logs.
         """
-        episodes = self._scored(prompts, completions, completion_ids, columns)
+        episodes = self.scored(prompts, completions, completion_ids, columns)
         self._hear(episodes)
         if "log_metric" in columns:
             for name, value in self.metrics().items():
@@ -93,24 +112,29 @@ class GraphReward:
         total = self.node_rewards(episodes).total().tolist()
         return [None if value != value else value for value in total]
 
-    def _scored(
+    def scored(
         self,
         prompts: list[Any],
         completions: list[Any],
         completion_ids: list[list[int]],
         columns: Mapping[str, list[Any]],
     ) -> list[Episode]:
+        """Episodes with the scores that may be paid; what is measured but kept back is in `reserved`."""
         episodes = self.make_episodes(prompts, completions, completion_ids, **columns)
         scored = []
         for episode in episodes:
             try:
-                scores = self.score_episode(episode)
+                scores = dict(self.score_episode(episode))
             except Exception as error:  # a scorer may be anyone's code, and a bad episode is data, not a crash
                 scored.append(replace(episode, error=f"{type(error).__name__}: {error}"))
                 continue
-            if not self.goal_is_observed(episode):
-                scores = {name: value for name, value in scores.items() if not self._reads_references(name)}
-            scored.append(episode.with_scores(scores))
+            reserved: dict[str, float] = {}
+            task = episode.example.task
+            if self.is_reserved(episode) or not self.goal_is_observed(episode):
+                hidden = {name: scores.pop(name) for name in list(scores) if self._reads_references(name)}
+                if self.is_reserved(episode) and task in hidden:
+                    reserved = {task: hidden[task]}
+            scored.append(replace(episode, scores=scores, reserved=reserved, probability=self.probability(episode)))
         return scored
 
     def _hear(self, episodes: Sequence[Episode]) -> None:
@@ -129,131 +153,301 @@ class GraphReward:
         self._heard.clear()
         return episodes
 
+    def _has_goal(self, episode: Episode) -> bool:
+        return self.graph.spec.tasks[episode.example.task].goal > 0
+
+    def is_reserved(self, episode: Episode) -> bool:
+        """True for a share `reserved` of the examples of goal tasks, always the same ones."""
+        return self._has_goal(episode) and self._draw("reserved", episode.example.id) < self.config.reserved
+
     def goal_is_observed(self, episode: Episode) -> bool:
         """True for a share `goal_observed` of (episode, response) pairs, always the same ones."""
-        if self.graph.spec.tasks[episode.example.task].goal == 0:
-            return True
-        digest = hashlib.blake2b(f"{self.seed}\0{episode.id}\0{episode.response}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / 2**64 < self.config.goal_observed
+        return not self._has_goal(episode) or self._draw(episode.id, episode.response) < self.config.goal_observed
+
+    def probability(self, episode: Episode) -> float:
+        """The probability with which the goal of an episode like this one is scored: `reserved`, or `goal_observed` of the rest."""
+        if not self._has_goal(episode):
+            return 1.0
+        if self.is_reserved(episode):
+            return self.config.reserved
+        return (1 - self.config.reserved) * self.config.goal_observed
+
+    def _draw(self, *what: str) -> float:
+        digest = hashlib.blake2b("\0".join([str(self.seed), *what]).encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
 
     def _reads_references(self, node: str) -> bool:
         """True where a node's score gives the hidden goal away: a task, or a criterion that compares with the reference."""
         criterion = self.graph.spec.criteria.get(node)
         return criterion is None or criterion.metric in REFERENCE_METRICS
 
-    def tensors_of(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """scores [B, N] (0 where unobserved), observed [B, N], retrieved [B, N], tasks [B]."""
+    def batch_of(self, episodes: Sequence[Episode]) -> Batch:
+        """Scored episodes as tensors, with what was retrieved for each; reserved goals are not in them."""
         size = len(self.graph.nodes)
-        scores, retrieved = torch.zeros(len(episodes), size), torch.zeros(len(episodes), size)
+        values, retrieved = torch.zeros(len(episodes), size), torch.zeros(len(episodes), size)
         observed = torch.zeros(len(episodes), size, dtype=torch.bool)
         tasks = torch.tensor([self.graph.index[episode.example.task] for episode in episodes], dtype=torch.long)
+        pieces = []
         for row, episode in enumerate(episodes):
             for name, value in episode.scores.items():
-                scores[row, self.graph.index[name]] = value
+                values[row, self.graph.index[name]] = value
                 observed[row, self.graph.index[name]] = True
             for piece in episode.evidence:
                 column = self.graph.index[piece.context.node]
                 retrieved[row, column] = max(float(retrieved[row, column]), 1 / piece.rank)
-        return scores, observed, retrieved, tasks
+                pieces.append((row, piece.context, 1 / piece.rank))
+        text = (
+            self.embeddings.of_contexts([context for _, context, _ in pieces])
+            if pieces
+            else torch.zeros(0, self.memory.text_size)
+        )
+        contexts = Contexts(
+            text,
+            torch.tensor([row for row, _, _ in pieces], dtype=torch.long),
+            torch.tensor([weight for _, _, weight in pieces], dtype=torch.float32),
+        )
+        return Batch(Scores(values, observed, retrieved, tasks), contexts)
 
     @torch.no_grad()
     def node_rewards(self, episodes: Sequence[Episode]) -> NodeRewards:
         """Rewards of scored episodes, by the current statistics; changes nothing. A failed episode pays nothing."""
-        rewards = self._read_out(*self.tensors_of(episodes))
+        return self._node_rewards(self.batch_of(episodes), episodes)[0]
+
+    def _node_rewards(self, batch: Batch, episodes: Sequence[Episode]) -> tuple[NodeRewards, Paid]:
+        paid = self.model(batch.scores, self.auxiliary, batch.contexts)
         failed = torch.tensor([bool(episode.error) for episode in episodes])
-        return replace(rewards, paid=rewards.paid & ~failed & (rewards.weights != 0).any(-1))
-
-    def _read_out(self, scores: Tensor, observed: Tensor, retrieved: Tensor, tasks: Tensor) -> NodeRewards:
-        nodes = self.graph.nodes
-        everyone = torch.ones(len(tasks), dtype=torch.bool)
-        if self.config.readout == "graph":
-            filled = torch.where(observed, scores, self.imputer(scores, observed, retrieved, tasks))
-            values = self.moments.normalise(self._gated(filled, tasks))
-            weights = graph_weights(self.tensors, tasks, self.auxiliary, self.config.damping)
-            return NodeRewards(nodes, values, observed, weights, filled, everyone)
-        # The baselines know no imputation: a missing score stands at its running mean, z = 0.
-        values = torch.where(observed, self.moments.normalise(scores), torch.zeros_like(scores))
-        filled = torch.where(observed, scores, self.moments.mean.expand_as(scores))
-        if self.config.readout == "flat":
-            return NodeRewards(
-                nodes, values, observed, own_weights(self.tensors, tasks, self.auxiliary), filled, everyone
-            )
-        weights = own_weights(self.tensors, tasks, 0.0)
-        goal_observed = observed.gather(1, tasks[:, None]).squeeze(1)
-        return NodeRewards(nodes, values, observed, weights, filled, goal_observed)
-
-    def _gated(self, filled: Tensor, tasks: Tensor) -> Tensor:
-        return gate(aggregate(filled, self.tensors, self.tensors.applies[tasks]), self.tensors)
+        counts = paid.paid & ~failed & (paid.weights != 0).any(-1)
+        rewards = NodeRewards(
+            self.graph.nodes, paid.values, batch.scores.observed, paid.weights, paid.scores, paid.gates, counts
+        )
+        return rewards, paid
 
     # ------------------------------------------------------------------ learning
 
     def update(
         self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
     ) -> None:
-        """Learn from one update's episodes, after they were scored: running statistics, then the imputer."""
-        self.learn(self._scored(prompts, completions, completion_ids, columns))
+        """Learn from one update's episodes, after they were scored."""
+        self.learn(self.scored(prompts, completions, completion_ids, columns))
 
     def learn(self, episodes: Sequence[Episode]) -> None:
-        """Take scored episodes into the statistics and the buffer, and fit the imputer on the buffer."""
+        """Judge the predictions by scored episodes; then take these into the statistics, fit the imputer and move the graph."""
         self._heard.clear()
-        self.last_episodes, self.last_rewards = list(episodes), self.node_rewards(episodes)
-        scores, observed, retrieved, tasks = self.tensors_of(episodes)
-        if self.config.readout == "graph":
-            self.imputer.observe(scores, observed)
-            with torch.no_grad():
-                filled = torch.where(observed, scores, self.imputer(scores, observed, retrieved, tasks))
-                self.moments.update(self._gated(filled, tasks), observed)
-            self.buffer.extend(zip(scores, observed, retrieved, tasks, strict=True))
-            self._fit()
-        else:
-            self.moments.update(scores, observed)
+        batch = self.batch_of(episodes)
+        with torch.no_grad():
+            self.last_episodes = list(episodes)
+            self.last_rewards, paid = self._node_rewards(batch, episodes)
+            goal, reserved = self.reserved_goals(episodes)
+            watched = self._watch(batch, paid, goal, reserved)
+            self.model.observe(batch.scores, batch.contexts)
+        self.memory.add(batch, self.generator)
+        loss = self._fit()
+        self._learn_graph(batch, goal, reserved)
+        self.updates += 1
+        self.last_metrics = self._node_metrics() | watched | {"reward/imputer_loss": loss}
 
-    def _fit(self) -> None:
-        losses = []
+    def reserved_goals(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
+        """([B] goal score where reserved, else 0; [B] bool, True where there is one)."""
+        found = [episode.reserved.get(episode.example.task) for episode in episodes]
+        goal = torch.tensor([0.0 if value is None else value for value in found])
+        return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
+
+    def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor) -> dict[str, float]:
+        """Predict what is known with it hidden, and compare; before anything is learned from it."""
+        scores, model = batch.scores, self.model
+        hidden = hide(scores, torch.rand(scores.values.shape, generator=self.generator))
+        hidden_or_reserved = hidden | (scores.is_task & reserved[:, None])
+        known = torch.where(scores.is_task & reserved[:, None], goal[:, None], scores.values)
+        expected, spread = model.imputer.predict(scores.without(hidden), model.graph, batch.contexts)
+        self.calibration.update(expected, known, hidden_or_reserved)
+        gaps = torch.where(hidden_or_reserved, expected - known, 0.0)
+        utility = (paid.scores * paid.gates * paid.weights).masked_fill(~paid.paid[:, None], 0.0)
+        audited = hidden_or_reserved & scores.is_task
+        residual = float(gaps[audited].mean()) if audited.any() else float("nan")
+        error = float(gaps[hidden_or_reserved].square().mean().sqrt()) if hidden_or_reserved.any() else float("nan")
+        held_out = float(goal[reserved].mean()) if reserved.any() else float("nan")
+        mean_utility = float(utility.sum(-1)[paid.paid].mean()) if paid.paid.any() else float("nan")
+        self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, self.kl)
+        at = scores.is_task
+        found = {
+            "reward/utility": mean_utility,
+            "reward/held_out_goal": held_out,
+            "reward/goal_residual": residual,
+            "reward/imputer_error": error,
+            "reward/leakage": leakage(model.graph, scores.values, scores.observed, utility),
+            "reward/goal_spread": float(spread[at].mean()),
+        }
+        return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
+
+    new_alarms: Sequence[str] = ()
+    """Messages of alarms that went on in the last update."""
+
+    def _fit(self) -> float:
+        if self.config.readout in IMPUTED and len(self.memory):
+            self.model.refit(self.memory.all())
+        if self.optimizer is None or not len(self.memory):
+            return float("nan")
+        total = 0.0
         for _ in range(self.config.fit_steps):
-            rows = torch.randint(
-                len(self.buffer), (min(FIT_BATCH, len(self.buffer)),), generator=self.generator
-            ).tolist()
-            scores, observed, retrieved, tasks = map(torch.stack, zip(*(self.buffer[row] for row in rows), strict=True))
-            loss = self.imputer.loss(scores, observed, retrieved, tasks, self.generator)
+            batch, halves = self.memory.draw(self.config.fit_batch, self.generator)
+            uniform = torch.rand(batch.scores.values.shape, generator=self.generator)
+            loss = self.model.loss(batch.scores, uniform, halves, batch.contexts)
+            if self.memory.num_pairs and self.config.preference_weight:
+                better, worse = self.memory.draw_pairs(self.config.fit_batch, self.generator)
+                loss = loss + self.config.preference_weight * self.model.preference_loss(better, worse)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            losses.append(loss.item())
-        if losses:
-            self.last_loss = sum(losses) / len(losses)
+            self.model.imputer.project()
+            total += loss.item()
+        return total / self.config.fit_steps if self.config.fit_steps else float("nan")
+
+    def prefer(self, better: Episode, worse: Episode) -> None:
+        """Say that one answered episode's goal is better than another's (Bradley & Terry 1952); learned from with every later fit.
+
+        Args:
+            better, worse: episodes of one task, with the scores that were observed.
+
+        Raises:
+            ConfigError: of different tasks, or a readout that learns no imputer.
+        """
+        if better.example.task != worse.example.task:
+            raise ConfigError(
+                f"a preference between tasks '{better.example.task}' and '{worse.example.task}': both must be of one."
+            )
+        if self.optimizer is None:
+            raise ConfigError(
+                f"readout '{self.config.readout}' learns no imputer that preferences could teach. Use one of {', '.join(TRAINED)}."
+            )
+        self.memory.add_pair(self.batch_of([better]), self.batch_of([worse]))
+
+    # ------------------------------------------------------------------ the graph
+
+    def _learn_graph(self, batch: Batch, goal: Tensor, reserved: Tensor) -> None:
+        if isinstance(self.model.learner, Alignment):
+            self.model.align(batch.scores, goal, reserved)
+        elif self.model.method == "reinforce":
+            noise = torch.randn(len(self.model.strength), generator=self.generator)
+            self.model.search(goal, reserved, noise, self.updates)
+
+    @property
+    def wants_influence(self) -> bool:
+        """True where a trainer should call `held_out` and `move`."""
+        return self.model.method == "meta_gradient"
+
+    def held_out(
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
+    ) -> list[float | None]:
+        """The goal score of each reserved episode, None for the others: what J is made of."""
+        goal, reserved = self.reserved_goals(self.scored(prompts, completions, completion_ids, columns))
+        return [value if known else None for value, known in zip(goal.tolist(), reserved.tolist(), strict=True)]
+
+    def move(
+        self,
+        influence: Sequence[float],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        **columns: list[Any],
+    ) -> None:
+        """Move strengths by the meta-gradient; influence [B]: how far one more step on an episode moves the policy along the gradient
+        of J."""
+        batch = self.batch_of(self.scored(prompts, completions, completion_ids, columns))
+        self.model.meta_step(batch.scores, torch.tensor(influence), self.auxiliary, batch.contexts)
+
+    def learned_graph(self) -> AuxiliaryGraph:
+        """The graph with the strengths as learned so far."""
+        learner = self.model.learner
+        strengths = learner.centre if isinstance(learner, Reinforce) else self.model.strength
+        return self.graph.with_strengths([min(1.0, max(0.0, value)) for value in strengths.tolist()])
+
+    def proposals(self) -> list[Proposal]:
+        """What looks wrong or missing in the file; nothing of it is applied."""
+        found = self.model.learner.proposals(self.graph) if isinstance(self.model.learner, Alignment) else []
+        return [*self.model.gate_proposals(self.graph), *found]
+
+    # ------------------------------------------------------------------ attribution
+
+    def attribute(self, episode: Episode, method: str = "shapley") -> dict[str, float]:
+        """What each node in play adds to the reward of a scored episode, compared with that node at its running mean.
+
+        Args:
+            method: 'shapley' (exact, at most 12 nodes in play; the values sum to reward - reward of the mean scores) or 'gradient'.
+
+        Raises:
+            ConfigError: too many nodes for 'shapley', or another method.
+        """
+        batch = self.batch_of([episode])
+        with torch.no_grad():
+            filled = self.model.fill(batch.scores, batch.contexts)[0]
+        baseline = self.model.imputer.base.means.detach()
+
+        def reward(values: Tensor) -> Tensor:
+            rows = len(values)
+            scores = Scores(*(column.expand(rows, *column.shape[1:]) for column in batch.scores))
+            return self.model.pay(values, scores, self.auxiliary).total
+
+        players = self.model.topology.applies[batch.scores.tasks[0]].nonzero().squeeze(-1).tolist()
+        if method == "shapley":
+            with torch.no_grad():
+                found = shapley_attribution(reward, filled, baseline, players)
+        elif method == "gradient":
+            found = gradient_attribution(reward, filled, baseline)
+        else:
+            raise ConfigError(f"attribution method '{method}': 'shapley' or 'gradient'.")
+        return {self.graph.nodes[node]: float(found[node]) for node in players}
+
+    # ------------------------------------------------------------------ state and metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that scoring and further learning depend on."""
         return {
-            "imputer": dict(self.imputer.state_dict()),
-            "moments": self.moments.state_dict(),
+            "model": dict(self.model.state_dict()),
+            "calibration": dict(self.calibration.state_dict()),
+            "alarms": self.alarms.state_dict(),
             "progress": self.progress,
-            "optimizer": self.optimizer.state_dict(),
+            "kl": self.kl,
+            "updates": self.updates,
+            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
             "generator": self.generator.get_state(),
-            "buffer": [torch.stack(column) for column in zip(*self.buffer, strict=True)],
+            "memory": self.memory.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-        self.imputer.load_state_dict(state["imputer"])
-        self.moments.load_state_dict(state["moments"])
-        self.progress = float(state["progress"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.model.load_state_dict(state["model"])
+        self.calibration.load_state_dict(state["calibration"])
+        self.alarms.load_state_dict(state["alarms"])
+        self.progress, self.kl, self.updates = float(state["progress"]), float(state["kl"]), int(state["updates"])
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        self.buffer.clear()
-        self.buffer.extend(zip(*state["buffer"], strict=True))
+        self.memory.load_state_dict(state["memory"])
         self._heard.clear()
 
     def metrics(self) -> dict[str, float]:
-        """Per node: mean score where observed, what it paid per episode it bears on, and how often it was observed."""
+        """Of the last update. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
+        how well it is predicted; of the reward: utility, held-out goal, leakage, alarms; of the graph: strengths."""
         if self.last_rewards is None:
             return {}
+        return {"reward/auxiliary_weight": self.auxiliary, **self.last_metrics, **self._strengths()}
+
+    def _strengths(self) -> dict[str, float]:
+        if self.model.method == "none":
+            return {}
+        edges = zip(self.graph.spec.edges, self.learned_graph().strength.tolist(), strict=True)
+        return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value in edges if edge.tuned}
+
+    def _node_metrics(self) -> dict[str, float]:
         rewards = self.last_rewards
+        assert rewards is not None
         tasks = torch.tensor([self.graph.index[episode.example.task] for episode in self.last_episodes])
-        in_play = self.tensors.applies[tasks]
-        logged: dict[str, float] = {"reward/auxiliary_weight": self.auxiliary, "reward/imputer_loss": self.last_loss}
-        for column, name in enumerate(rewards.nodes):
+        in_play = self.model.topology.applies[tasks]
+        logged: dict[str, float] = {}
+        calibration = zip(
+            *(x.tolist() for x in (self.calibration.number, self.calibration.bias, self.calibration.ece)), strict=True
+        )
+        for column, (name, (number, bias, ece)) in enumerate(zip(rewards.nodes, calibration, strict=True)):
             mine = in_play[:, column] & rewards.paid
             if not mine.any():
                 continue
@@ -261,6 +455,9 @@ class GraphReward:
             logged[f"nodes/{name}/reward"] = (rewards.values * rewards.weights)[mine, column].mean().item()
             logged[f"nodes/{name}/observed"] = seen.sum().item() / mine.sum().item()
             logged[f"nodes/{name}/imputed"] = rewards.scores[mine, column].mean().item()
+            logged[f"nodes/{name}/gate"] = rewards.gates[mine, column].mean().item()
+            if number >= 1:
+                logged[f"nodes/{name}/bias"], logged[f"nodes/{name}/ece"] = bias, ece
             if seen.any():
                 logged[f"nodes/{name}/score"] = rewards.scores[seen, column].mean().item()
         return logged

@@ -7,12 +7,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
 from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Example
+from rag_graph.retrieval.dense import SentenceEncoder
+from rag_graph.reward.text import HASHING, TextEmbeddings
+from rag_graph.runtime import cache_folder
 from rag_graph.training.ppo import GraphPPOConfig
 
 
@@ -71,6 +76,15 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfi
         logging_steps=1,
         disable_tqdm=True,
     )
+
+
+def node_texts(config: RunConfig) -> TextEmbeddings:
+    """The encoder of node texts that the config names; what it embedded of a graph before is in the cache."""
+    name = config.reward.text_encoder
+    if name == HASHING:
+        return TextEmbeddings()
+    encoder = SentenceEncoder(name)
+    return TextEmbeddings(name, lambda texts: torch.from_numpy(encoder.encode(texts)), cache_folder() / "node_texts")
 
 
 def peak_memory() -> int:

@@ -21,7 +21,7 @@ from rag_graph.retrieval.context_pool import ContextPool, load_encoder
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, read_jsonl, resolve_device
 from rag_graph.training.checkpoints import load_state
-from rag_graph.training.ingredients import classifiers
+from rag_graph.training.ingredients import classifiers, node_texts
 from rag_graph.training.rag_ppo import EpisodeBuilder
 
 
@@ -81,6 +81,13 @@ class OpenedRun:
 
     def reward(self) -> GraphReward:
         """The run's reward as training left it."""
-        reward = GraphReward(self.graph, self.config.reward, self.scorer.score, EpisodeBuilder([]), self.config.seed)
+        reward = GraphReward(
+            self.graph,
+            self.config.reward,
+            self.scorer.score,
+            EpisodeBuilder([]),
+            self.config.seed,
+            node_texts(self.config),
+        )
         reward.load_state_dict(load_state(self.folder.path, "reward"))
         return reward

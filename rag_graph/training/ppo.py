@@ -39,6 +39,7 @@ from rag_graph.errors import TrainingError
 from rag_graph.training.actor_critic import ActorCritic, SharedValueHead
 from rag_graph.training.engine import Engine, check_settings
 from rag_graph.training.episode_order import EpisodeOrder, as_dataset, rows_at
+from rag_graph.training.influence import influence
 from rag_graph.training.resume import (
     find_checkpoint,
     identity,
@@ -48,7 +49,7 @@ from rag_graph.training.resume import (
     save_checkpoint,
     save_policy,
 )
-from rag_graph.training.rewards import RewardFunction, Rewards, Row
+from rag_graph.training.rewards import RewardFunction, Rewards, Row, columns_of
 from rag_graph.training.rollout import (
     Episodes,
     Rollout,
@@ -202,6 +203,10 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
                 RuntimeWarning,
                 stacklevel=2,
             )
+        if self.rewards.by_influence and self.accelerator.num_processes > 1:
+            raise TrainingError(
+                "a meta-gradient takes the gradient of one process's policy. Train on one, or set reward.learn.method=alignment."
+            )
         self.last_rollout: Rollout | None = None
         self.last_metrics: dict[str, float] = {}
         self._trained = False
@@ -278,6 +283,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         began = time.perf_counter()
         rollout = self._roll_out(self.prepare_batch(rows_at(self.train_dataset, self.order.rows(update))))
         self.last_rollout = rollout
+        self._move_graphs(rollout.episodes)
         optimising = time.perf_counter()
         statistics = self.engine.optimise(rollout, self.order.mini_batches(update))
         rollout.seconds["optimisation"] = time.perf_counter() - optimising
@@ -348,6 +354,14 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         gather = self.args.ds3_gather_for_generation
         with unwrap_model_for_generation(self.model, self.accelerator, gather_deepspeed3_params=gather) as model:
             yield model
+
+    def _move_graphs(self, episodes: Episodes) -> None:
+        """Rewards that learn by a meta-gradient are told how each episode bears on their held-out objective."""
+        rows, completions, ids = episodes.rows, episodes.completions, episodes.completion_ids
+        for reward in self.rewards.by_influence:
+            held_out = reward.held_out(completions=completions, completion_ids=ids, **columns_of(rows))
+            kappa = influence(self.engine, episodes.query_ids, ids, held_out)
+            reward.move(kappa, completions=completions, completion_ids=ids, **columns_of(rows))
 
     def _teach_rewards(self, episodes: Episodes) -> None:
         """Every process teaches its copy of the rewards with the episodes of all, in the order of the global batch."""

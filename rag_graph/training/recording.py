@@ -32,6 +32,9 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         folder, reward = self.folder, self.reward
         logs = logs or {}
+        reward.kl = logs.get("objective/kl", float("nan"))
+        for message in reward.new_alarms:
+            self.progress.say(f"  alarm at update {state.global_step}: {message}")
         assert reward.last_rewards is not None
         paid = (reward.last_rewards.values * reward.last_rewards.weights).tolist()
         totals = reward.last_rewards.total().tolist()
@@ -85,5 +88,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
             for e in episode.evidence
         ],
         "scores": {name: round(value, 4) for name, value in episode.scores.items()},
+        "reserved": {name: round(value, 4) for name, value in episode.reserved.items()},
+        "goal_probability": episode.probability,
         "error": episode.error,
     }

@@ -34,7 +34,8 @@ class RewardFunction(Protocol):
     policy's step with the episodes of all processes (score first, fit after); `metrics() -> dict[str, float]`, logged with the
     update; `progress`, a number that is set to the share of training done, in [0, 1]; `state_dict()` and `load_state_dict(state)`,
     nested dicts and lists of tensors, numbers and texts, kept in checkpoints; `observes = False`, where its numbers alone do not make
-    an episode observed.
+    an episode observed; `wants_influence = True` with `held_out(...)` and `move(influence, ...)`, as `GraphReward` has for its
+    meta-gradient.
     """
 
     __name__: str
@@ -138,6 +139,11 @@ class Rewards:
                 f"the weighted sum of {', '.join(self.names)} is too large for a number. Scale the rewards down."
             )
         return scored
+
+    @property
+    def by_influence(self) -> list[Any]:
+        """The functions that learn by a meta-gradient."""
+        return [function for function in self.functions if getattr(function, "wants_influence", False)]
 
     @property
     def learns(self) -> bool:

@@ -27,6 +27,7 @@ from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
 from rag_graph.graph.reader import read_graph
+from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.records import Episode, Example
 from rag_graph.retrieval.context_pool import ContextPool, load_encoder
@@ -34,7 +35,7 @@ from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
 from rag_graph.training.checkpoints import list_checkpoints, newest_checkpoint, save_state, write_checkpoint
 from rag_graph.training.demonstrations import demonstration_batches
-from rag_graph.training.ingredients import classifiers, corpus, peak_memory, ppo_arguments
+from rag_graph.training.ingredients import classifiers, corpus, node_texts, peak_memory, ppo_arguments
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
@@ -145,7 +146,9 @@ class _Run:
 
         # Made before the long stages: what is wrong with the graph's rewards shows now.
         self.builder = EpisodeBuilder(self.data.train, self.tokenizer.eos_token_id)
-        self.reward = GraphReward(self.graph, config.reward, self.scorer.score, self.builder, config.seed)
+        self.reward = GraphReward(
+            self.graph, config.reward, self.scorer.score, self.builder, config.seed, node_texts(config)
+        )
         if len(self.data.train) < config.ppo.batch_size:
             raise DataError(
                 f"{len(self.data.train)} training examples, fewer than one PPO batch of {config.ppo.batch_size}. Lower ppo.batch_size or add data."
@@ -158,6 +161,7 @@ class _Run:
         without = None
         if config.evaluation.without_retrieval:
             without = self._timed("evaluation_without_retrieval", lambda: self._evaluate("without_retrieval", None))
+        self._report_graph()
         gain = paired_difference(before.task_scores, after.task_scores)
         folder.write_json("results.json", self._results(before, after, gain, without))
         folder.write_json("status.json", {"status": "finished"})
@@ -305,6 +309,14 @@ class _Run:
             raise TrainingError(
                 f"{policy}: the model cannot be saved: {error}. Free some space; everything measured so far stays in the run folder."
             ) from None
+
+    def _report_graph(self) -> None:
+        """What was learned about the graph: strengths beside the file's, proposals, alarms."""
+        reward = self.reward
+        learned = reward.learned_graph()
+        self.folder.write("strengths.yaml", strengths_yaml(self.graph, learned))
+        proposals = [proposal.as_dict() for proposal in reward.proposals()]
+        self.folder.write_json("graph_report.json", {"proposals": proposals, "alarms": reward.alarms.history})
 
     def _calibrate(self, trainer: RagPPOTrainer, reward: GraphReward) -> None:
         """Answer some training examples first, so that the first update is normalised by what the policy really scores."""

@@ -7,7 +7,7 @@ import torch
 
 from rag_graph.graph import AuxiliaryGraph, read_graph
 from rag_graph.graph.spec import GraphSpec
-from rag_graph.reward.encoder import GraphEncoder, RelationalConv
+from rag_graph.reward.encoder import Contexts, GraphEncoder, RelationalConv
 from rag_graph.reward.graph_tensors import GraphTensors
 
 
@@ -80,3 +80,46 @@ def test_strength_reaches_the_state_with_a_gradient(encoder_and_graph: tuple[Gra
     encoder(torch.randn(4, len(tensors.nodes), 12), replace(tensors, strength=strength)).square().sum().backward()
     assert strength.grad is not None
     assert (strength.grad.abs() > 0).all()
+
+
+@pytest.mark.parametrize("size", [6, 90])
+def test_the_fused_product_equals_message_passing(size: int) -> None:
+    """Dense below DENSE_UP_TO nodes, sparse above; both against PyG's own gather and scatter, gradients too."""
+    torch.manual_seed(1)
+    edge_index, relation = torch.randint(0, size, (2, 40)), torch.randint(0, 3, (40,))
+    layer = RelationalConv(channels=5, num_relations=3, num_bases=2)
+    results = []
+    for fused in (True, False):
+        layer.fuse = fused
+        x = torch.randn(3, size, 5, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        strength = torch.rand(40, generator=torch.Generator().manual_seed(3)).requires_grad_()
+        out = layer(x, edge_index, relation, strength)
+        out.square().sum().backward()
+        results.append((out, x.grad, strength.grad))
+    for fused_value, plain_value in zip(*results, strict=True):
+        assert torch.allclose(fused_value, plain_value, atol=1e-4)
+
+
+def test_joined_contexts_give_the_numbers_of_the_same_graph_stated_whole() -> None:
+    """One episode with two retrieved nodes: joined to the graph, and written out as a static graph of two nodes more."""
+    torch.manual_seed(0)
+    tensors = GraphTensors.of(read_graph("parcels"))
+    encoder = GraphEncoder(tensors, num_features=7, hidden_size=8, num_layers=2, num_bases=3)
+    size = len(tensors.nodes)
+    features, of_contexts = torch.randn(2, size, 7), torch.randn(3, 7)
+    tasks = torch.tensor([2, 0])
+    contexts = Contexts(torch.zeros(3, 1), torch.tensor([1, 0, 1]), torch.tensor([1.0, 0.5, 0.25]))
+    joined = encoder.joined(features, tensors, of_contexts, contexts, tasks)
+    from dataclasses import replace
+
+    for row, mine in ((0, [1]), (1, [0, 2])):
+        extra = torch.tensor([[size + k for k in range(len(mine))], [int(tasks[row])] * len(mine)])
+        whole = replace(
+            tensors,
+            edge_index=torch.cat([tensors.edge_index, extra], 1),
+            relation=torch.cat([tensors.relation, torch.full((len(mine),), encoder.num_relations - 1)]),
+            strength=torch.cat([tensors.strength, contexts.score[mine]]),
+        )
+        static = encoder(torch.cat([features[row], of_contexts[mine]])[None], whole)[0, :size]
+        assert torch.allclose(joined[row], static, atol=1e-5)
+    assert not torch.allclose(joined, encoder(features, tensors), atol=1e-3), "what was retrieved must matter"

@@ -78,15 +78,17 @@ def test_the_same_reward_trains_and_learns(
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     reward = make_reward()
-    count = reward.moments.count.clone()
+    count = reward.model.moments.count.clone()
     with warnings.catch_warnings():  # TRL's own, of its trainers and of transformers
         warnings.simplefilter("ignore")
         trainer = make_trainer(model, tokenizer, reward, rows, tmp_path)
         trainer.train()
     assert trainer.state.global_step == 2
     assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert int((reward.moments.count - count).max()) in range(1, 17), "it learned from both updates, each episode once"
-    assert len(reward.buffer) == 16
+    assert int((reward.model.moments.count - count).max()) in range(1, 17), (
+        "it learned from both updates, each episode once"
+    )
+    assert len(reward.memory) == 16
     assert reward.progress == 1
     assert reward.heard() == []
     assert {episode.round for episode in reward.last_episodes} == {2}

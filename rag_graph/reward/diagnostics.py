@@ -1,0 +1,133 @@
+"""What a researcher looks at: how well scores are predicted, who is paid for what, and where a prerequisite that failed was paid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rag_graph.errors import ConfigError
+from rag_graph.reward.graph_tensors import GraphTensors
+
+BINS = 10
+MEMORY = 0.98
+"""Of the calibration, per update: about fifty updates."""
+MAX_SHAPLEY = 12
+FAILED = 0.5
+"""A prerequisite below this counts as failed."""
+
+
+class Calibration(nn.Module):
+    """Per node: predictions of hidden scores against what was observed, remembered over about fifty updates."""
+
+    count: Tensor  # [N, BINS] by predicted score
+    predicted: Tensor
+    seen: Tensor
+    square: Tensor  # [N] summed squared error
+
+    def __init__(self, num_nodes: int) -> None:
+        super().__init__()
+        for name in ("count", "predicted", "seen"):
+            self.register_buffer(name, torch.zeros(num_nodes, BINS))
+        self.register_buffer("square", torch.zeros(num_nodes))
+
+    @torch.no_grad()
+    def update(self, predicted: Tensor, observed: Tensor, hidden: Tensor) -> None:
+        """predicted, observed: [B, N]; hidden: bool [B, N], where both are to be compared."""
+        bins = (predicted.clamp(0, 1) * BINS).long().clamp(max=BINS - 1)
+        each = nn.functional.one_hot(bins, BINS) * hidden[..., None]  # [B, N, BINS]
+        error = torch.where(hidden, predicted - observed, 0.0)
+        self.count = MEMORY * self.count + each.sum(0)
+        self.predicted = MEMORY * self.predicted + (each * torch.where(hidden, predicted, 0.0)[..., None]).sum(0)
+        self.seen = MEMORY * self.seen + (each * torch.where(hidden, observed, 0.0)[..., None]).sum(0)
+        self.square = MEMORY * self.square + error.square().sum(0)
+
+    @property
+    def number(self) -> Tensor:
+        """[N] comparisons that are remembered."""
+        return self.count.sum(-1)
+
+    @property
+    def bias(self) -> Tensor:
+        """[N] mean of prediction - observation."""
+        return (self.predicted - self.seen).sum(-1) / self.number.clamp(min=1)
+
+    @property
+    def rmse(self) -> Tensor:
+        """[N]."""
+        return (self.square / self.number.clamp(min=1)).sqrt()
+
+    @property
+    def ece(self) -> Tensor:
+        """[N] expected calibration error: mean gap between predicted and observed over bins of the prediction (Naeini et al. 2015)."""
+        return (self.predicted - self.seen).abs().sum(-1) / self.number.clamp(min=1)
+
+
+def leakage(graph: GraphTensors, scores: Tensor, observed: Tensor, utility: Tensor) -> float:
+    """Share of the positive utility of gated nodes that was paid although an observed prerequisite failed (GEAR, arXiv 2606.03361,
+    calls it false credit). 0 where no utility was paid.
+
+    Args:
+        scores, observed: [B, N]; utility: [B, N] what each node pays in score units, weight included.
+    """
+    chosen, source, target = graph.ends("gate")
+    if not len(chosen):
+        return 0.0
+    failed = (observed[:, source] & (scores[:, source] < FAILED) & (graph.strength[chosen] > 0)).to(utility.dtype)
+    spoilt = torch.zeros_like(utility).index_add(1, target, failed) > 0
+    gated = torch.zeros(len(graph.nodes), dtype=torch.bool)
+    gated[target] = True
+    positive = utility.clamp(min=0) * gated
+    total = float(positive.sum())
+    return float((positive * spoilt).sum()) / total if total > 0 else 0.0
+
+
+def gradient_attribution(reward: Callable[[Tensor], Tensor], scores: Tensor, baseline: Tensor) -> Tensor:
+    """[N] gradient times distance from the baseline: exact where the reward is linear, a local view where it is not.
+
+    Args:
+        reward: [B, N] scores -> [B]; scores, baseline: [N].
+    """
+    at = scores.detach().clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(reward(at[None]).sum(), at)
+    return gradient * (scores - baseline)
+
+
+def shapley_attribution(
+    reward: Callable[[Tensor], Tensor], scores: Tensor, baseline: Tensor, players: Sequence[int]
+) -> Tensor:
+    """[N] exact Shapley values (Shapley 1953): a node's mean marginal contribution over all orders in which nodes go from the
+    baseline to their score. They sum to reward(scores) - reward(baseline) over the players.
+
+    Args:
+        reward: [B, N] scores -> [B]; players: positions of at most MAX_SHAPLEY nodes; all others stay at their score.
+
+    Raises:
+        ConfigError: more players: 2^n coalitions are computed.
+    """
+    n = len(players)
+    if n > MAX_SHAPLEY:
+        raise ConfigError(
+            f"exact Shapley values of {n} nodes take 2^{n} rewards; at most {MAX_SHAPLEY} nodes can be computed. Use method='gradient'."
+        )
+    coalitions = torch.arange(2**n)
+    member = (coalitions[:, None] >> torch.arange(n)) & 1  # [2^n, n]
+    x = scores.repeat(2**n, 1)
+    x[:, list(players)] = torch.where(member.bool(), scores[list(players)], baseline[list(players)])
+    value = reward(x).double()
+    size = member.sum(1)
+    log_factorial = torch.lgamma(torch.arange(n + 1, dtype=torch.float64) + 1)
+    found = torch.zeros(len(scores), dtype=torch.float64)
+    for k, node in enumerate(players):
+        without = coalitions[member[:, k] == 0]
+        s = size[without]
+        weight = (log_factorial[s] + log_factorial[n - s - 1] - log_factorial[n]).exp()
+        found[node] = (weight * (value[without | (1 << k)] - value[without])).sum()
+    return found.to(scores.dtype)
+
+
+def pareto_front(points: Tensor) -> Tensor:
+    """bool [P]: True for the points [P, D] that no other point beats or equals in every dimension and beats in one."""
+    better = (points[None] >= points[:, None]).all(-1) & (points[None] > points[:, None]).any(-1)
+    return ~better.any(1)

@@ -1,0 +1,223 @@
+"""Reinforcement learning of the graph: strengths move by what raises J, the goal score on reserved episodes.
+
+| method | evidence about a strength | extra cost |
+|---|---|---|
+| alignment | mean product of the standardised scores of both ends; at a goal, on reserved episodes only. The covariance proxy of OL-AUX (Lin et al. 2019, NeurIPS) | none |
+| meta_gradient | dJ/dg = sum_b kappa_b dR_b/dg through readout and encoder (LIRPG, Zheng et al. 2018, eq. 7); kappa_b is how far one more step on episode b would move the policy along the gradient of J | one backward and two forward passes of the policy |
+| reinforce | change of J over a few updates under a perturbed graph, antithetic pairs (Salimans et al. 2017) | many updates |
+
+A step is g += rate * mean / rms of the evidence, clipped to [0, 1]; a strength with `tuned: false` never moves. A strength never
+changes its sign: what looks like the opposite relation becomes a proposal, and so does a pair that the file does not relate.
+Alignment is linear: it cannot tell a gate from a support. Discovered gates come from `rag_graph.reward.prior`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rag_graph.config import GraphLearningConfig
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.readout import SIGNS
+from rag_graph.reward.scores import Scores
+
+MIN_UPDATES = 20
+MIN_T = 4.0
+"""A proposal needs so many updates with evidence, and a mean so many standard errors from 0."""
+MIN_CORRELATION = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Something that looks wrong in the file, for a person to decide."""
+
+    kind: str  # flip, relation or gate
+    source: str
+    target: str
+    stated: str  # relation in the file, or ""
+    proposed: str
+    evidence: str
+
+    def __str__(self) -> str:
+        what = f"{self.source} -> {self.target}"
+        if self.kind == "flip":
+            return f"{what} is stated as '{self.stated}' and looks like '{self.proposed}' ({self.evidence})"
+        return f"{what} is not stated and looks like '{self.proposed}' ({self.evidence})"
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+class GraphLearner(nn.Module):
+    """Moves strengths by evidence. Holds all of its state in buffers.
+
+    Args:
+        tuned: bool [E], False where the file freezes a strength.
+    """
+
+    mean: Tensor  # [E] running mean of the evidence
+    square: Tensor  # [E] running mean of its square
+    updates: Tensor  # [E] updates with evidence
+
+    def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
+        super().__init__()
+        self.config = config
+        sign = torch.zeros(len(tensors.strength))
+        for meaning, value in SIGNS.items():
+            sign[tensors.of_meaning[meaning]] = value
+        self.register_buffer("sign", sign, persistent=False)
+        self.register_buffer("movable", torch.from_numpy(graph.tuned) & (sign != 0), persistent=False)
+        for name in ("mean", "square", "updates"):
+            self.register_buffer(name, torch.zeros(len(sign)))
+
+    sign: Tensor
+    movable: Tensor
+
+    def step(self, strength: Tensor, evidence: Tensor, seen: Tensor) -> Tensor:
+        """New strengths [E] from what speaks for more strength [E], where there is any (seen: bool [E])."""
+        memory = self.config.memory
+        self.mean = torch.where(seen, memory * self.mean + (1 - memory) * evidence, self.mean)
+        self.square = torch.where(seen, memory * self.square + (1 - memory) * evidence**2, self.square)
+        self.updates = self.updates + seen.to(self.updates.dtype)
+        moved = strength + self.config.rate * self.mean / (self.square.sqrt() + 1e-8)
+        ready = seen & self.movable & (self.updates > self.config.warm_up)
+        return torch.where(ready, moved.clamp(0, 1), strength)
+
+
+class Alignment(GraphLearner):
+    """Evidence of an edge, and of every pair of a criterion and a goal task that the file does not relate."""
+
+    pair_count: Tensor
+    pair_sum: Tensor
+    pair_square: Tensor
+
+    def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
+        super().__init__(graph, tensors, config)
+        known = {tuple(pair) for pair in tensors.edge_index.T.tolist()}
+        goals = [graph.index[name] for name, task in graph.spec.tasks.items() if task.goal > 0]
+        criteria = [graph.index[name] for name in graph.spec.criteria]
+        new = [(j, i) for i in goals for j in criteria if bool(tensors.applies[i, j]) and (j, i) not in known]
+        pairs = [*map(tuple, tensors.edge_index.T.tolist()), *new]
+        self.num_edges = len(known) and tensors.edge_index.shape[1]
+        ends = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
+        self.register_buffer("source", ends[:, 0], persistent=False)
+        self.register_buffer("target", ends[:, 1], persistent=False)
+        for name in ("pair_count", "pair_sum", "pair_square"):
+            self.register_buffer(name, torch.zeros(len(pairs)))
+
+    source: Tensor
+    target: Tensor
+
+    def evidence(self, standard: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean product over the episodes in which both ends were observed, [pairs], and whether there were any.
+
+        Args:
+            standard, observed: [B, N]; at the episode's goal, of reserved episodes only.
+        """
+        both = observed[:, self.source] & observed[:, self.target]
+        product = torch.where(both, standard[:, self.source] * standard[:, self.target], 0.0)
+        count = both.sum(0)
+        found = product.sum(0) / count.clamp(min=1)
+        seen = count > 0
+        self.pair_count = self.pair_count + seen.to(found.dtype)
+        self.pair_sum, self.pair_square = self.pair_sum + found, self.pair_square + found**2
+        return found, seen
+
+    def align(self, strength: Tensor, standard: Tensor, observed: Tensor) -> Tensor:
+        """New strengths [E]."""
+        found, seen = self.evidence(standard, observed)
+        edges = slice(0, self.num_edges)
+        return self.step(strength, self.sign * found[edges], seen[edges])
+
+    def proposals(self, graph: AuxiliaryGraph) -> list[Proposal]:
+        """Pairs whose evidence contradicts the file, or that the file lacks; the strongest first."""
+        found: list[tuple[float, Proposal]] = []
+        types = list(graph.relation_types.items())
+        for pair in range(len(self.source)):
+            count = float(self.pair_count[pair])
+            if count < MIN_UPDATES:
+                continue
+            mean = float(self.pair_sum[pair]) / count
+            variance = max(float(self.pair_square[pair]) / count - mean**2, 1e-12)
+            t = mean / math.sqrt(variance / (count - 1))
+            if abs(t) < MIN_T or abs(mean) < MIN_CORRELATION:
+                continue
+            source, target = graph.nodes[int(self.source[pair])], graph.nodes[int(self.target[pair])]
+            evidence = f"mean correlation {mean:+.2f} over {count:.0f} updates, t = {t:+.1f}"
+            looks = "supports" if mean > 0 else "conflicts"
+            if pair >= self.num_edges:
+                found.append((abs(t), Proposal("relation", source, target, "", looks, evidence)))
+            elif float(self.sign[pair]) * mean < 0:
+                name = types[int(graph.relation[pair])][0]
+                found.append((abs(t), Proposal("flip", source, target, name, looks, evidence)))
+        return [proposal for _, proposal in sorted(found, key=lambda pair: -pair[0])]
+
+
+class Reinforce(GraphLearner):
+    """Antithetic search on the logits of the strengths: `span` updates with +noise, `span` with -noise, then a step."""
+
+    centre: Tensor  # [E] the strengths without noise
+    noise: Tensor  # [E]
+    gain: Tensor  # [] change of J under +noise
+    start: Tensor  # [] J when the current half began
+    total: Tensor  # [] sum and number of reserved goal scores of the current half's ends
+    number: Tensor
+
+    def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
+        super().__init__(graph, tensors, config)
+        self.register_buffer("centre", tensors.strength.clone())
+        self.register_buffer("noise", torch.zeros(len(tensors.strength)))
+        for name in ("gain", "start", "total", "number"):
+            self.register_buffer(name, torch.zeros(()))
+
+    def search(self, goal: Tensor, reserved: Tensor, noise: Tensor, update: int) -> Tensor:
+        """Strengths [E] for the next update.
+
+        Args:
+            goal: [B] goal scores, read where reserved (bool [B]); noise: [E] standard normal, used when a pair begins; update: from 0.
+        """
+        span, sigma = self.config.span, self.config.sigma
+        self.total = self.total + torch.where(reserved, goal, 0.0).sum()
+        self.number = self.number + reserved.sum()
+        if (update + 1) % span:
+            return self._perturbed()
+        now = self.total / self.number.clamp(min=1)
+        change = torch.where(self.number > 0, now - self.start, 0.0)
+        half = (update + 1) // span % 2  # 1: +noise begins, 0: -noise begins
+        if half == 0:
+            self.gain = change
+        else:
+            evidence = (self.gain - change) / (2 * sigma) * self.noise
+            seen = self.movable & (self.noise != 0)
+            self.centre = self.step(self.centre, evidence, seen)
+            self.noise = noise
+        self.start = torch.where(self.number > 0, now, self.start)
+        self.total, self.number = torch.zeros_like(self.total), torch.zeros_like(self.number)
+        self._sign = 1.0 if half == 1 else -1.0
+        return self._perturbed()
+
+    _sign = 1.0
+
+    def _perturbed(self) -> Tensor:
+        moved = torch.sigmoid(torch.logit(self.centre, 1e-3) + self._sign * self.config.sigma * self.noise)
+        return torch.where(self.movable & (self.noise != 0), moved, self.centre)
+
+
+LEARNERS: dict[str, Callable[[AuxiliaryGraph, GraphTensors, GraphLearningConfig], GraphLearner]] = {
+    "none": GraphLearner,
+    "alignment": Alignment,
+    "meta_gradient": Alignment,  # its proposals; the steps come from the gradient
+    "reinforce": Reinforce,
+}
+
+
+def with_reserved_goals(scores: Scores, goal: Tensor, reserved: Tensor) -> Scores:
+    """The scores in which a goal is known on reserved episodes only. goal: [B], read where reserved; reserved: bool [B]."""
+    at = scores.is_task
+    values = torch.where(at, goal[:, None], scores.values)
+    return scores._replace(values=values, observed=torch.where(at, reserved[:, None], scores.observed))

@@ -1,0 +1,118 @@
+"""The recent episodes that the imputer learns from, and pairs of which one is preferred."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rag_graph.reward.encoder import Contexts
+from rag_graph.reward.scores import Scores
+
+
+class Batch(NamedTuple):
+    """Scores of episodes and what was retrieved for them."""
+
+    scores: Scores
+    contexts: Contexts
+
+    def rows(self, chosen: Sequence[int]) -> Batch:
+        """Some of the episodes, in this order; one may come twice."""
+        of_row: dict[int, list[int]] = {}
+        for place, row in enumerate(self.contexts.episode.tolist()):
+            of_row.setdefault(row, []).append(place)
+        places = [(place, new) for new, row in enumerate(chosen) for place in of_row.get(row, [])]
+        taken = [place for place, _ in places]
+        contexts = Contexts(
+            self.contexts.text[taken],
+            torch.tensor([new for _, new in places], dtype=torch.long),
+            self.contexts.score[taken],
+        )
+        return Batch(Scores(*(column[list(chosen)] for column in self.scores)), contexts)
+
+
+class _Row(NamedTuple):
+    scores: tuple[Tensor, ...]  # one row of each column of Scores
+    text: Tensor  # [k, size]
+    score: Tensor  # [k]
+    halves: Tensor  # [K] weight for each head
+
+
+class Memory:
+    """
+    Args:
+        size: episodes, or pairs, that are kept.
+        num_heads: K.
+    """
+
+    def __init__(self, size: int, num_heads: int, text_size: int) -> None:
+        self._rows: deque[_Row] = deque(maxlen=size)
+        self._pairs: deque[tuple[_Row, _Row]] = deque(maxlen=size)
+        self.num_heads, self.text_size = num_heads, text_size
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def num_pairs(self) -> int:
+        return len(self._pairs)
+
+    def add(self, batch: Batch, generator: torch.Generator) -> None:
+        # Double-or-nothing bootstrap: a row counts twice for about half of the heads and not at all for the others.
+        halves = 2.0 * (torch.rand((len(batch.scores.tasks), self.num_heads), generator=generator) < 0.5)
+        self._rows.extend(self._split(batch, halves))
+
+    def add_pair(self, better: Batch, worse: Batch) -> None:
+        """One episode each; the first is preferred."""
+        ones = torch.ones((1, self.num_heads))
+        self._pairs.append((self._split(better, ones)[0], self._split(worse, ones)[0]))
+
+    def all(self) -> Scores:
+        return self._join(list(self._rows))[0].scores
+
+    def draw(self, size: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
+        """Episodes drawn with replacement and their [B, K] weights for the heads."""
+        chosen = torch.randint(len(self._rows), (min(size, len(self._rows)),), generator=generator).tolist()
+        return self._join([self._rows[row] for row in chosen])
+
+    def draw_pairs(self, size: int, generator: torch.Generator) -> tuple[Batch, Batch]:
+        chosen = torch.randint(len(self._pairs), (min(size, len(self._pairs)),), generator=generator).tolist()
+        better, worse = zip(*(self._pairs[row] for row in chosen), strict=True)
+        return self._join(list(better))[0], self._join(list(worse))[0]
+
+    def state_dict(self) -> dict[str, Any]:
+        rows = [*self._rows, *(row for pair in self._pairs for row in pair)]
+        if not rows:
+            return {}
+        batch, halves = self._join(rows)
+        columns = {"episodes": len(self._rows), "halves": halves, "columns": list(batch.scores)}
+        return columns | {"contexts": list(batch.contexts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._rows.clear()
+        self._pairs.clear()
+        if not state:
+            return
+        rows = self._split(Batch(Scores(*state["columns"]), Contexts(*state["contexts"])), state["halves"])
+        kept = int(state["episodes"])
+        self._rows.extend(rows[:kept])
+        self._pairs.extend(zip(rows[kept::2], rows[kept + 1 :: 2], strict=True))
+
+    @staticmethod
+    def _split(batch: Batch, halves: Tensor) -> list[_Row]:
+        counts = torch.bincount(batch.contexts.episode, minlength=len(halves)).tolist()
+        order = torch.argsort(batch.contexts.episode, stable=True)
+        texts, scores = batch.contexts.text[order].split(counts), batch.contexts.score[order].split(counts)
+        rows = zip(zip(*batch.scores, strict=True), texts, scores, halves, strict=True)
+        return [_Row(*row) for row in rows]
+
+    def _join(self, rows: list[_Row]) -> tuple[Batch, Tensor]:
+        counts = torch.tensor([len(row.score) for row in rows])
+        scores = Scores(*(torch.stack(column) for column in zip(*(row.scores for row in rows), strict=True)))
+        text = torch.cat([row.text for row in rows]) if counts.any() else torch.zeros(0, self.text_size)
+        episode = torch.repeat_interleave(torch.arange(len(rows)), counts)
+        contexts = Contexts(text, episode, torch.cat([row.score for row in rows]))
+        return Batch(scores, contexts), torch.stack([row.halves for row in rows])

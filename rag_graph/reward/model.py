@@ -1,0 +1,246 @@
+"""`RewardModel`: node scores of a batch -> what each node pays, for every readout. Tensors only; `GraphReward` brings episodes.
+
+One interface, because every claim is a comparison. Reading a reward (`forward`) changes nothing; `observe` moves the running
+statistics; `loss` and `refit` fit the imputer. Everything that is learned is a parameter or a buffer, so that `torch.func` can run
+many independent copies at once (experiments/planted does).
+
+| readout | a missing score is | the reward is |
+|---|---|---|
+| goal_only | not paid | the observed goal; episodes without one are left out |
+| flat | its running mean | the goal plus eta times every other node in play |
+| diffusion | its running mean | signed personalised PageRank from the goal |
+| gated_fixed | its running mean | gates, credit and conflicts of the file (compare GEAR, arXiv 2606.03361) |
+| ridge, mlp, gnn | predicted without the graph's meaning | the goal, observed or predicted |
+| prior_gnn | predicted by the graph's fitted prior and a GNN | gates, credit and conflicts over observed and predicted scores |
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rag_graph.config import RewardConfig
+from rag_graph.errors import ConfigError
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.reward.encoder import Contexts
+from rag_graph.reward.graph_learning import LEARNERS, Alignment, Proposal, Reinforce, with_reserved_goals
+from rag_graph.reward.graph_tensors import GraphTensors, check_damping, longest_path
+from rag_graph.reward.imputation import IMPUTERS, hide
+from rag_graph.reward.memory import Batch
+from rag_graph.reward.prior import StructuralPrior
+from rag_graph.reward.readout import (
+    RunningMoments,
+    aggregate,
+    diffusion_weights,
+    expected_utility,
+    gate,
+    graph_weights,
+    opened,
+    own_weights,
+)
+from rag_graph.reward.scores import Scores
+
+GATED = ("gated_fixed", "prior_gnn")
+IMPUTED = ("ridge", "mlp", "gnn", "prior_gnn")
+LEARNING = ("diffusion", "gated_fixed", "prior_gnn")
+"""Readouts that the strengths of the graph matter to."""
+FOUND_GATE = 0.3
+"""A discovered gate of this strength is proposed."""
+TRAINED = ("mlp", "gnn", "prior_gnn")
+
+
+class Paid(NamedTuple):
+    """What each node pays. The scalar reward is `(values * weights).sum(-1)` where `paid`."""
+
+    values: Tensor  # [B, N] gated and normalised
+    weights: Tensor  # [B, N] credit
+    scores: Tensor  # [B, N] in [0, 1], observed or filled in
+    gates: Tensor  # [B, N] in [0, 1]
+    paid: Tensor  # bool [B]
+
+    @property
+    def total(self) -> Tensor:
+        """[B], also where `paid` is False."""
+        return (self.values * self.weights).sum(-1)
+
+
+class RewardModel(nn.Module):
+    """
+    Args:
+        graph: the auxiliary graph; its strengths are where `strength` starts.
+        text: [N, size] embeddings of the nodes' texts.
+
+    Raises:
+        ConfigError: no goal task, or a damping with which credit diverges.
+    """
+
+    strength: Tensor
+
+    def __init__(self, graph: AuxiliaryGraph, config: RewardConfig, text: Tensor) -> None:
+        super().__init__()
+        self.readout, self.damping, self.caution = config.readout, config.damping, config.caution
+        self.topology = GraphTensors.of(graph)
+        if not bool((self.topology.goal > 0).any()):
+            raise ConfigError(
+                f"graph '{graph.name}': no task has a goal weight, so there is nothing to reward. Give a task 'goal: 1.0'."
+            )
+        check_damping(self.topology, config.damping)
+        self.steps = longest_path(self.topology, config.damping)
+        self.register_buffer("strength", self.topology.strength.clone())
+        self.imputer = IMPUTERS[config.readout](graph, self.topology, config, text)
+        self.moments = RunningMoments(len(graph.nodes))
+        self.method = config.learn.method if config.readout in LEARNING else "none"
+        self.learner = LEARNERS[self.method](graph, self.topology, config.learn)
+
+    @property
+    def graph(self) -> GraphTensors:
+        """The graph with its strengths as learned so far."""
+        return replace(self.topology, strength=self.strength)
+
+    def fill(self, scores: Scores, contexts: Contexts | None = None) -> Tensor:
+        """[B, N] observed where observed, else the cautious prediction."""
+        return self._fill(scores, self.graph, contexts)
+
+    def _fill(self, scores: Scores, graph: GraphTensors, contexts: Contexts | None) -> Tensor:
+        expected, spread = self.imputer.predict(scores, graph, contexts)
+        return torch.where(scores.observed, scores.values, expected - self.caution * spread)
+
+    def predict_goal(self, scores: Scores, contexts: Contexts | None = None) -> Tensor:
+        """[B] what is expected of each episode's goal from the other scores, its own hidden."""
+        expected, _ = self.imputer.predict(scores.without_goal(), self.graph, contexts)
+        return expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
+
+    def forward(
+        self,
+        scores: Scores,
+        auxiliary: Tensor | float,
+        contexts: Contexts | None = None,
+        strength: Tensor | None = None,
+    ) -> Paid:
+        """
+        Args:
+            auxiliary: eta, weight of everything that is not the goal itself.
+            strength: [E] other strengths than those learned so far.
+        """
+        graph = self.graph if strength is None else replace(self.topology, strength=strength)
+        return self.pay(self._fill(scores, graph, contexts), scores, auxiliary, graph)
+
+    def pay(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors | None = None) -> Paid:
+        """What each node pays for scores without gaps, [B, N]."""
+        graph, tasks = graph or self.graph, scores.tasks
+        paying, gates = self._pay(filled, scores, graph)
+        everyone = torch.ones_like(tasks, dtype=torch.bool)
+        if self.readout == "gated_fixed":
+            return Paid(paying, expected_utility(graph, tasks, scores.observed), filled, gates, everyone)
+        values = self.moments.normalise(paying)
+        if self.readout == "prior_gnn":
+            weights = graph_weights(graph, tasks, auxiliary, self.damping, self.steps)
+            return Paid(values, weights, filled, gates, everyone)
+        if self.readout in IMPUTED:
+            return Paid(values, own_weights(graph, tasks, 0.0), filled, gates, everyone)
+        values = torch.where(scores.observed, values, 0.0)
+        if self.readout == "goal_only":
+            seen = scores.observed.gather(-1, tasks[:, None]).squeeze(-1)
+            return Paid(values, own_weights(graph, tasks, 0.0), filled, gates, seen)
+        walked = self.readout == "diffusion"
+        weights = diffusion_weights(graph, tasks) if walked else own_weights(graph, tasks, auxiliary)
+        return Paid(values, weights, filled, gates, everyone)
+
+    def _pay(self, filled: Tensor, scores: Scores, graph: GraphTensors) -> tuple[Tensor, Tensor]:
+        """(scores mixed and gated, gates), [B, N] each; without gates as they are."""
+        if self.readout not in GATED:
+            return filled, torch.ones_like(filled)
+        gated, gates = gate(aggregate(filled, graph, graph.applies[scores.tasks]), graph)
+        through = opened(graph, scores.tasks, gates, self.damping, self.steps)
+        return gated * torch.where(scores.is_task, 1.0, through), gates
+
+    @torch.no_grad()
+    def observe(self, scores: Scores, contexts: Contexts | None = None) -> None:
+        """Take new observations into the running statistics."""
+        self.imputer.observe(scores)
+        paying, _ = self._pay(self.fill(scores, contexts), scores, self.graph)
+        # Predictions vary less than observations: what is imputed is normalised as it is paid.
+        in_play = self.topology.applies[scores.tasks]
+        self.moments.update(paying, in_play if self.readout in IMPUTED else scores.observed)
+
+    def loss(self, scores: Scores, uniform: Tensor, halves: Tensor, contexts: Contexts | None = None) -> Tensor:
+        """The imputer's loss on episodes whose scores are partly hidden.
+
+        Args:
+            uniform: [B, N] in [0, 1), what decides which scores are hidden.
+            halves: [B, K] weight of each episode for each head.
+        """
+        return self.imputer.loss(scores, hide(scores, uniform), halves, self.graph, contexts)
+
+    def preference_loss(self, better: Batch, worse: Batch) -> Tensor:
+        """Bradley-Terry: -log sigmoid of the difference of the predicted goals, in standard deviations of the goal."""
+        logit = self._expected_goal(better) - self._expected_goal(worse)
+        return nn.functional.softplus(-logit).mean()
+
+    def _expected_goal(self, batch: Batch) -> Tensor:
+        each = self.imputer(batch.scores.without_goal(), self.graph, batch.contexts) / self.imputer.base.deviations
+        expected: Tensor = each.mean(0).gather(-1, batch.scores.tasks[:, None]).squeeze(-1)
+        return expected
+
+    def refit(self, scores: Scores) -> None:
+        """Closed-form fit on everything that is remembered, where the imputer has one."""
+        self.imputer.refit(scores)
+
+    # ------------------------------------------------------------------ the graph learns
+
+    @torch.no_grad()
+    def align(self, scores: Scores, goal: Tensor, reserved: Tensor) -> None:
+        """Move strengths by alignment. goal: [B] raw goal scores, read on reserved episodes (bool [B]) only."""
+        revealed = with_reserved_goals(scores, goal, reserved)
+        standard = self.imputer.base.standardise(revealed)
+        assert isinstance(self.learner, Alignment)
+        if self.method == "alignment":
+            self.strength = self.learner.align(self.strength, standard, revealed.observed)
+        else:
+            self.learner.evidence(standard, revealed.observed)
+
+    def meta_step(
+        self, scores: Scores, influence: Tensor, auxiliary: Tensor | float, contexts: Contexts | None = None
+    ) -> None:
+        """Move strengths along dJ/dg = sum_b influence_b dA_b/dg, A the batch's centred reward.
+
+        Args:
+            influence: [B] kappa, how far a step on the episode would move the policy along the gradient of J.
+        """
+
+        def objective(strength: Tensor) -> Tensor:
+            paid: Paid = self(scores, auxiliary, contexts, strength)
+            total = paid.total
+            return (influence * (total - total.mean()) / (total.detach().std() + 1e-6)).sum()
+
+        gradient = torch.func.grad(objective)(self.strength).detach()
+        self.strength = self.learner.step(self.strength, gradient, torch.ones_like(gradient, dtype=torch.bool))
+
+    @torch.no_grad()
+    def search(self, goal: Tensor, reserved: Tensor, noise: Tensor, update: int) -> None:
+        """Move strengths by REINFORCE on perturbed graphs; see `Reinforce.search`."""
+        assert isinstance(self.learner, Reinforce)
+        self.strength = self.learner.search(goal, reserved, noise, update)
+
+    def gate_proposals(self, graph: AuxiliaryGraph) -> list[Proposal]:
+        """Prerequisites that the file lacks and that the fitted prior needs to explain the goal."""
+        base = self.imputer.base
+        if not isinstance(base, StructuralPrior):
+            return []
+        found = zip(base.candidates, base.gamma[base.num_stated :].tolist(), strict=True)
+        strong = sorted(((gamma, pair) for pair, gamma in found if gamma >= FOUND_GATE), reverse=True)
+        return [
+            Proposal("gate", graph.nodes[j], graph.nodes[i], "", "prerequisite", f"fitted gate {gamma:.2f}")
+            for gamma, (j, i) in strong
+        ]
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, object]]:
+        """For an optimizer: networks, and the few parameters of the prior, which learn ten times faster."""
+        prior = list(self.imputer.base.parameters())
+        known = {id(parameter) for parameter in prior}
+        networks = [parameter for parameter in self.parameters() if id(parameter) not in known]
+        groups: list[dict[str, object]] = [{"params": networks, "lr": learning_rate, "weight_decay": 1e-4}]
+        return groups + ([{"params": prior, "lr": 10 * learning_rate, "weight_decay": 0.0}] if prior else [])

@@ -1,0 +1,189 @@
+"""What the graph itself predicts: each node's score from the nodes that bear on it, with strengths fitted to the data (MAP).
+
+    s_hat_i = (c_i + sum_j w_ji (x_j - mu_j)) prod_j (1 - gamma_ji (1 - x_j))
+
+The sum runs over `supports` and `part_of` (w >= 0) and `conflicts` (w <= 0), the product over `prerequisite`. x_j is the observed
+score, or what this same model predicts where there is none. c_i is the node's competence so far, the least-squares level of its
+observed scores behind open gates; mu_j the running mean. w and gamma start at the file's strengths and are pulled towards them
+by (kappa / n_i) |w - w0|^2, n_i observations of the target: without data the file speaks, with data it yields.
+
+Gates that the file does not state are discovered here: every criterion in play is a candidate with gamma = 0 and a pull towards 0
+that only evidence of multiplicative structure overcomes. A linear model has no such term: to it a gate looks like support.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.spec import Semantics
+from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.readout import HORIZON, SIGMA_FLOOR
+from rag_graph.reward.scores import Scores
+
+LINEAR: dict[Semantics, float] = {"credit": 1.0, "aggregate": 1.0, "penalty": -1.0}
+SWEEPS = 2
+
+
+class RunningMeans(nn.Module):
+    """The simplest imputer, and the base of the others: a missing score is the node's running mean.
+
+    Forgets beyond HORIZON observations; starts from the weight of one observation of a uniform score.
+    """
+
+    total: Tensor
+    square: Tensor
+    weight: Tensor
+
+    def __init__(self, num_nodes: int) -> None:
+        super().__init__()
+        self.register_buffer("total", torch.full((num_nodes,), 0.5))
+        self.register_buffer("square", torch.full((num_nodes,), 1 / 3))
+        self.register_buffer("weight", torch.ones(num_nodes))
+
+    @property
+    def means(self) -> Tensor:
+        """[N]."""
+        return self.total / self.weight
+
+    @property
+    def deviations(self) -> Tensor:
+        """[N], at least SIGMA_FLOOR."""
+        return (self.square / self.weight - self.means**2).clamp(min=SIGMA_FLOOR**2).sqrt()
+
+    def standardise(self, scores: Scores) -> Tensor:
+        """[B, N] observed scores in standard deviations from their running mean; 0 where unobserved."""
+        return torch.where(scores.observed, (scores.values - self.means) / self.deviations, 0.0)
+
+    def forward(self, scores: Scores) -> Tensor:
+        """Predictions [B, N]."""
+        return self.means.expand_as(scores.values)
+
+    def observe(self, scores: Scores) -> None:
+        """Move the statistics by new observations."""
+        seen = scores.observed.to(self.weight.dtype).sum(0)
+        total, square = self.total + scores.filled.sum(0), self.square + (scores.filled**2).sum(0)
+        weight = self.weight + seen
+        keep = (HORIZON / weight).clamp(max=1)
+        self.total, self.square, self.weight = total * keep, square * keep, weight * keep
+
+    def penalty(self) -> Tensor:
+        """The pull towards the prior, added to the loss."""
+        return torch.zeros(())
+
+    def project(self) -> None:
+        """Bring parameters back into their range after an optimizer step."""
+
+
+class StructuralPrior(RunningMeans):
+    """
+    Args:
+        kappa: strength of the pull towards the file, in observations.
+        discover: also fit candidate gates from every criterion onto each goal task in whose episodes it is scored.
+        sparsity: pull of candidate gates towards 0.
+    """
+
+    level_total: Tensor
+    level_weight: Tensor
+
+    def __init__(
+        self, graph: AuxiliaryGraph, tensors: GraphTensors, kappa: float, discover: bool, sparsity: float
+    ) -> None:
+        super().__init__(len(tensors.nodes))
+        self.kappa, self.sparsity = kappa, sparsity
+        size = len(tensors.nodes)
+        linear = [(e, sign) for meaning, sign in LINEAR.items() for e in tensors.of_meaning[meaning].tolist()]
+        edges = torch.tensor([e for e, _ in linear], dtype=torch.long)
+        source, target = tensors.edge_index[:, edges]
+        # Several supports of one node share its score between them.
+        incoming = torch.zeros(size).index_add(0, target, tensors.strength[edges])
+        start = tensors.strength[edges] / incoming[target].clamp(min=1)
+        self.slope = nn.Parameter(start.clone())
+        gates = tensors.of_meaning["gate"]
+        pairs = list(zip(*tensors.edge_index[:, gates].tolist(), strict=True))
+        self.num_stated = len(pairs)
+        self.candidates = candidate_gates(graph, pairs) if discover else []
+        pairs += self.candidates
+        stated = torch.cat([tensors.strength[gates], torch.zeros(len(self.candidates))])
+        self.gamma = nn.Parameter(stated.clone())
+        constants = {
+            "sign": torch.tensor([sign for _, sign in linear]), "source": source, "target": target, "slope_of_file": start,
+            "gate_source": torch.tensor([j for j, _ in pairs], dtype=torch.long),
+            "gate_target": torch.tensor([i for _, i in pairs], dtype=torch.long), "gamma_of_file": stated,
+        }  # fmt: skip
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("gated", *_grouped([i for _, i in pairs], size), persistent=False)
+        self.register_buffer("level_total", torch.full((size,), 0.5))
+        self.register_buffer("level_weight", torch.ones(size))
+
+    sign: Tensor
+    source: Tensor
+    target: Tensor
+    slope_of_file: Tensor
+    gate_source: Tensor
+    gate_target: Tensor
+    gamma_of_file: Tensor
+    gated: Tensor  # int64 [N, k] the gates of each node, padded with the number of gates
+
+    def parts(self, filled: Tensor) -> tuple[Tensor, Tensor]:
+        """(linear part without competence, gates), each [B, N], at scores without gaps."""
+        moved = (filled - self.means)[..., self.source] * (self.slope * self.sign)
+        linear = torch.zeros_like(filled).index_add(-1, self.target, moved)
+        if not len(self.gate_source):
+            return linear, torch.ones_like(filled)
+        each = 1 - self.gamma * (1 - filled[..., self.gate_source].clamp(0, 1))
+        padded = torch.cat([each, torch.ones_like(each[..., :1])], -1)
+        return linear, padded[..., self.gated].prod(-1)
+
+    def forward(self, scores: Scores) -> Tensor:
+        filled = torch.where(scores.observed, scores.values, self.means)
+        predicted = filled
+        for _ in range(SWEEPS):
+            linear, gates = self.parts(filled)
+            predicted = (self.level_total / self.level_weight + linear) * gates
+            filled = torch.where(scores.observed, scores.values, predicted.clamp(0, 1))
+        return predicted
+
+    @torch.no_grad()
+    def observe(self, scores: Scores) -> None:
+        super().observe(scores)
+        linear, gates = self.parts(torch.where(scores.observed, scores.values, self.means))
+        seen = scores.observed.to(gates.dtype)
+        total = self.level_total + (torch.where(scores.observed, scores.values - linear * gates, 0.0) * gates).sum(0)
+        weight = self.level_weight + (gates**2 * seen).sum(0)
+        keep = (HORIZON / weight).clamp(max=1)
+        self.level_total, self.level_weight = total * keep, weight * keep
+
+    def penalty(self) -> Tensor:
+        pull = (self.slope - self.slope_of_file) ** 2 / self.weight[self.target]
+        pull_gate = (self.gamma - self.gamma_of_file)[: self.num_stated] ** 2 / self.weight[
+            self.gate_target[: self.num_stated]
+        ]
+        found = self.gamma[self.num_stated :] / self.weight[self.gate_target[self.num_stated :]]
+        return self.kappa * (pull.sum() + pull_gate.sum()) + self.sparsity * found.sum()
+
+    @torch.no_grad()
+    def project(self) -> None:
+        self.gamma.clamp_(0, 1)
+        self.slope.clamp_(min=0)
+
+
+def candidate_gates(graph: AuxiliaryGraph, stated: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """(source, target) of every criterion and goal task that could gate it, and does not in the file."""
+    known, found = set(stated), []
+    for task, spec in graph.spec.tasks.items():
+        for criterion in graph.spec.criteria:
+            pair = (graph.index[criterion], graph.index[task])
+            if spec.goal > 0 and graph.applies(criterion, task) and pair not in known:
+                found.append(pair)
+    return found
+
+
+def _grouped(targets: list[int], size: int) -> tuple[Tensor]:
+    of_node: list[list[int]] = [[] for _ in range(size)]
+    for gate, target in enumerate(targets):
+        of_node[target].append(gate)
+    width = max((len(gates) for gates in of_node), default=0)
+    return (torch.tensor([gates + [len(targets)] * (width - len(gates)) for gates in of_node], dtype=torch.long),)
