@@ -180,7 +180,7 @@ class RewardConfig(Settings):
     caution: float = Field(0.5, ge=0, description="lambda: imputed score = mean - lambda * spread of the heads")
     pull: float = Field(1.0, ge=0, description="kappa: pull of the fitted prior towards the strengths of the file")
     discover_gates: bool = Field(True, description="let the fitted prior find prerequisites that the file lacks")
-    sparsity: float = Field(1.0, ge=0, description="pull of discovered gates towards none")
+    sparsity: float = Field(0.1, ge=0, description="pull of discovered gates towards none")
     learning_rate: float = Field(3e-3, gt=0, description="of the imputer; its prior learns ten times faster")
     fit_steps: int = Field(8, ge=0, description="gradient steps of the imputer after each update")
     fit_batch: int = Field(128, ge=1, description="episodes per gradient step of the imputer")

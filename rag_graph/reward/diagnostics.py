@@ -35,13 +35,13 @@ class Calibration(nn.Module):
     @torch.no_grad()
     def update(self, predicted: Tensor, observed: Tensor, hidden: Tensor) -> None:
         """predicted, observed: [B, N]; hidden: bool [B, N], where both are to be compared."""
+        predicted, observed = torch.where(hidden, predicted, 0.0), torch.where(hidden, observed, 0.0)
         bins = (predicted.clamp(0, 1) * BINS).long().clamp(max=BINS - 1)
         each = nn.functional.one_hot(bins, BINS) * hidden[..., None]  # [B, N, BINS]
-        error = torch.where(hidden, predicted - observed, 0.0)
         self.count = MEMORY * self.count + each.sum(0)
-        self.predicted = MEMORY * self.predicted + (each * torch.where(hidden, predicted, 0.0)[..., None]).sum(0)
-        self.seen = MEMORY * self.seen + (each * torch.where(hidden, observed, 0.0)[..., None]).sum(0)
-        self.square = MEMORY * self.square + error.square().sum(0)
+        self.predicted = MEMORY * self.predicted + (each * predicted[..., None]).sum(0)
+        self.seen = MEMORY * self.seen + (each * observed[..., None]).sum(0)
+        self.square = MEMORY * self.square + (predicted - observed).square().sum(0)
 
     @property
     def number(self) -> Tensor:

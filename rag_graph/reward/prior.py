@@ -7,8 +7,8 @@ score, or what this same model predicts where there is none. c_i is the node's c
 observed scores behind open gates; mu_j the running mean. w and gamma start at the file's strengths and are pulled towards them
 by (kappa / n_i) |w - w0|^2, n_i observations of the target: without data the file speaks, with data it yields.
 
-Gates that the file does not state are discovered here: every criterion in play is a candidate with gamma = 0 and a pull towards 0
-that only evidence of multiplicative structure overcomes. A linear model has no such term: to it a gate looks like support.
+Gates that the file does not state are discovered here: every criterion in play is a candidate with gamma = 0 and a pull
+sparsity / sqrt(n_i) towards 0 (lasso, Tibshirani 1996) that only evidence of multiplicative structure overcomes. A linear model has no such term: to it a gate looks like support.
 """
 
 from __future__ import annotations
@@ -157,12 +157,12 @@ class StructuralPrior(RunningMeans):
         self.level_total, self.level_weight = total * keep, weight * keep
 
     def penalty(self) -> Tensor:
-        pull = (self.slope - self.slope_of_file) ** 2 / self.weight[self.target]
-        pull_gate = (self.gamma - self.gamma_of_file)[: self.num_stated] ** 2 / self.weight[
-            self.gate_target[: self.num_stated]
-        ]
-        found = self.gamma[self.num_stated :] / self.weight[self.gate_target[self.num_stated :]]
-        return self.kappa * (pull.sum() + pull_gate.sum()) + self.sparsity * found.sum()
+        stated = self.gate_target[: self.num_stated]
+        pull = ((self.slope - self.slope_of_file) ** 2 / self.weight[self.target]).sum()
+        pull_gate = ((self.gamma - self.gamma_of_file)[: self.num_stated] ** 2 / self.weight[stated]).sum()
+        # The slope of a loss over n noisy scores at gamma = 0 is of the order of 1 / sqrt(n): a candidate must beat that.
+        found = (self.gamma[self.num_stated :] / self.weight[self.gate_target[self.num_stated :]].sqrt()).sum()
+        return self.kappa * (pull + pull_gate) + self.sparsity * found
 
     @torch.no_grad()
     def project(self) -> None:
