@@ -183,7 +183,9 @@ class RewardConfig(Settings):
     sparsity: float = Field(0.1, ge=0, description="pull of discovered gates towards none")
     learning_rate: float = Field(3e-3, gt=0, description="of the imputer; its prior learns ten times faster")
     fit_steps: int = Field(8, ge=0, description="gradient steps of the imputer after each update")
-    fit_batch: int = Field(128, ge=1, description="episodes per gradient step of the imputer")
+    fit_batch: int = Field(
+        128, ge=1, description="episodes per gradient step of the imputer; fewer on more than 48 nodes"
+    )
     buffer_size: int = Field(2048, ge=1, description="episodes the imputer learns from")
     preference_weight: float = Field(1.0, ge=0, description="of preference pairs in the imputer's loss (Bradley-Terry)")
     learn: GraphLearningConfig = GraphLearningConfig()

@@ -24,8 +24,9 @@ from rag_graph.reward import GraphReward
 from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
 from rag_graph.training.rag_ppo import EpisodeBuilder
 
-UPDATES, BATCH, LM_PROMPTS = 150, 64, 2
+UPDATES, BATCH, LM_PROMPTS = 200, 64, 2
 WARM_UP_STEPS = 60
+SCALED_BY = 3
 SYMBOLS = [str(symbol) for symbol in range(VOCABULARY)]
 WORDS = ["<pad>", "<s>", "</s>", *SYMBOLS, *(f"k{prompt}" for prompt in range(PROMPTS))]
 
@@ -84,8 +85,35 @@ class PlantedScorer:
         return {name: measured[i] for i, name in enumerate(self.task.nodes) if i == 0 or observed[i]}
 
 
+class _Scaled:
+    """A reward in units of its standard deviation over the first updates, so that the KL weighs the same in every arm."""
+
+    __name__ = "scaled"
+
+    def __init__(self, reward: GraphReward) -> None:
+        self.reward, self.seen, self.scale = reward, [], 1.0
+        self.progress = 0.0
+
+    def __call__(self, **columns: Any) -> list[float | None]:
+        self.reward.progress = self.progress
+        values = self.reward(**columns)
+        if len(self.seen) < SCALED_BY * BATCH:
+            self.seen += [value for value in values if value is not None]
+            self.scale = max(0.02, float(torch.tensor(self.seen).std())) if len(self.seen) > 1 else 1.0
+        return [None if value is None else value / self.scale for value in values]
+
+    def update(self, **columns: Any) -> None:
+        self.reward.update(**columns)
+
+
 def run_lm(
-    task: PlantedTask, graph_name: str, config: RewardConfig, share: float, seed: int, updates: int = UPDATES, **ppo: Any
+    task: PlantedTask,
+    graph_name: str,
+    config: RewardConfig,
+    share: float,
+    seed: int,
+    updates: int = UPDATES,
+    **ppo: Any,
 ) -> float:
     """True goal of the trained policy: mean over 16 sampled answers to each prompt."""
     tokenizer, policy = make_tokenizer(), make_policy(seed)
@@ -98,12 +126,12 @@ def run_lm(
         warnings.simplefilter("ignore")
         settings: dict[str, Any] = {
             "output_dir": folder, "total_episodes": updates * BATCH, "per_device_train_batch_size": BATCH, "num_ppo_epochs": 4,
-            "learning_rate": 2e-3, "kl_coef": 0.0, "gamma": 1.0, "lam": 1.0, "vf_coef": 0.5, "response_length": LENGTH, "temperature": 1.0,
+            "learning_rate": 5e-4, "kl_coef": 0.1, "gamma": 1.0, "lam": 1.0, "vf_coef": 0.1, "response_length": LENGTH, "temperature": 1.0,
             "num_sample_generations": 0, "save_strategy": "no", "report_to": "none", "bf16": False, "use_cpu": True, "disable_tqdm": True,
             "seed": seed, "lr_scheduler_type": "constant",
         }  # fmt: skip
         trainer = GraphPPOTrainer(
-            policy, reward, GraphPPOConfig(**{**settings, **ppo}), [{"prompt": f"k{e.id}", "example_id": e.id} for e in examples] * 32,
+            policy, _Scaled(reward), GraphPPOConfig(**{**settings, **ppo}), [{"prompt": f"k{e.id}", "example_id": e.id} for e in examples] * 32,
             processing_class=tokenizer,
         )  # fmt: skip
         trainer.train()

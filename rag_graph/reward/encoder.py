@@ -62,35 +62,35 @@ class RelationalConv(MessagePassing):  # type: ignore[misc]
         counts = torch.zeros(self.mix.shape[0] * size, dtype=x.dtype, device=x.device).index_add(0, slot, live)
         coefficients = self.mix[relation] * (strength / counts[slot].clamp(min=1))[:, None]  # [E, bases]
         if self.fuse and not self.explain:
-            mixed = self.message_and_aggregate(edge_index, x, coefficients)
+            passed = self.message_and_aggregate(edge_index, x, coefficients)
         else:
-            mixed = self.propagate(edge_index, x=x, coefficients=coefficients, size=(size, size))
-        passed = mixed @ self.bases.flatten(0, 1)  # [..., N, bases * H] -> [..., N, H]
+            passed = self.propagate(edge_index, x=x, coefficients=coefficients, size=(size, size))
         result: Tensor = self.norm(x + torch.relu(self.own(x) + passed))
         return result
 
     def message(self, x_j: Tensor, coefficients: Tensor) -> Tensor:
-        """x_j [..., E, H] -> messages [..., E, bases * H], one part for each basis. What explainers of PyG look at."""
-        return (x_j[..., None, :] * coefficients[:, :, None]).flatten(-2)
+        """x_j [..., E, H] -> messages [..., E, H]: what explainers of PyG look at."""
+        by_basis = torch.einsum("...eh,khc->...ekc", x_j, self.bases)
+        return torch.einsum("...ekc,ek->...ec", by_basis, coefficients)
 
     def message_and_aggregate(self, edge_index: Tensor, x: Tensor, coefficients: Tensor) -> Tensor:
-        """The sum of all messages at once: one product with the matrix [bases * N, N] of coefficients."""
+        """The sum of all messages at once: by every basis, then by the matrix [N, bases * N] of coefficients."""
         size, num_bases = x.shape[-2], coefficients.shape[-1]
-        flat = x.movedim(-2, 0).flatten(1)  # [N, ... * H]
+        flat = x.movedim(-2, 0).reshape(-1, x.shape[-1])  # [N * ..., H]
+        by_basis = (flat @ self.bases).reshape(num_bases * size, -1)  # [bases * N, ... * H]
         source, target = edge_index
         if size <= DENSE_UP_TO:
             dense = torch.zeros(size * size, num_bases, dtype=x.dtype, device=x.device)
-            matrix = dense.index_add(0, target * size + source, coefficients).T.reshape(num_bases * size, size)
-            summed = matrix @ flat
+            added = dense.index_add(0, target * size + source, coefficients).view(size, size, num_bases)
+            summed = added.transpose(1, 2).reshape(size, num_bases * size) @ by_basis
         else:
-            rows = torch.arange(num_bases, device=x.device)[:, None] * size + target
-            places = torch.stack([rows.flatten(), source.repeat(num_bases)])
-            shape = (num_bases * size, size)
+            columns = torch.arange(num_bases, device=x.device)[:, None] * size + source
+            places = torch.stack([target.repeat(num_bases), columns.flatten()])
+            shape = (size, num_bases * size)
             sparse = torch.sparse_coo_tensor(places, coefficients.T.flatten(), shape, check_invariants=False)
-            summed = torch.sparse.mm(sparse.coalesce(), flat)
-        by_basis = summed.unflatten(0, (num_bases, size)).unflatten(-1, (*x.shape[:-2], x.shape[-1]))
-        gathered: Tensor = by_basis.movedim(0, -2).movedim(0, -3).flatten(-2)
-        return gathered  # [bases, N, ..., H] -> [..., N, bases * H]
+            summed = torch.sparse.mm(sparse.coalesce(), by_basis)
+        passed: Tensor = summed.reshape(size, *x.shape[:-2], x.shape[-1]).movedim(0, -2)
+        return passed
 
 
 class GraphEncoder(nn.Module):

@@ -33,6 +33,9 @@ from rag_graph.reward.model import IMPUTED, TRAINED, Paid, RewardModel
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import HASHING, TextEmbeddings
 
+FIT_SCORES = 6144
+"""Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
+
 
 class GraphReward:
     """Node scores of episodes -> rewards.
@@ -288,12 +291,13 @@ class GraphReward:
         if self.optimizer is None or not len(self.memory):
             return float("nan")
         total = 0.0
+        size = min(self.config.fit_batch, max(8, FIT_SCORES // len(self.graph.nodes)))
         for _ in range(self.config.fit_steps):
-            batch, halves = self.memory.draw(self.config.fit_batch, self.generator)
+            batch, halves = self.memory.draw(size, self.generator)
             uniform = torch.rand(batch.scores.values.shape, generator=self.generator)
             loss = self.model.loss(batch.scores, uniform, halves, batch.contexts)
             if self.memory.num_pairs and self.config.preference_weight:
-                better, worse = self.memory.draw_pairs(self.config.fit_batch, self.generator)
+                better, worse = self.memory.draw_pairs(size, self.generator)
                 loss = loss + self.config.preference_weight * self.model.preference_loss(better, worse)
             self.optimizer.zero_grad()
             loss.backward()
