@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def real_graph(folder: Path) -> AuxiliaryGraph:
         for kind in ("category", "source"):
             value = row.get(kind)
             groups.setdefault(f"{kind} {value if isinstance(value, str) else json.dumps(value)}", []).append(name)
-    related = [(a, b) for members in groups.values() for a, b in zip(members, members[1:], strict=False)]
+    related = [(a, b) for members in groups.values() for a, b in pairwise(members)]
     size = 2400
     criteria = [f"c{i}" for i in range(size - len(names))]
     of_groups = [members for members in groups.values() if len(members) > 1]

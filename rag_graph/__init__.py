@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rag_graph.config import RunConfig, load_config
     from rag_graph.graph import AuxiliaryGraph, read_graph
     from rag_graph.graph.picture import draw_graph
+    from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
     from rag_graph.reward import GraphReward
     from rag_graph.runtime import RunFolder
@@ -30,6 +31,7 @@ _HOMES = {
     "RunConfig": "rag_graph.config",
     "RunFolder": "rag_graph.runtime",
     "draw_curves": "rag_graph.report.figures",
+    "draw_diagnostics": "rag_graph.report.diagnostics",
     "draw_graph": "rag_graph.graph.picture",
     "load_config": "rag_graph.config",
     "read_graph": "rag_graph.graph",
@@ -47,6 +49,7 @@ __all__ = [
     "RunFolder",
     "__version__",
     "draw_curves",
+    "draw_diagnostics",
     "draw_graph",
     "load_config",
     "read_graph",

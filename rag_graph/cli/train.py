@@ -52,6 +52,7 @@ def train(
         return
     from rich.console import Console
 
+    from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
     from rag_graph.report.summary import summary_tables
     from rag_graph.runtime import RunFolder
@@ -72,11 +73,12 @@ def train(
         raise typer.Exit(1) from None
     folder = RunFolder(result.folder)
     draw_curves(folder, folder / "curves.png")
+    draw_diagnostics(folder, folder / "diagnostics.png")
     console = Console()
     for table in summary_tables(folder):
         console.print(table)
     console.print(
-        f"run folder: {result.folder}  (curves.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
+        f"run folder: {result.folder}  (curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
         soft_wrap=True,
         highlight=False,
     )

@@ -8,14 +8,46 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from rag_graph.report.diagnostics import graph_report
 from rag_graph.report.figures import node_series, smooth
+from rag_graph.reward.graph_learning import Proposal
 from rag_graph.runtime import RunFolder
+from rag_graph.yaml_document import load_document
 
 
 def summary_tables(folder: RunFolder) -> list[Table]:
     """Task metrics before and after PPO with 95% intervals; node scores and rewards, first -> last updates."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return [_metrics(results), _nodes(folder)]
+    return [_metrics(results), _nodes(folder), *_graph(folder)]
+
+
+def _graph(folder: RunFolder) -> list[Table]:
+    """Strengths that moved, what looks wrong in the file, and the alarms; nothing where there is nothing to say."""
+    tables = []
+    path = folder / "strengths.yaml"
+    edges = (load_document(path.read_bytes(), str(path)).data or {}).get("edges", []) if path.is_file() else []
+    moved = [edge for edge in edges if abs(edge["strength"] - edge["was"]) >= 0.01]
+    if moved:
+        table = Table("relation", "file", "learned", title="Strengths that moved (strengths.yaml)", **_PLAIN)
+        for edge in sorted(moved, key=lambda edge: -abs(edge["strength"] - edge["was"])):
+            name = f"{edge['from']} -> {edge['to']} {edge['relation']}"
+            table.add_row(escape(name), f"{edge['was']:.2f}", f"{edge['strength']:.2f}")
+        tables.append(table)
+    report = graph_report(folder)
+    if report["proposals"]:
+        table = Table("", title="Proposals for the graph file; nothing of it was applied", show_header=False, **_PLAIN)
+        for proposal in report["proposals"]:
+            table.add_row(escape(str(Proposal(**proposal))))
+        tables.append(table)
+    if report["alarms"]:
+        table = Table("update", "alarm", "seen", title="Alarms: look before you trust this reward", **_PLAIN)
+        for alarm in report["alarms"]:
+            table.add_row(str(alarm["update"]), alarm["alarm"], escape(alarm["seen"]))
+        tables.append(table)
+    return tables
+
+
+_PLAIN: dict[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 2, 0, 0), "header_style": "bold"}
 
 
 def _metrics(results: dict[str, Any]) -> Table:

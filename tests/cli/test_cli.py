@@ -187,6 +187,13 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
     assert {"prompt", "draft", "response", "scores", "paid", "reward"} <= set(asked)
     assert json.loads((finished / "status.json").read_text()) == {"status": "finished"}
     assert (finished / "curves.png").stat().st_size > 10_000
+    assert (finished / "diagnostics.png").stat().st_size > 10_000
+    strengths = yaml.safe_load((finished / "strengths.yaml").read_text())
+    assert [edge["was"] for edge in strengths["edges"]] == [edge.strength for edge in read_graph("parcels").spec.edges]
+    assert set(json.loads((finished / "graph_report.json").read_text())) == {"proposals", "alarms"}
+    reserved = [episode for episode in episodes if episode["reserved"]]
+    assert reserved, "some examples are kept for audits"
+    assert all(episode["task"] not in episode["scores"] and episode["goal_probability"] == 0.05 for episode in reserved)
 
 
 def test_ask_shows_draft_evidence_answer_and_rewards(finished: Path) -> None:

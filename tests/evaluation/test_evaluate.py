@@ -71,3 +71,21 @@ def test_tasks_weigh_the_same_whatever_their_size() -> None:
     assert stratified_mean({"a": [1.0] * 90, "b": [0.0] * 10}).mean == pytest.approx(0.5)
     with pytest.raises(ValueError, match="at least one value"):
         stratified_mean({"a": []})
+
+
+def test_your_own_scorers_score_their_nodes() -> None:
+    from rag_graph.graph import AuxiliaryGraph, read_graph
+    from rag_graph.graph.spec import GraphSpec
+
+    spec = read_graph("parcels").spec.model_dump(by_alias=True)
+    spec["criteria"]["kind"] = {"metric": "external", "applies_to": ["topic"]}
+    graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
+    episode = Episode("1", Example("1", "topic", {"input": "a kettle"}, ("kitchen",)), "", "kitchen")
+    assert "kind" not in NodeScorer(graph).score(episode), "what nobody scores is missing, not zero"
+    mine = NodeScorer(graph, scorers={"kind": lambda e: len(e.response) / 10, "topic": lambda e: None})
+    assert mine.score(episode)["kind"] == 0.7
+    assert "topic" not in mine.score(episode), "a scorer stands in for the metric"
+    with pytest.raises(DataError, match="scorer of 'kind' returned 7"):
+        NodeScorer(graph, scorers={"kind": lambda e: 7.0}).score(episode)
+    with pytest.raises(DataError, match=r"a scorer for 'kid', which graph.*Did you mean 'kind'"):
+        NodeScorer(graph, scorers={"kid": lambda e: 1.0})
