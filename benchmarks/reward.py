@@ -17,7 +17,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ppo_vs_trl import measure, prepare
 
 from rag_graph.config import RewardConfig
 from rag_graph.graph import AuxiliaryGraph
@@ -35,7 +35,6 @@ from rag_graph.reward import GraphReward
 
 BATCH = 64
 SIZES = (24, 240, 2400)
-HERE = Path(__file__).parent
 
 
 def drawn_graph(size: int, seed: int = 0) -> AuxiliaryGraph:
@@ -134,39 +133,6 @@ def processor_seconds(work: Any, least: float = 0.3) -> float:
     return (time.process_time() - began) / calls
 
 
-def ppo_update_seconds() -> float:
-    """One update of the tiny model, measured by the other benchmark in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable,
-            str(HERE / "ppo_vs_trl.py"),
-            "--sizes",
-            "tiny",
-            "--arms",
-            "shared",
-            "--repetitions",
-            "1",
-        ]
-        subprocess.run([*command, "--out", str(Path(folder) / "one.json")], check=True, capture_output=True)
-        found = json.loads((Path(folder) / "one.json").read_text())
-    return _seconds(found)
-
-
-def _seconds(found: Any) -> float:
-    if isinstance(found, dict):
-        if "seconds" in found and not isinstance(found["seconds"], dict):
-            value = found["seconds"]
-            return float(value[0] if isinstance(value, list) else value)
-        found = list(found.values())
-    if isinstance(found, list):
-        for item in found:
-            if isinstance(item, dict | list):
-                value = _seconds(item)
-                if value > 0:
-                    return value
-    return 0.0
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES))
@@ -181,13 +147,15 @@ def main() -> None:
     }
     rewards = {size: Reward(graph, None) for size, graph in graphs.items()}
     found: dict[str, list[float]] = {}
-    for repetition in range(options.repetitions):
-        update = ppo_update_seconds()
-        found.setdefault("ppo_update", []).append(update)
-        for size, reward in rewards.items():
-            found.setdefault(f"call/{size}", []).append(processor_seconds(reward.call))
-            found.setdefault(f"learn/{size}", []).append(processor_seconds(reward.learn))
-        print(f"repetition {repetition + 1} of {options.repetitions} done", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare("tiny", Path(folder), full_length=False)
+        for repetition in range(options.repetitions):
+            update = measure("shared", "tiny", Path(folder), "cpu")["seconds"]
+            found.setdefault("ppo_update", []).append(update)
+            for size, reward in rewards.items():
+                found.setdefault(f"call/{size}", []).append(processor_seconds(reward.call))
+                found.setdefault(f"learn/{size}", []).append(processor_seconds(reward.learn))
+            print(f"repetition {repetition + 1} of {options.repetitions} done", file=sys.stderr)
     print(f"PPO update of the tiny model: {statistics.median(found['ppo_update']):.3f} processor seconds")
     print("nodes  relations   call, ms   share of update [min, max]     learn, ms   share")
     for size in options.sizes:

@@ -33,7 +33,8 @@ def find(results: Sequence[Cell], arm: str, graph: str, p: float, task: str, pol
 
 def difference(one: Cell, two: Cell) -> tuple[str, float, float, float]:
     """(text, mean, low, high) of one - two, paired by seed."""
-    pairs = [a - b for a, b, s, t in zip(one["final"], two["final"], one["seeds"], two["seeds"], strict=True) if s == t]
+    other = dict(zip(two["seeds"], two["final"], strict=True))
+    pairs = [final - other[seed] for seed, final in zip(one["seeds"], one["final"], strict=True) if seed in other]
     mean, low, high = bootstrap_mean(pairs)
     return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]", mean, low, high
 
@@ -83,7 +84,9 @@ def _recovery(results: Sequence[Cell], p: float, policy: str) -> Verdict:
     fitted = find(results, "prior_gnn", "wrong", p, "trap", policy)
     if fixed_right is None or fixed_wrong is None or fitted is None:
         return Verdict("H4", claim, "not run", "")
-    right, wrong, learned = (np.array(cell["final"]) for cell in (fixed_right, fixed_wrong, fitted))
+    by_seed = [dict(zip(cell["seeds"], cell["final"], strict=True)) for cell in (fixed_right, fixed_wrong, fitted)]
+    seeds = [seed for seed in by_seed[0] if all(seed in finals for finals in by_seed)]
+    right, wrong, learned = (np.array([finals[seed] for seed in seeds]) for finals in by_seed)
     rng = np.random.default_rng(0)
     rows = rng.integers(len(right), size=(2000, len(right)))
     shares = (learned[rows] - wrong[rows]).mean(1) / (right[rows] - wrong[rows]).mean(1)

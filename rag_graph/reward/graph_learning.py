@@ -98,12 +98,9 @@ class Alignment(GraphLearner):
 
     def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
         super().__init__(graph, tensors, config)
-        known = {tuple(pair) for pair in tensors.edge_index.T.tolist()}
-        goals = [graph.index[name] for name, task in graph.spec.tasks.items() if task.goal > 0]
-        criteria = [graph.index[name] for name in graph.spec.criteria]
-        new = [(j, i) for i in goals for j in criteria if bool(tensors.applies[i, j]) and (j, i) not in known]
-        pairs = [*map(tuple, tensors.edge_index.T.tolist()), *new]
-        self.num_edges = len(known) and tensors.edge_index.shape[1]
+        stated = [(j, i) for j, i in tensors.edge_index.T.tolist()]
+        self.num_edges = len(stated)
+        pairs = stated + tensors.criteria_of_goals(graph, stated)
         ends = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
         self.register_buffer("source", ends[:, 0], persistent=False)
         self.register_buffer("target", ends[:, 1], persistent=False)
@@ -184,12 +181,12 @@ class Reinforce(GraphLearner):
         span, sigma = self.config.span, self.config.sigma
         self.total = self.total + torch.where(reserved, goal, 0.0).sum()
         self.number = self.number + reserved.sum()
+        sign = 1.0 if (update + 1) // span % 2 else -1.0  # of the half that the next update belongs to
         if (update + 1) % span:
-            return self._perturbed()
+            return self._perturbed(sign)
         now = self.total / self.number.clamp(min=1)
         change = torch.where(self.number > 0, now - self.start, 0.0)
-        half = (update + 1) // span % 2  # 1: +noise begins, 0: -noise begins
-        if half == 0:
+        if sign < 0:  # the half with +noise has ended
             self.gain = change
         else:
             evidence = (self.gain - change) / (2 * sigma) * self.noise
@@ -198,13 +195,10 @@ class Reinforce(GraphLearner):
             self.noise = noise
         self.start = torch.where(self.number > 0, now, self.start)
         self.total, self.number = torch.zeros_like(self.total), torch.zeros_like(self.number)
-        self._sign = 1.0 if half == 1 else -1.0
-        return self._perturbed()
+        return self._perturbed(sign)
 
-    _sign = 1.0
-
-    def _perturbed(self) -> Tensor:
-        moved = torch.sigmoid(torch.logit(self.centre, 1e-3) + self._sign * self.config.sigma * self.noise)
+    def _perturbed(self, sign: float) -> Tensor:
+        moved = torch.sigmoid(torch.logit(self.centre, 1e-3) + sign * self.config.sigma * self.noise)
         return torch.where(self.movable & (self.noise != 0), moved, self.centre)
 
 

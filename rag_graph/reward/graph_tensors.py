@@ -6,7 +6,7 @@ Everything here costs O(B E): no N x N matrix is multiplied.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,6 +82,13 @@ class GraphTensors:
         chosen = self.of_meaning[meaning]
         source, target = self.edge_index[:, chosen]
         return chosen, source, target
+
+    def criteria_of_goals(self, graph: AuxiliaryGraph, known: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """(criterion, goal task) of every pair in whose episodes the criterion is scored, without the known ones."""
+        is_criterion = torch.tensor([kind == "criterion" for kind in graph.kinds.values()])
+        pairs = (self.applies & (self.goal > 0)[:, None] & is_criterion).nonzero().tolist()
+        excluded = set(known)
+        return [(j, i) for i, j in pairs if (j, i) not in excluded]
 
     def pull(self, values: Tensor, meaning: Semantics, weight: Tensor | None = None) -> Tensor:
         """[B, N]: each source's sum of weight * values[target] over its edges of one meaning; weight [E], default the strength."""

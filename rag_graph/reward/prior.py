@@ -103,7 +103,7 @@ class StructuralPrior(RunningMeans):
         gates = tensors.of_meaning["gate"]
         pairs = list(zip(*tensors.edge_index[:, gates].tolist(), strict=True))
         self.num_stated = len(pairs)
-        self.candidates = candidate_gates(graph, pairs) if discover else []
+        self.candidates = tensors.criteria_of_goals(graph, pairs) if discover else []
         pairs += self.candidates
         stated = torch.cat([tensors.strength[gates], torch.zeros(len(self.candidates))])
         self.gamma = nn.Parameter(stated.clone())
@@ -168,17 +168,6 @@ class StructuralPrior(RunningMeans):
     def project(self) -> None:
         self.gamma.clamp_(0, 1)
         self.slope.clamp_(min=0)
-
-
-def candidate_gates(graph: AuxiliaryGraph, stated: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """(source, target) of every criterion and goal task that could gate it, and does not in the file."""
-    known, found = set(stated), []
-    for task, spec in graph.spec.tasks.items():
-        for criterion in graph.spec.criteria:
-            pair = (graph.index[criterion], graph.index[task])
-            if spec.goal > 0 and graph.applies(criterion, task) and pair not in known:
-                found.append(pair)
-    return found
 
 
 def _grouped(targets: list[int], size: int) -> tuple[Tensor]:

@@ -214,16 +214,13 @@ class GraphReward:
     @torch.no_grad()
     def node_rewards(self, episodes: Sequence[Episode]) -> NodeRewards:
         """Rewards of scored episodes, by the current statistics; changes nothing. A failed episode pays nothing."""
-        return self._node_rewards(self.batch_of(episodes), episodes)[0]
-
-    def _node_rewards(self, batch: Batch, episodes: Sequence[Episode]) -> tuple[NodeRewards, Paid]:
+        batch = self.batch_of(episodes)
         paid = self.model(batch.scores, self.auxiliary, batch.contexts)
         failed = torch.tensor([bool(episode.error) for episode in episodes])
         counts = paid.paid & ~failed & (paid.weights != 0).any(-1)
-        rewards = NodeRewards(
+        return NodeRewards(
             self.graph.nodes, paid.values, batch.scores.observed, paid.weights, paid.scores, paid.gates, counts
         )
-        return rewards, paid
 
     # ------------------------------------------------------------------ learning
 
@@ -236,17 +233,22 @@ class GraphReward:
     def learn(self, episodes: Sequence[Episode]) -> None:
         """Judge the predictions by scored episodes; then take these into the statistics, fit the imputer and move the graph."""
         self._heard.clear()
+        self.last_episodes = list(episodes)
+        self.last_rewards = self.node_rewards(episodes)
+        self.updates += 1
+        episodes = [episode for episode in episodes if not episode.error]
+        if not episodes:
+            self.last_metrics = {}
+            return
         batch = self.batch_of(episodes)
         with torch.no_grad():
-            self.last_episodes = list(episodes)
-            self.last_rewards, paid = self._node_rewards(batch, episodes)
+            paid = self.model(batch.scores, self.auxiliary, batch.contexts)
             goal, reserved = self.reserved_goals(episodes)
             watched = self._watch(batch, paid, goal, reserved)
             self.model.observe(batch.scores, batch.contexts)
         self.memory.add(batch, self.generator)
         loss = self._fit()
         self._learn_graph(batch, goal, reserved)
-        self.updates += 1
         self.last_metrics = self._node_metrics() | watched | {"reward/imputer_loss": loss}
 
     def reserved_goals(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
@@ -332,7 +334,7 @@ class GraphReward:
             self.model.align(batch.scores, goal, reserved)
         elif self.model.method == "reinforce":
             noise = torch.randn(len(self.model.strength), generator=self.generator)
-            self.model.search(goal, reserved, noise, self.updates)
+            self.model.search(goal, reserved, noise, self.updates - 1)
 
     @property
     def wants_influence(self) -> bool:
@@ -361,9 +363,12 @@ class GraphReward:
 
     def learned_graph(self) -> AuxiliaryGraph:
         """The graph with the strengths as learned so far."""
+        return self.graph.with_strengths(self._learned_strengths())
+
+    def _learned_strengths(self) -> list[float]:
         learner = self.model.learner
-        strengths = learner.centre if isinstance(learner, Reinforce) else self.model.strength
-        return self.graph.with_strengths([min(1.0, max(0.0, value)) for value in strengths.tolist()])
+        strengths: list[float] = (learner.centre if isinstance(learner, Reinforce) else self.model.strength).tolist()
+        return strengths
 
     def proposals(self) -> list[Proposal]:
         """What looks wrong or missing in the file; nothing of it is applied."""
@@ -439,7 +444,7 @@ class GraphReward:
     def _strengths(self) -> dict[str, float]:
         if self.model.method == "none":
             return {}
-        edges = zip(self.graph.spec.edges, self.learned_graph().strength.tolist(), strict=True)
+        edges = zip(self.graph.spec.edges, self._learned_strengths(), strict=True)
         return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value in edges if edge.tuned}
 
     def _node_metrics(self) -> dict[str, float]:

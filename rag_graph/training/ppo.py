@@ -312,7 +312,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             **self.rewards.metrics(),
         }
         self.log(dict(self.last_metrics))
-        self.rewards.advance(state.global_step / max(1, state.max_steps - 1))
+        self.rewards.advance(state.global_step / max(1, state.max_steps - 1), metrics["objective/kl"])
         if args.num_sample_generations > 0 and update % self.sample_generations_freq == 0:
             self._write_completions(f"update-{state.global_step:06d}", rollout)
         self.control = self.callback_handler.on_step_end(args, state, self.control)

@@ -32,7 +32,6 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         folder, reward = self.folder, self.reward
         logs = logs or {}
-        reward.kl = logs.get("objective/kl", float("nan"))
         for message in reward.new_alarms:
             self.progress.say(f"  alarm at update {state.global_step}: {message}")
         assert reward.last_rewards is not None

@@ -32,7 +32,7 @@ class RewardFunction(Protocol):
 
     A reward may also have `update(prompts, completions, completion_ids, **columns)`, called exactly once per update after the
     policy's step with the episodes of all processes (score first, fit after); `metrics() -> dict[str, float]`, logged with the
-    update; `progress`, a number that is set to the share of training done, in [0, 1]; `state_dict()` and `load_state_dict(state)`,
+    update; `progress`, a number that is set to the share of training done, in [0, 1]; `kl`, set to the last update's KL to the reference; `state_dict()` and `load_state_dict(state)`,
     nested dicts and lists of tensors, numbers and texts, kept in checkpoints; `observes = False`, where its numbers alone do not make
     an episode observed; `wants_influence = True` with `held_out(...)` and `move(influence, ...)`, as `GraphReward` has for its
     meta-gradient.
@@ -155,11 +155,13 @@ class Rewards:
             if hasattr(function, "update"):
                 function.update(completions=completions, completion_ids=completion_ids, **columns_of(rows))
 
-    def advance(self, progress: float) -> None:
-        """Tell the functions that ask for it how much of the training is done."""
+    def advance(self, progress: float, kl: float = math.nan) -> None:
+        """Tell the functions that ask for it how much of the training is done, and how far the policy is from its reference."""
         for function in self.functions:
             if hasattr(function, "progress"):
                 function.progress = min(1.0, progress)
+            if hasattr(function, "kl") and not math.isnan(kl):
+                function.kl = kl
 
     def metrics(self) -> dict[str, float]:
         """What the functions report about themselves."""
