@@ -110,6 +110,7 @@ def apply(
     strengths: Annotated[Path, typer.Argument(help="A run's folder, or a strengths.yaml.", metavar="RUN")],
     graph: Annotated[Path, typer.Argument(help="The graph-definition file to change.", metavar="FILE")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also where the file has changed since the run.")] = False,
     only: Annotated[
         list[str],
         typer.Option("--only", metavar="SOURCE>TARGET", help="Take only relations between these two. Repeatable."),
@@ -137,14 +138,14 @@ def apply(
                 f"--only {unknown[0]}: the strengths have no such relation.{near_miss(unknown[0], ends)} Known: {', '.join(ends)}"
             )
         learned = {key: value for key, value in learned.items() if key[:2] in wanted}
-    texts, changes = apply_strengths(graph, learned)
+    texts, changes = apply_strengths(graph, learned, force)
     for change in changes:
         typer.echo(str(change))
     if not changes:
         typer.echo("nothing to change")
     if not dry_run:
         for file, text in texts.items():
-            write_atomically(file, text)
+            write_atomically(file.resolve(), text)  # through a link, not over it
             typer.echo(f"wrote {file}")
 
 

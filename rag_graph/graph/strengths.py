@@ -5,17 +5,16 @@ The splice changes the numbers and nothing else: comments, order and alignment s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.merge import MergedGraph
 from rag_graph.graph.reader import read_graph
 from rag_graph.graph.spec import Edge
-from rag_graph.yaml_document import Document, Location, load_document, read_bounded
+from rag_graph.yaml_document import Document, Location, Place, load_document, read_bounded
 
 Key = tuple[str, str, str]
 
@@ -33,11 +32,26 @@ def strengths_yaml(stated: AuxiliaryGraph, learned: AuxiliaryGraph) -> str:
     ]
     for before, after in zip(stated.spec.edges, learned.spec.edges, strict=True):
         frozen = "" if before.tuned else ", tuned: false"
+        moved = before.tuned and abs(after.strength - before.strength) > 1e-6
+        source, target, relation = (_name(part) for part in key_of(before))
         lines.append(
-            f"  - {{from: {before.source}, to: {before.target}, relation: {before.relation}, "
-            f"strength: {after.strength:.3f}, was: {before.strength:g}{frozen}}}"
+            f"  - {{from: {source}, to: {target}, relation: {relation}, "
+            f"strength: {f'{after.strength:.3f}' if moved else f'{before.strength:g}'}, was: {before.strength:g}{frozen}}}"
         )
     return "\n".join(lines) + "\n"
+
+
+def _name(text: str) -> str:
+    """Quoted where YAML would read something else, such as null or true."""
+    return text if load_document(text.encode(), "").data == text else f'"{text}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A learned strength, and what the file said when it was learned."""
+
+    strength: float
+    was: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +69,8 @@ class Change:
         return f"{self.file}:{self.line}: {source} -> {target} {relation}: {self.before:g} -> {self.after:g}"
 
 
-def read_strengths(path: Path) -> dict[Key, float]:
-    """What `strengths_yaml` wrote: relation -> learned strength.
+def read_strengths(path: Path) -> dict[Key, Learned]:
+    """What `strengths_yaml` wrote, by relation.
 
     Raises:
         GraphFileError: missing or malformed.
@@ -69,35 +83,38 @@ def read_strengths(path: Path) -> dict[Key, float]:
         raise GraphFileError("\n".join(map(str, document.problems)))
     try:
         edges = [
-            (str(e["from"]), str(e["to"]), str(e["relation"]), float(e["strength"])) for e in document.data["edges"]
+            ((str(e["from"]), str(e["to"]), str(e["relation"])), Learned(float(e["strength"]), float(e["was"])))
+            for e in document.data["edges"]
         ]
     except (TypeError, KeyError, ValueError):
         raise GraphFileError(
-            f"{path}: not a file of strengths: 'edges' with from, to, relation and strength is expected."
+            f"{path}: not a file of strengths: 'edges' with from, to, relation, strength and was is expected."
         ) from None
-    bad = [edge for edge in edges if not 0 <= edge[3] <= 1]
-    if bad:
-        raise GraphFileError(f"{path}: strength {bad[0][3]} of {bad[0][0]} -> {bad[0][1]} is not a number from 0 to 1.")
-    return {(source, target, relation): strength for source, target, relation, strength in edges}
+    for (source, target, _), learned in edges:
+        if not 0 <= learned.strength <= 1:
+            raise GraphFileError(
+                f"{path}: strength {learned.strength} of {source} -> {target} is not a number from 0 to 1."
+            )
+    return dict(edges)
 
 
-def apply_strengths(path: Path, learned: dict[Key, float]) -> tuple[dict[Path, str], list[Change]]:
+def apply_strengths(
+    path: Path, learned: Mapping[Key, Learned], force: bool = False
+) -> tuple[dict[Path, str], list[Change]]:
     """Splice strengths into a graph file and the files that it includes. Nothing is written.
 
     Args:
-        learned: relation -> strength; relations with `tuned: false` are left as they are.
+        learned: by relation; relations with `tuned: false` are left as they are.
+        force: also where the file states another strength by now than when it was learned.
 
     Returns:
         new texts of the files that change, and what changes.
 
     Raises:
-        GraphFileError: the file does not read, is no YAML, or lacks one of the relations.
+        GraphFileError: the file does not read, is no YAML, lacks one of the relations, has changed since, or is written in a way
+            that a number cannot be put into safely.
     """
     graph = read_graph(path)
-    if path.suffix not in (".yaml", ".yml"):
-        raise GraphFileError(
-            f"{path}: strengths are spliced into YAML files. Convert it first: rag-graph graph convert."
-        )
     known = {key_of(edge) for edge in graph.spec.edges}
     missing = [key for key in learned if key not in known]
     if missing:
@@ -106,41 +123,66 @@ def apply_strengths(path: Path, learned: dict[Key, float]) -> tuple[dict[Path, s
             f"{path}: no relation {source} -> {target} {relation}, which the strengths name ({len(missing)} missing). Is it the graph of that run?"
         )
     merged = MergedGraph(path)
-    splices: dict[Path, list[tuple[int, int, int, str]]] = {}
+    splices: dict[Path, list[tuple[int, int, str]]] = {}
     changes = []
     for index, edge in enumerate(graph.spec.edges):
-        after = round(learned.get(key_of(edge), edge.strength), 3)
-        if not edge.tuned or after == round(edge.strength, 3):
+        found = learned.get(key_of(edge))
+        if found is None or not edge.tuned or round(found.strength, 3) == round(edge.strength, 3):
             continue
         document, location = merged.owner(("edges", index))
         file = Path(document.file)
-        line, start, end, text = _place(document, location, file, f"{after:g}")
-        splices.setdefault(file, []).append((line, start, end, text))
-        changes.append(Change(file, line + 1, key_of(edge), edge.strength, after))
-    return {file: _spliced(file, places) for file, places in splices.items()}, changes
+        if file.suffix not in (".yaml", ".yml"):
+            raise GraphFileError(
+                f"{file}: strengths are spliced into YAML files. Convert it first: rag-graph graph convert."
+            )
+        line = document.place(location).line
+        if not force and abs(found.was - edge.strength) > 1e-6:
+            raise GraphFileError(
+                f"{file}:{line}: {' '.join(key_of(edge))} is {edge.strength:g} now and was {found.was:g} when its strength was learned. "
+                "Look at it, or apply with --force."
+            )
+        number = f"{round(found.strength, 3):g}"
+        splices.setdefault(file, []).append(_place(document, location, file, number))
+        changes.append(Change(file, line, key_of(edge), edge.strength, float(number)))
+    texts = {file: _spliced(file, places) for file, places in splices.items()}
+    wanted = {(c.file, c.edge): c.after for c in changes}
+    for file, text in texts.items():
+        _check(file, text, {edge: after for (changed, edge), after in wanted.items() if changed == file})
+    return texts, changes
 
 
-def _place(document: Document, location: Location, file: Path, number: str) -> tuple[int, int, int, str]:
-    """(line, start, end, text), counted from 0: what to put where."""
-    lines = _text(file).splitlines(keepends=True)
+def _place(document: Document, location: Location, file: Path, number: str) -> tuple[int, int, str]:
+    """(start, end, text), offsets from 0: what to put where."""
+    text = _text(file)
+    lines = [0]
+    for line in text.splitlines(keepends=True):
+        lines.append(lines[-1] + len(line))
+
+    def offset(place: Place) -> int:
+        return lines[place.line - 1] + place.column - 1
+
     stated = document.values.get((*location, "strength"))
     if stated is not None:
-        line, start = stated.line - 1, stated.column - 1
-        end = start
-        while end < len(lines[line]) and lines[line][end] not in " ,}]\t\r\n#":
-            end += 1
-        return line, start, end, number
+        start = offset(stated)
+        return start, _end(text, start), number
     # The file leaves the strength at its default: it is stated behind the relation.
-    relation = document.values[(*location, "relation")]
-    key = document.keys[(*location, "relation")]
-    line, start = relation.line - 1, relation.column - 1
-    quote = lines[line][start] if lines[line][start] in "'\"" else ""
-    end = lines[line].index(quote, start + 1) + 1 if quote else start
-    while not quote and end < len(lines[line]) and lines[line][end] not in " ,}]\t\r\n#":
+    key, start = document.keys[(*location, "relation")], offset(document.values[(*location, "relation")])
+    end = _end(text, start)
+    if text[offset(document.place(location))] == "{":
+        return end, end, f", strength: {number}"
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return offset(key), offset(key), f"strength: {number}{newline}{' ' * (key.column - 1)}"
+
+
+def _end(text: str, start: int) -> int:
+    """Where a scalar that starts at `start` ends; quoted or plain."""
+    quote = text[start] if text[start] in "'\"" else ""
+    if quote:
+        return text.index(quote, start + 1) + 1
+    end = start
+    while end < len(text) and text[end] not in " ,}]\t\r\n":
         end += 1
-    flow = document.place(location).line == key.line and "{" in lines[line][: key.column]
-    text = f", strength: {number}" if flow else f"\n{' ' * (key.column - 1)}strength: {number}"
-    return line, end, end, text
+    return end
 
 
 def _text(file: Path) -> str:
@@ -148,10 +190,22 @@ def _text(file: Path) -> str:
         return handle.read()
 
 
-def _spliced(file: Path, places: list[tuple[int, int, int, str]]) -> str:
-    lines = _text(file).splitlines(keepends=True)
-    for line, start, end, text in sorted(places, reverse=True):
-        lines[line] = lines[line][:start] + text + lines[line][end:]
-    result = "".join(lines)
-    yaml.safe_load(result)
-    return result
+def _spliced(file: Path, places: list[tuple[int, int, str]]) -> str:
+    text = _text(file)
+    for start, end, new in sorted(places, reverse=True):
+        text = text[:start] + new + text[end:]
+    return ("\ufeff" if file.read_bytes().startswith(b"\xef\xbb\xbf") else "") + text
+
+
+def _check(file: Path, text: str, wanted: Mapping[Key, float]) -> None:
+    """The new text says what the old one said, with these strengths, or nothing is written."""
+    before, after = load_document(file.read_bytes(), str(file)), load_document(text.encode(), str(file))
+    for edge in (before.data or {}).get("edges") or []:
+        key = edge["from"], edge["to"], edge["relation"]
+        if key in wanted:
+            edge["strength"] = wanted[key]
+    if after.problems or after.data != before.data:
+        raise GraphFileError(
+            f"{file}: the relations are written in a way that a number cannot be put into safely. State every strength in the file, "
+            "as in '{from: a, to: b, relation: supports, strength: 0.5}', and apply again. Nothing was written."
+        )

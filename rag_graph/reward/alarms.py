@@ -2,12 +2,13 @@
 
 | alarm | fires when |
 |---|---|
-| overoptimisation | over the last WINDOW updates the utility that is paid rises and the held-out goal falls, both beyond chance |
-| miscalibration | prediction minus observation of audited goals drifts, by a two-sided CUSUM (Page 1954) |
-| imputer_error | the error on hidden scores is more than twice its early value |
-| past_peak | the held-out goal lies significantly below its best, and the policy has moved on since: sqrt(KL) is larger than at the best (Gao et al. 2023, arXiv 2210.10760) |
+| overoptimisation | over the last WINDOW updates with a held-out score the utility that is paid rises and the held-out goal falls, both far beyond chance, LASTING times in a row |
+| miscalibration | predictions of audited goals are off in one direction, by a two-sided CUSUM (Page 1954) of prediction minus observation |
+| imputer_error | the error on hidden scores, in deviations of their nodes, is more than twice its early value |
+| past_peak | the held-out goal lies far below its best stretch, and the policy has moved on since: sqrt(KL) is larger than there (Gao et al. 2023, arXiv 2210.10760) |
 
 An alarm is a reason to look, not a verdict; it says when and by how much. Once it has fired it stays on until its condition has gone.
+The first BURN_IN updates, in which every predictor is off, count for none.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from typing import Any
 
 NAMES = ("overoptimisation", "miscalibration", "imputer_error", "past_peak")
 WINDOW = 30
+BURN_IN = 20
 EARLY = 20
-TREND_T = 3.0
-CUSUM_SLACK, CUSUM_LIMIT = 0.5, 12.0
-ERROR_FACTOR = 2.0
+LASTING = 5
+STRETCH = 10
+TREND_T = 4.0
+CUSUM_SLACK, CUSUM_LIMIT = 0.75, 20.0
+ERROR_FACTOR, ERROR_FLOOR = 2.0, 0.2
+FALL_SE, LEAST_FALL = 4.0, 0.02
 
 
 def trend_t(values: Sequence[float]) -> float:
@@ -42,43 +47,53 @@ class Alarms:
     """Fed once per update; NaN means that there was nothing to see. All state is plain numbers and lists."""
 
     utilities: list[float] = field(default_factory=list)
+    """With `goals` and `kls`: the last WINDOW updates that had a held-out score."""
     goals: list[float] = field(default_factory=list)
     kls: list[float] = field(default_factory=list)
-    residuals: list[float] = field(default_factory=list)
-    """The early ones, from which the usual spread is known."""
+    stretches: list[list[float]] = field(default_factory=list)
+    """[mean goal, mean KL] of each stretch of STRETCH updates with a held-out score."""
+    scatter: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Sum of squares within stretches, and its degrees of freedom."""
+    stretch: list[list[float]] = field(default_factory=list)
+    spread: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """Sum of n * (residual - recent mean)^2, and count: variance of one audited residual."""
+    recent_residual: float = 0.0
     errors: list[float] = field(default_factory=list)
     above: float = 0.0
     below: float = 0.0
     recent_error: float = math.nan
+    lasting: int = 0
     update: int = 0
     active: dict[str, str] = field(default_factory=dict)
     """Alarms that are on, with what was seen."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Every time that an alarm went on."""
 
-    def see(self, utility: float, goal: float, residual: float, error: float, kl: float = math.nan) -> list[str]:
+    def see(
+        self, utility: float, goal: float, residual: float, error: float, kl: float = math.nan, audited: int = 1
+    ) -> list[str]:
         """Take in one update.
 
         Args:
-            utility: mean of what is paid, in score units, before normalisation.
+            utility: mean of what is paid, in score units, on one yardstick for the whole run.
             goal: mean goal score on reserved episodes.
             residual: mean of prediction - observation over goals that were audited.
-            error: root mean squared error on hidden scores.
+            error: root mean squared error on hidden scores, in deviations of their nodes.
             kl: of the policy to its reference, in nats; it may come an update late.
+            audited: goals that `residual` is the mean of.
 
         Returns:
             a message for every alarm that went on.
         """
         self.update += 1
-        if not math.isnan(goal):  # what follows compares them with each other
-            self.goals.append(goal)
-            self.utilities.append(utility)
-            self.kls.append(kl)
+        if not math.isnan(goal) and not math.isnan(utility):
+            self.goals = [*self.goals, goal][-WINDOW:]
+            self.utilities = [*self.utilities, utility][-WINDOW:]
         now = {
             "overoptimisation": self._overoptimisation(),
-            "miscalibration": self._miscalibration(residual),
+            "miscalibration": self._miscalibration(residual, audited),
             "imputer_error": self._imputer_error(error),
-            "past_peak": self._past_peak(),
+            "past_peak": self._past_peak(goal, kl),
         }
         new = {name: text for name, text in now.items() if text and name not in self.active}
         self.active = {name: text for name, text in now.items() if text}
@@ -86,56 +101,63 @@ class Alarms:
         return [f"{name}: {text}" for name, text in new.items()]
 
     def _overoptimisation(self) -> str:
-        if len(self.goals) < WINDOW:
-            return ""
-        up, down = trend_t(self.utilities[-WINDOW:]), trend_t(self.goals[-WINDOW:])
-        if up < TREND_T or down > -TREND_T:
+        up, down = trend_t(self.utilities), trend_t(self.goals)
+        holds = len(self.goals) == WINDOW and up >= TREND_T and down <= -TREND_T
+        self.lasting = self.lasting + 1 if holds else 0
+        if self.lasting < LASTING:
             return ""
         return f"over {WINDOW} updates the paid utility rises (t = {up:.1f}) while the held-out goal falls (t = {down:.1f})"
 
-    def _miscalibration(self, residual: float) -> str:
+    def _miscalibration(self, residual: float, audited: int) -> str:
         if not math.isnan(residual):
-            if len(self.residuals) < EARLY:
-                self.residuals.append(residual)
+            # The scatter around what is usual of late; the CUSUM itself is centred on 0, where a calibrated prediction is.
+            if self.spread[1] > 0:
+                self.spread = [self.spread[0] + audited * (residual - self.recent_residual) ** 2, self.spread[1] + 1]
             else:
-                mean = math.fsum(self.residuals) / EARLY
-                spread = math.sqrt(math.fsum((r - mean) ** 2 for r in self.residuals) / (EARLY - 1))
-                step = (residual - mean) / max(spread, 1e-3)
-                self.above = max(0.0, self.above + step - CUSUM_SLACK)
-                self.below = max(0.0, self.below - step - CUSUM_SLACK)
+                self.recent_residual, self.spread = residual, [0.0, 1.0]
+            self.recent_residual = 0.8 * self.recent_residual + 0.2 * residual
+            if self.update > BURN_IN and self.spread[1] > 10:
+                deviation = math.sqrt(self.spread[0] / (self.spread[1] - 1) / max(1, audited))
+                step = residual / max(deviation, 0.01)
+                self.above = min(2 * CUSUM_LIMIT, max(0.0, self.above + step - CUSUM_SLACK))
+                self.below = min(2 * CUSUM_LIMIT, max(0.0, self.below - step - CUSUM_SLACK))
         if max(self.above, self.below) < CUSUM_LIMIT:
             return ""
         which = "more than was observed" if self.above > self.below else "less than was observed"
-        return (
-            f"predicted goals have drifted to {which} (CUSUM {max(self.above, self.below):.1f}, limit {CUSUM_LIMIT:g})"
-        )
+        return f"predicted goals are {which}, for long (CUSUM {max(self.above, self.below):.1f}, limit {CUSUM_LIMIT:g})"
 
     def _imputer_error(self, error: float) -> str:
-        if not math.isnan(error):
-            if len(self.errors) < EARLY:
-                self.errors.append(error)
-            self.recent_error = error if math.isnan(self.recent_error) else 0.8 * self.recent_error + 0.2 * error
-        early = math.fsum(self.errors) / max(1, len(self.errors))
+        if math.isnan(error) or self.update <= BURN_IN:
+            return self.active.get("imputer_error", "")
+        if len(self.errors) < EARLY:
+            self.errors.append(error)
+        self.recent_error = error if math.isnan(self.recent_error) else 0.8 * self.recent_error + 0.2 * error
+        early = max(ERROR_FLOOR, math.fsum(self.errors) / len(self.errors))
         if len(self.errors) < EARLY or self.recent_error < ERROR_FACTOR * early:
             return ""
-        return f"the error on hidden scores is {self.recent_error:.3f}, early it was {early:.3f}"
+        return f"the error on hidden scores is {self.recent_error:.2f} deviations, early it was {early:.2f}"
 
-    def _past_peak(self) -> str:
-        size = WINDOW // 3
-        kept = [(goal, kl) for goal, kl in zip(self.goals, self.kls, strict=True) if not math.isnan(kl)]
-        if len(kept) < 2 * size:
+    def _past_peak(self, goal: float, kl: float) -> str:
+        if math.isnan(goal) or math.isnan(kl):
+            return self.active.get("past_peak", "")
+        self.stretch.append([goal, kl])
+        if len(self.stretch) < STRETCH:
+            return self.active.get("past_peak", "")
+        mean, mean_kl = (math.fsum(column) / STRETCH for column in zip(*self.stretch, strict=True))
+        self.scatter[0] += math.fsum((value - mean) ** 2 for value, _ in self.stretch)
+        self.scatter[1] += STRETCH - 1
+        self.stretch = []
+        self.stretches.append([mean, mean_kl])
+        if len(self.stretches) < 3:
             return ""
-        means = [math.fsum(goal for goal, _ in kept[i : i + size]) / size for i in range(len(kept) - size + 1)]
-        peak = max(range(len(means)), key=means.__getitem__)
-        best, now = [goal for goal, _ in kept[peak : peak + size]], [goal for goal, _ in kept[-size:]]
-        kl_best = math.fsum(kl for _, kl in kept[peak : peak + size]) / size
-        kl_now = math.fsum(kl for _, kl in kept[-size:]) / size
-        noise = math.sqrt(_variance(best) / size + _variance(now) / size)
-        fall = means[peak] - means[-1]
-        if kl_now <= kl_best or fall < 4 * noise or fall < 0.02:
+        best, best_kl = max(self.stretches[:-1])
+        # The best of many is high by chance alone: the more stretches, the larger a fall must be.
+        noise = math.sqrt(2 * self.scatter[0] / self.scatter[1] / STRETCH)
+        far = FALL_SE + math.sqrt(2 * math.log(len(self.stretches)))
+        if mean_kl <= best_kl or best - mean < max(LEAST_FALL, far * noise):
             return ""
-        at = math.sqrt(max(kl_best, 0)), math.sqrt(max(kl_now, 0))
-        return f"the held-out goal was best, {means[peak]:.3f}, at sqrt(KL) {at[0]:.2f}; it is {means[-1]:.3f} at {at[1]:.2f}"
+        at = math.sqrt(max(best_kl, 0)), math.sqrt(max(mean_kl, 0))
+        return f"the held-out goal was best, {best:.3f}, at sqrt(KL) {at[0]:.2f}; it is {mean:.3f} at {at[1]:.2f}"
 
     def metrics(self) -> dict[str, float]:
         """1 where an alarm is on."""
@@ -153,8 +175,3 @@ def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return dict(value)
     return [_copied(item) for item in value] if isinstance(value, list) else value
-
-
-def _variance(values: Sequence[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1)

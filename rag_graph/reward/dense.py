@@ -78,7 +78,7 @@ class _Around:
         self.inside, self.__name__ = inside, name
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("inside", "progress"):  # not there yet while unpickling; a property below
+        if name in ("inside", "progress", "kl"):  # not there yet while unpickling; a property below
             raise AttributeError(name)
         return getattr(self.inside, name)
 
@@ -89,6 +89,14 @@ class _Around:
     @progress.setter
     def progress(self, value: float) -> None:
         self.inside.progress = value
+
+    @property
+    def kl(self) -> float:
+        return float(self.inside.kl)
+
+    @kl.setter
+    def kl(self, value: float) -> None:
+        self.inside.kl = value
 
 
 class PotentialShaping(_Around):

@@ -60,6 +60,8 @@ class GraphLearner(nn.Module):
         tuned: bool [E], False where the file freezes a strength.
     """
 
+    span = 1
+    """Updates that a piece of evidence takes."""
     mean: Tensor  # [E] running mean of the evidence
     square: Tensor  # [E] running mean of its square
     updates: Tensor  # [E] updates with evidence
@@ -85,7 +87,7 @@ class GraphLearner(nn.Module):
         self.square = torch.where(seen, memory * self.square + (1 - memory) * evidence**2, self.square)
         self.updates = self.updates + seen.to(self.updates.dtype)
         moved = strength + self.config.rate * self.mean / (self.square.sqrt() + 1e-8)
-        ready = seen & self.movable & (self.updates > self.config.warm_up)
+        ready = seen & self.movable & (self.updates * self.span > self.config.warm_up)
         return torch.where(ready, moved.clamp(0, 1), strength)
 
 
@@ -162,15 +164,19 @@ class Reinforce(GraphLearner):
     noise: Tensor  # [E]
     gain: Tensor  # [] change of J under +noise
     start: Tensor  # [] J when the current half began
+    known: Tensor  # [] 1 where the half with +noise had reserved scores before and in it
     total: Tensor  # [] sum and number of reserved goal scores of the current half's ends
     number: Tensor
 
     def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
         super().__init__(graph, tensors, config)
+        self.span = 2 * config.span
         self.register_buffer("centre", tensors.strength.clone())
+        self.register_buffer("known", torch.zeros(()))
         self.register_buffer("noise", torch.zeros(len(tensors.strength)))
-        for name in ("gain", "start", "total", "number"):
+        for name in ("gain", "total", "number"):
             self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("start", torch.tensor(-1.0))  # below 0: not known yet
 
     def search(self, goal: Tensor, reserved: Tensor, noise: Tensor, update: int) -> Tensor:
         """Strengths [E] for the next update.
@@ -185,12 +191,13 @@ class Reinforce(GraphLearner):
         if (update + 1) % span:
             return self._perturbed(sign)
         now = self.total / self.number.clamp(min=1)
-        change = torch.where(self.number > 0, now - self.start, 0.0)
+        told = (self.number > 0) & (self.start >= 0)
+        change = torch.where(told, now - self.start, 0.0)
         if sign < 0:  # the half with +noise has ended
-            self.gain = change
+            self.gain, self.known = change, told.to(change.dtype)
         else:
             evidence = (self.gain - change) / (2 * sigma) * self.noise
-            seen = self.movable & (self.noise != 0)
+            seen = self.movable & (self.noise != 0) & told & (self.known > 0)
             self.centre = self.step(self.centre, evidence, seen)
             self.noise = noise
         self.start = torch.where(self.number > 0, now, self.start)
@@ -210,8 +217,12 @@ LEARNERS: dict[str, Callable[[AuxiliaryGraph, GraphTensors, GraphLearningConfig]
 }
 
 
-def with_reserved_goals(scores: Scores, goal: Tensor, reserved: Tensor) -> Scores:
-    """The scores in which a goal is known on reserved episodes only. goal: [B], read where reserved; reserved: bool [B]."""
-    at = scores.is_task
+def with_reserved_goals(scores: Scores, goal: Tensor, reserved: Tensor, goal_weight: Tensor) -> Scores:
+    """The scores in which a goal is known on reserved episodes only; a task without a goal weight [N] is no secret.
+
+    Args:
+        goal: [B], read where reserved; reserved: bool [B].
+    """
+    at = scores.is_task & (goal_weight > 0)
     values = torch.where(at, goal[:, None], scores.values)
     return scores._replace(values=values, observed=torch.where(at, reserved[:, None], scores.observed))

@@ -18,6 +18,7 @@ from torch import Tensor
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import Semantics
+from rag_graph.records import REFERENCE_METRICS
 
 MEANINGS: tuple[Semantics, ...] = ("gate", "credit", "penalty", "message", "aggregate", "evidence")
 MAX_PATH = 64
@@ -39,6 +40,7 @@ class GraphTensors:
     edge_index: int64 [2, E]; relation: int64 [E]; strength: float [E], the only part that may carry a gradient.
     of_meaning: meaning -> positions of its edges, int64.
     goal: [N] goal weight, 0 for what is no goal task.
+    reads_references: bool [N], criteria that compare with the reference: they give a hidden goal away, and are hidden with it.
     applies: bool [N, N], row = task: nodes that can be scored in an episode of that task.
     gate_levels: gated nodes, prerequisites first.
     """
@@ -50,6 +52,7 @@ class GraphTensors:
     strength: Tensor
     of_meaning: Mapping[Semantics, Tensor]
     goal: Tensor
+    reads_references: Tensor
     applies: Tensor
     gate_levels: tuple[GateLevel, ...]
 
@@ -73,6 +76,7 @@ class GraphTensors:
             torch.from_numpy(graph.strength),
             of_meaning,
             torch.tensor(goals, dtype=torch.float32),
+            torch.tensor([name in criteria and criteria[name].metric in REFERENCE_METRICS for name in names]),
             torch.from_numpy(applies),
             _gate_levels(len(names), graph.gate_order(), of_meaning["gate"], edge_index),
         )

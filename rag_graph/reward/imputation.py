@@ -90,9 +90,10 @@ class Imputer(nn.Module):
         self.base.project()
 
 
-def hide(scores: Scores, uniform: Tensor) -> Tensor:
-    """bool [B, N] what a fit hides: the goal always, and of the other observed scores the share HIDE. uniform: [B, N] in [0, 1)."""
-    return scores.observed & ((uniform < HIDE) | scores.is_task)
+def hide(scores: Scores, uniform: Tensor, reads_references: Tensor) -> Tensor:
+    """bool [B, N] what a fit hides: the goal and what compares with its reference always, and of the other observed scores the share
+    HIDE. uniform: [B, N] in [0, 1); reads_references: bool [N]."""
+    return scores.observed & ((uniform < HIDE) | scores.is_task | reads_references)
 
 
 class RidgeImputer(Imputer):
@@ -106,10 +107,12 @@ class RidgeImputer(Imputer):
         size = len(tensors.nodes)
         super().__init__(RunningMeans(size), size)
         self.register_buffer("goals", tensors.goal.nonzero().squeeze(-1), persistent=False)
+        self.register_buffer("usable", ~tensors.reads_references, persistent=False)
         self.register_buffer("coefficients", torch.zeros(len(self.goals), size))
         self.register_buffer("level", torch.zeros(len(self.goals)))
 
     goals: Tensor
+    usable: Tensor  # bool [N]: what may predict a hidden goal
 
     def residual(self, shown: Scores, graph: GraphTensors, contexts: Contexts | None) -> Tensor:
         standard = self.base.standardise(shown)
@@ -123,7 +126,7 @@ class RidgeImputer(Imputer):
         mine = (scores.tasks[:, None] == self.goals) & scores.observed[:, self.goals]  # [B, goals]
         weight = mine.T.to(moved.dtype)
         count = weight.sum(1)
-        others = 1 - torch.eye(size)[self.goals]  # a goal does not predict itself
+        others = (1 - torch.eye(size)[self.goals]) * self.usable  # a goal does not predict itself
         x = moved * others[:, None]  # [goals, B, N]
         y = moved[:, self.goals].T  # [goals, B]
         x_mean = (weight[..., None] * x).sum(1) / count.clamp(min=1)[:, None]

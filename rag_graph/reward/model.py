@@ -27,7 +27,7 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import LEARNERS, Alignment, Proposal, Reinforce, with_reserved_goals
-from rag_graph.reward.graph_tensors import GraphTensors, check_damping, longest_path
+from rag_graph.reward.graph_tensors import MAX_PATH, GraphTensors, check_damping, longest_path, spectral_radius
 from rag_graph.reward.imputation import IMPUTERS, hide
 from rag_graph.reward.memory import Batch
 from rag_graph.reward.prior import StructuralPrior
@@ -49,6 +49,8 @@ LEARNING = ("diffusion", "gated_fixed", "prior_gnn")
 """Readouts that the strengths of the graph matter to."""
 FOUND_GATE = 0.3
 """A discovered gate of this strength is proposed."""
+MOST_LOOP = 0.9
+"""Damping times spectral radius that learned strengths may reach."""
 TRAINED = ("mlp", "gnn", "prior_gnn")
 
 
@@ -88,7 +90,8 @@ class RewardModel(nn.Module):
                 f"graph '{graph.name}': no task has a goal weight, so there is nothing to reward. Give a task 'goal: 1.0'."
             )
         check_damping(self.topology, config.damping)
-        self.steps = longest_path(self.topology, config.damping)
+        self.cyclic = spectral_radius(replace(self.topology, strength=torch.ones_like(self.topology.strength))) > 0
+        self.steps = MAX_PATH if self.cyclic else longest_path(self.topology, config.damping)
         self.register_buffer("strength", self.topology.strength.clone())
         self.imputer = IMPUTERS[config.readout](graph, self.topology, config, text)
         self.moments = RunningMoments(len(graph.nodes))
@@ -106,11 +109,11 @@ class RewardModel(nn.Module):
 
     def _fill(self, scores: Scores, graph: GraphTensors, contexts: Contexts | None) -> Tensor:
         expected, spread = self.imputer.predict(scores, graph, contexts)
-        return torch.where(scores.observed, scores.values, expected - self.caution * spread)
+        return torch.where(scores.observed, scores.values, (expected - self.caution * spread).clamp(0, 1))
 
     def predict_goal(self, scores: Scores, contexts: Contexts | None = None) -> Tensor:
         """[B] what is expected of each episode's goal from the other scores, its own hidden."""
-        expected, _ = self.imputer.predict(scores.without_goal(), self.graph, contexts)
+        expected, _ = self.imputer.predict(scores.without_goal(self.topology.reads_references), self.graph, contexts)
         return expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
 
     def forward(
@@ -173,7 +176,9 @@ class RewardModel(nn.Module):
             uniform: [B, N] in [0, 1), what decides which scores are hidden.
             halves: [B, K] weight of each episode for each head.
         """
-        return self.imputer.loss(scores, hide(scores, uniform), halves, self.graph, contexts)
+        return self.imputer.loss(
+            scores, hide(scores, uniform, self.topology.reads_references), halves, self.graph, contexts
+        )
 
     def preference_loss(self, better: Batch, worse: Batch) -> Tensor:
         """Bradley-Terry: -log sigmoid of the difference of the predicted goals, in standard deviations of the goal."""
@@ -181,7 +186,10 @@ class RewardModel(nn.Module):
         return nn.functional.softplus(-logit).mean()
 
     def _expected_goal(self, batch: Batch) -> Tensor:
-        each = self.imputer(batch.scores.without_goal(), self.graph, batch.contexts) / self.imputer.base.deviations
+        each = (
+            self.imputer(batch.scores.without_goal(self.topology.reads_references), self.graph, batch.contexts)
+            / self.imputer.base.deviations
+        )
         expected: Tensor = each.mean(0).gather(-1, batch.scores.tasks[:, None]).squeeze(-1)
         return expected
 
@@ -194,11 +202,11 @@ class RewardModel(nn.Module):
     @torch.no_grad()
     def align(self, scores: Scores, goal: Tensor, reserved: Tensor) -> None:
         """Move strengths by alignment. goal: [B] raw goal scores, read on reserved episodes (bool [B]) only."""
-        revealed = with_reserved_goals(scores, goal, reserved)
+        revealed = with_reserved_goals(scores, goal, reserved, self.topology.goal)
         standard = self.imputer.base.standardise(revealed)
         assert isinstance(self.learner, Alignment)
         if self.method == "alignment":
-            self.strength = self.learner.align(self.strength, standard, revealed.observed)
+            self._move(self.learner.align(self.strength, standard, revealed.observed))
         else:
             self.learner.evidence(standard, revealed.observed)
 
@@ -214,16 +222,29 @@ class RewardModel(nn.Module):
         def objective(strength: Tensor) -> Tensor:
             paid: Paid = self(scores, auxiliary, contexts, strength)
             total = paid.total
-            return (influence * (total - total.mean()) / (total.detach().std() + 1e-6)).sum()
+            return (influence * (total - total.mean()) / (total.detach().std(correction=0) + 1e-6)).sum()
 
         gradient = torch.func.grad(objective)(self.strength).detach()
-        self.strength = self.learner.step(self.strength, gradient, torch.ones_like(gradient, dtype=torch.bool))
+        told = (influence != 0).any() & torch.isfinite(gradient)
+        self._move(self.learner.step(self.strength, torch.where(told, gradient, 0.0), told))
 
     @torch.no_grad()
     def search(self, goal: Tensor, reserved: Tensor, noise: Tensor, update: int) -> None:
         """Move strengths by REINFORCE on perturbed graphs; see `Reinforce.search`."""
         assert isinstance(self.learner, Reinforce)
-        self.strength = self.learner.search(goal, reserved, noise, update)
+        self._move(self.learner.search(goal, reserved, noise, update))
+
+    def _move(self, strength: Tensor) -> None:
+        """Take new strengths; where `supports` form a cycle, weakened so far that credit does not diverge."""
+        if self.cyclic:
+            loop = self.damping * spectral_radius(replace(self.topology, strength=strength))
+            if loop > MOST_LOOP:
+                credit = torch.zeros_like(strength, dtype=torch.bool)
+                credit[self.topology.of_meaning["credit"]] = True
+                strength = torch.where(credit & self.learner.movable, strength * MOST_LOOP / loop, strength)
+                if self.damping * spectral_radius(replace(self.topology, strength=strength)) > (1 + MOST_LOOP) / 2:
+                    return  # frozen strengths leave no room
+        self.strength = strength
 
     def gate_proposals(self, graph: AuxiliaryGraph) -> list[Proposal]:
         """Prerequisites that the file lacks and that the fitted prior needs to explain the goal."""

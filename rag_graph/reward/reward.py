@@ -29,7 +29,7 @@ from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import Alignment, Proposal, Reinforce
 from rag_graph.reward.imputation import hide
 from rag_graph.reward.memory import Batch, Memory
-from rag_graph.reward.model import IMPUTED, TRAINED, Paid, RewardModel
+from rag_graph.reward.model import TRAINED, Paid, RewardModel
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import HASHING, TextEmbeddings
 
@@ -107,6 +107,8 @@ class GraphReward:
 
         TRL's GRPO and RLOO pass `log_metric`: through it the metrics of the last update reach their logs.
         """
+        if not prompts:
+            return []
         episodes = self.scored(prompts, completions, completion_ids, columns)
         self._hear(episodes)
         if "log_metric" in columns:
@@ -126,19 +128,26 @@ class GraphReward:
         episodes = self.make_episodes(prompts, completions, completion_ids, **columns)
         scored = []
         for episode in episodes:
+            episode = replace(episode, probability=self.probability(episode))
             try:
-                scores = dict(self.score_episode(episode))
+                scored.append(self._score(episode))
             except Exception as error:  # a scorer may be anyone's code, and a bad episode is data, not a crash
                 scored.append(replace(episode, error=f"{type(error).__name__}: {error}"))
-                continue
-            reserved: dict[str, float] = {}
-            task = episode.example.task
-            if self.is_reserved(episode) or not self.goal_is_observed(episode):
-                hidden = {name: scores.pop(name) for name in list(scores) if self._reads_references(name)}
-                if self.is_reserved(episode) and task in hidden:
-                    reserved = {task: hidden[task]}
-            scored.append(replace(episode, scores=scores, reserved=reserved, probability=self.probability(episode)))
         return scored
+
+    def _score(self, episode: Episode) -> Episode:
+        is_reserved = self.is_reserved(episode)
+        if not is_reserved and self.goal_is_observed(episode):
+            return episode.with_scores(self.score_episode(episode))
+        # No scorer, your own included, sees the reference of a goal that is hidden.
+        blind = replace(episode, example=replace(episode.example, references=()))
+        scores = {name: value for name, value in self.score_episode(blind).items() if not self._reads_references(name)}
+        reserved: dict[str, float] = {}
+        task = episode.example.task
+        if is_reserved:
+            goal = self.score_episode(episode).get(task)
+            reserved = {} if goal is None else {task: goal}
+        return replace(episode, scores=scores, reserved=reserved)
 
     def _hear(self, episodes: Sequence[Episode]) -> None:
         """Remember who was asked about, until the next update: asking again, in chunks or for a log, adds nothing."""
@@ -216,7 +225,7 @@ class GraphReward:
         """Rewards of scored episodes, by the current statistics; changes nothing. A failed episode pays nothing."""
         batch = self.batch_of(episodes)
         paid = self.model(batch.scores, self.auxiliary, batch.contexts)
-        failed = torch.tensor([bool(episode.error) for episode in episodes])
+        failed = torch.tensor([bool(episode.error) for episode in episodes], dtype=torch.bool)
         counts = paid.paid & ~failed & (paid.weights != 0).any(-1)
         return NodeRewards(
             self.graph.nodes, paid.values, batch.scores.observed, paid.weights, paid.scores, paid.gates, counts
@@ -233,12 +242,16 @@ class GraphReward:
     def learn(self, episodes: Sequence[Episode]) -> None:
         """Judge the predictions by scored episodes; then take these into the statistics, fit the imputer and move the graph."""
         self._heard.clear()
+        if not episodes:
+            return
+        self.new_alarms = ()
         self.last_episodes = list(episodes)
         self.last_rewards = self.node_rewards(episodes)
         self.updates += 1
         episodes = [episode for episode in episodes if not episode.error]
         if not episodes:
             self.last_metrics = {}
+            self._search(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
             return
         batch = self.batch_of(episodes)
         with torch.no_grad():
@@ -260,19 +273,25 @@ class GraphReward:
     def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor) -> dict[str, float]:
         """Predict what is known with it hidden, and compare; before anything is learned from it."""
         scores, model = batch.scores, self.model
-        hidden = hide(scores, torch.rand(scores.values.shape, generator=self.generator))
+        uniform = torch.rand(scores.values.shape, generator=self.generator)
+        hidden = hide(scores, uniform, model.topology.reads_references)
         hidden_or_reserved = hidden | (scores.is_task & reserved[:, None])
         known = torch.where(scores.is_task & reserved[:, None], goal[:, None], scores.values)
         expected, spread = model.imputer.predict(scores.without(hidden), model.graph, batch.contexts)
         self.calibration.update(expected, known, hidden_or_reserved)
         gaps = torch.where(hidden_or_reserved, expected - known, 0.0)
-        utility = (paid.scores * paid.gates * paid.weights).masked_fill(~paid.paid[:, None], 0.0)
-        audited = hidden_or_reserved & scores.is_task
-        residual = float(gaps[audited].mean()) if audited.any() else float("nan")
-        error = float(gaps[hidden_or_reserved].square().mean().sqrt()) if hidden_or_reserved.any() else float("nan")
-        held_out = float(goal[reserved].mean()) if reserved.any() else float("nan")
-        mean_utility = float(utility.sum(-1)[paid.paid].mean()) if paid.paid.any() else float("nan")
-        self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, self.kl)
+        audited = hidden_or_reserved & scores.is_task & (model.topology.goal > 0)
+        units = gaps / model.imputer.base.deviations
+
+        def average(values: Tensor) -> float:
+            return float(values.mean()) if len(values) else float("nan")
+
+        # The same yardstick all along: eta and strengths as at the start, or the utility would move by itself.
+        still = model.pay(paid.scores, scores, self.config.auxiliary, model.topology)
+        utility = still.scores * still.gates * still.weights
+        residual, error = average(gaps[audited]), average(units[hidden_or_reserved].square()) ** 0.5
+        held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
+        self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, self.kl, int(audited.sum()))
         at = scores.is_task
         found = {
             "reward/utility": mean_utility,
@@ -288,7 +307,7 @@ class GraphReward:
     """Messages of alarms that went on in the last update."""
 
     def _fit(self) -> float:
-        if self.config.readout in IMPUTED and len(self.memory):
+        if self.config.readout == "ridge" and len(self.memory):
             self.model.refit(self.memory.all())
         if self.optimizer is None or not len(self.memory):
             return float("nan")
@@ -332,7 +351,10 @@ class GraphReward:
     def _learn_graph(self, batch: Batch, goal: Tensor, reserved: Tensor) -> None:
         if isinstance(self.model.learner, Alignment):
             self.model.align(batch.scores, goal, reserved)
-        elif self.model.method == "reinforce":
+        self._search(goal, reserved)
+
+    def _search(self, goal: Tensor, reserved: Tensor) -> None:
+        if isinstance(self.model.learner, Reinforce):
             noise = torch.randn(len(self.model.strength), generator=self.generator)
             self.model.search(goal, reserved, noise, self.updates - 1)
 

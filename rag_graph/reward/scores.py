@@ -30,8 +30,9 @@ class Scores(NamedTuple):
         """Fewer scores; hide: bool [B, N]."""
         return self._replace(observed=self.observed & ~hide)
 
-    def without_goal(self) -> Scores:
-        return self.without(self.is_task)
+    def without_goal(self, reads_references: Tensor) -> Scores:
+        """Without each episode's goal, and what gives it away: reads_references, bool [N]."""
+        return self.without(self.is_task | reads_references)
 
 
 def task_mask(tasks: Tensor, num_nodes: int) -> Tensor:

@@ -8,11 +8,12 @@ sum_b kappa_b dR_b (LIRPG, Zheng et al. 2018, arXiv 1804.06459).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from rag_graph.errors import TrainingError
 from rag_graph.training.actor_critic import Tokens
 from rag_graph.training.engine import Engine, Sequences
 
@@ -36,12 +37,25 @@ def influence(
         return [0.0] * len(queries)
     policy = engine.bare.policy
     weights = [parameter for parameter in policy.parameters() if parameter.requires_grad]
+    if any(weight.dtype in (torch.bfloat16, torch.float16) for weight in weights):
+        raise TrainingError(
+            "meta_gradient moves the weights by less than half precision can hold. Load the policy in float32 (bf16 autocast is fine)."
+        )
+    gradient: list[Tensor | None] = [None] * len(weights)
     with torch.enable_grad():
-        total = torch.zeros((), device=engine.accelerator.device)
         for rows, logprobs in _chunks(engine, queries, responses, known):
             mine = torch.tensor([float(advantages[known.index(row)]) for row in rows], device=logprobs.device)
-            total = total + (mine * logprobs).sum() / len(known)
-        gradient = torch.autograd.grad(total, weights, allow_unused=True)
+            try:
+                found = torch.autograd.grad((mine * logprobs).sum() / len(known), weights, allow_unused=True)
+            except RuntimeError as error:
+                raise TrainingError(
+                    f"the gradient of the held-out goal cannot be taken: {error}. With gradient checkpointing, set "
+                    "gradient_checkpointing_kwargs={'use_reentrant': False}."
+                ) from None
+            gradient = [
+                new if old is None else old if new is None else old + new
+                for old, new in zip(gradient, found, strict=True)
+            ]
     norm = torch.sqrt(
         sum((g.double().square().sum() for g in gradient if g is not None), torch.zeros((), dtype=torch.float64))
     )
@@ -55,10 +69,10 @@ def influence(
                 for weight, start, along in zip(weights, kept, gradient, strict=True):
                     if along is not None:
                         weight.copy_(start + sign * step * along / norm)
-                found = torch.zeros(len(queries), device=engine.accelerator.device)
+                total = torch.zeros(len(queries), device=engine.accelerator.device)
                 for rows, logprobs in _chunks(engine, queries, responses, list(range(len(queries)))):
-                    found[rows] = logprobs
-            moved.append(found)
+                    total[rows] = logprobs
+            moved.append(total)
     finally:
         with torch.no_grad():
             for weight, start in zip(weights, kept, strict=True):
@@ -69,12 +83,11 @@ def influence(
 
 def _chunks(
     engine: Engine, queries: Sequences, responses: Sequences, rows: list[int]
-) -> list[tuple[list[int], Tensor]]:
+) -> Iterator[tuple[list[int], Tensor]]:
     """(rows, log-probability of each row's response) in chunks that fit."""
-    size, found = engine.args.per_device_train_batch_size, []
+    size = engine.args.per_device_train_batch_size
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
         tokens = Tokens.of([queries[row] for row in part], [responses[row] for row in part], engine.accelerator.device)
         logprobs = engine.bare.policy_forward(engine.bare.policy, tokens, engine.temperature)[0]
-        found.append((part, logprobs.sum(1)))
-    return found
+        yield part, logprobs.sum(1)

@@ -13,6 +13,7 @@ from accelerate.utils import gather_object
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
+from rag_graph.errors import TrainingError
 from rag_graph.runtime import RunFolder, to_json, write_atomically
 from rag_graph.training.checkpoints import list_checkpoints, set_aside
 
@@ -105,7 +106,17 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, *rewards: Any) -> None:
+        for reward in rewards:
+            if getattr(reward, "wants_influence", False):
+                raise TrainingError(
+                    "reward.learn.method meta_gradient needs GraphPPOTrainer. Use alignment in other trainers."
+                )
         self.rewards = rewards
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        for reward in self.rewards:
+            if logs and "kl" in logs and hasattr(reward, "kl"):
+                reward.kl = logs["kl"]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         for reward in self.rewards:

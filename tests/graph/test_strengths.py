@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from rag_graph.cli.app import app
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph, read_graph
-from rag_graph.graph.strengths import apply_strengths, key_of, read_strengths, strengths_yaml
+from rag_graph.graph.strengths import Learned, apply_strengths, key_of, read_strengths, strengths_yaml
 
 FILE = """# my graph
 format: 1
@@ -46,12 +46,13 @@ def learned(path: Path, values: list[float]) -> AuxiliaryGraph:
 def test_only_the_numbers_change(write_graph: Callable[..., Path]) -> None:
     path = write_graph(FILE)
     graph = read_graph(path)
-    strengths = {key_of(e): v for e, v in zip(graph.spec.edges, [0.75, 0.9, 0.1, 0.625, 0.3], strict=True)}
+    values = [0.75, 0.9, 0.1, 0.625, 0.3]
+    strengths = {key_of(e): Learned(v, e.strength) for e, v in zip(graph.spec.edges, values, strict=True)}
     texts, changes = apply_strengths(path, strengths)
     assert texts[path] == (
         FILE.replace("strength: 0.25", "strength: 0.75")
         .replace("relation: 'conflicts'}", "relation: 'conflicts', strength: 0.1}")
-        .replace("relation: supports   # block", "relation: supports\n    strength: 0.625   # block")
+        .replace("    relation: supports   # block", "    strength: 0.625\n    relation: supports   # block")
         .replace("1e-1", "0.3")
     )
     assert [change.after for change in changes] == [0.75, 0.1, 0.625, 0.3], "a frozen strength stays"
@@ -78,7 +79,7 @@ def test_what_is_written_reads_back(tmp_path_factory: pytest.TempPathFactory, th
 def test_includes_change_in_their_own_file(write_graph: Callable[..., Path]) -> None:
     write_graph(FILE.replace("name: g", "name: inner"), "parts/inner.yaml")
     path = write_graph("format: 1\r\nname: outer\r\ninclude: [parts/inner.yaml]\r\n", "outer.yaml")
-    texts, changes = apply_strengths(path, {("a", "t", "supports"): 0.9})
+    texts, changes = apply_strengths(path, {("a", "t", "supports"): Learned(0.9, 0.25)})
     assert [file.name for file in texts] == ["inner.yaml"]
     assert changes[0].file.name == "inner.yaml"
 
@@ -86,14 +87,14 @@ def test_includes_change_in_their_own_file(write_graph: Callable[..., Path]) -> 
 def test_what_does_not_fit_is_refused(write_graph: Callable[..., Path], tmp_path: Path) -> None:
     path = write_graph(FILE)
     with pytest.raises(GraphFileError, match="no relation x -> t supports"):
-        apply_strengths(path, {("x", "t", "supports"): 0.9})
+        apply_strengths(path, {("x", "t", "supports"): Learned(0.9, 0.5)})
     with pytest.raises(GraphFileError, match="A run that has ended has a strengths.yaml"):
         read_strengths(tmp_path / "none.yaml")
     for text in (
         "a: 1",
         "edges: 3",
         "edges: [{from: a}]",
-        "edges: [{from: a, to: t, relation: supports, strength: 7}]",
+        "edges: [{from: a, to: t, relation: supports, strength: 7, was: 0.1}]",
     ):
         bad = write_graph(text, "bad.yaml")
         with pytest.raises(GraphFileError):
@@ -113,3 +114,62 @@ def test_the_command_shows_applies_and_picks(write_graph: Callable[..., Path], t
     assert path.read_text() == FILE.replace("1e-1", "0.3")
     wrong = CliRunner().invoke(app, ["graph", "apply", str(run), str(path), "--only", "b>d"])
     assert "no such relation" in str(wrong.exception)
+
+
+HEAD = FILE[: FILE.index("edges:")]
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        "edges:\n  - {from: a, to: t,\n     relation: supports}\n",
+        "edges:\n  - from: a\n    to: t\n    relation: >-\n      supports\n",
+        "edges:\n  - from: a\n    ? relation\n    : supports\n    to: t\n",
+        'edges: [{from: a, to: t, relation: "supports"}]\r\n',
+        "edges:\r\n  - from: a\r\n    to: t\r\n    relation: supports  # why\r\n",
+        "edges:\n  -\n    relation: supports\n    from: a\n    to: t\n",
+        "edges:\n  - {from: a, to: t, relation: supports, strength:\n       0.5}\n",
+    ],
+)
+def test_an_odd_layout_is_spliced_rightly_or_refused(write_graph: Callable[..., Path], edges: str) -> None:
+    path = write_graph(HEAD + edges)
+    before = path.read_bytes()
+    try:
+        texts, _ = apply_strengths(path, {("a", "t", "supports"): Learned(0.125, 0.5)})
+    except GraphFileError:
+        assert path.read_bytes() == before
+        return
+    path.write_bytes(texts[path].encode())
+    assert read_graph(path).spec.edges[0].strength == 0.125
+    assert ("\r\n" in texts[path]) == ("\r\n" in edges)
+
+
+def test_a_file_that_changed_since_is_not_overwritten(write_graph: Callable[..., Path]) -> None:
+    path = write_graph(FILE)
+    with pytest.raises(GraphFileError, match=r"a t supports is 0.25 now and was 0.5.*--force"):
+        apply_strengths(path, {("a", "t", "supports"): Learned(0.9, 0.5)})
+    assert apply_strengths(path, {("a", "t", "supports"): Learned(0.9, 0.5)}, force=True)[1]
+
+
+def test_bom_links_and_names_that_yaml_would_misread(write_graph: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_graph(
+        FILE.replace("  a: {", '  "null": {')
+        .replace("from: a,", 'from: "null",')
+        .replace("from: a\n", 'from: "null"\n')
+    )
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    graph = read_graph(path)
+    run, link = tmp_path / "strengths.yaml", tmp_path / "link.yaml"
+    run.write_text(strengths_yaml(graph, graph.with_strengths([0.75, 0.5, 0.1, 0.6, 0.3])), encoding="utf-8")
+    link.symlink_to(path)
+    done = CliRunner().invoke(app, ["graph", "apply", str(run), str(link)])
+    assert done.exit_code == 0, done.exception
+    assert link.is_symlink()
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf")
+    assert read_graph(path).spec.edges[0].strength == 0.75
+
+
+def test_strengths_that_did_not_move_are_written_as_the_file_has_them() -> None:
+    graph = read_graph("parcels").with_strengths([0.0065] * 9)
+    text = strengths_yaml(graph, AuxiliaryGraph(graph.spec).with_strengths(graph.strength.tolist()))
+    assert text.count("strength: 0.0065,") == 9

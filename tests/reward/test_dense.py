@@ -156,6 +156,9 @@ def test_a_learning_reward_still_learns_inside() -> None:
     outer = Redistributed(inner, None)
     outer.update()
     outer.progress = 0.5
+    inner.kl = float("nan")  # type: ignore[attr-defined]
+    outer.kl = 0.7
+    assert inner.kl == 0.7  # type: ignore[attr-defined]
     assert (inner.updates, inner.progress) == (1, 0.5)
     assert hasattr(outer, "progress")
     assert not hasattr(Redistributed(lambda: None, None), "progress")

@@ -130,7 +130,7 @@ def test_alignment_sees_goals_of_reserved_episodes_only() -> None:
         torch.rand(6, 5), torch.ones(6, 5, dtype=torch.bool), torch.zeros(6, 5), torch.zeros(6, dtype=torch.long)
     )
     goal, reserved = torch.rand(6), torch.tensor([True, False, False, True, False, False])
-    revealed = with_reserved_goals(scores, goal, reserved)
+    revealed = with_reserved_goals(scores, goal, reserved, torch.tensor([1.0, 0, 0, 0, 0]))
     assert revealed.observed[:, 0].tolist() == reserved.tolist()
     assert torch.equal(revealed.values[reserved, 0], goal[reserved])
     assert revealed.observed[:, 1:].all()
@@ -255,3 +255,54 @@ def test_shipped_graphs_learn_without_trouble() -> None:
         )
         reward.update(**columns(0))
         assert all(0 <= value <= 1 for value in reward.learned_graph().strength)
+
+
+# ------------------------------------------------------------------ what a fresh pair of eyes found
+
+
+def test_learned_supports_in_a_cycle_never_make_credit_diverge() -> None:
+    names = ("c0", "c1", "c2")
+    cycle = [edge(a, b, "supports", 0.3) for a in names for b in names if a != b]
+    config = RewardConfig(damping=0.9, fit_steps=0, reserved=0.3, learn={"rate": 0.1, "warm_up": 1})
+
+    def alike(episode: Episode) -> dict[str, float]:
+        return dict.fromkeys(("t", *names), zlib.crc32(episode.response.encode()) / 2**32)
+
+    reward = GraphReward(make_graph([*cycle, edge("c0", "t", "supports")]), config, alike, build, seed=1)
+    for update in range(40):
+        reward.update(**columns(update, 16))
+    assert reward.model.strength.max() > 0.35, "they did move"
+    assert max(abs(value or 0.0) for value in reward(**columns(41, 16))) < 100
+    GraphReward(reward.learned_graph(), config, alike, build)  # the next run takes the learned graph
+
+
+def test_evidence_that_is_no_number_or_none_at_all_moves_nothing() -> None:
+    one = model(("prerequisite", "conflicts", "supports"), "meta_gradient")
+    for rows in (1, 64):
+        scores = Scores(*(column[:rows] for column in batch(0)))
+        before = one.strength.clone()
+        one.meta_step(scores, torch.zeros(rows), 0.3)
+        assert torch.equal(one.strength, before)
+    scores = Scores(*(column[:1] for column in batch(0)))
+    one.meta_step(scores, torch.tensor([0.7]), 0.3)
+    assert torch.isfinite(one.strength).all()
+
+
+def test_edges_into_tasks_that_are_no_goal_learn_too() -> None:
+    stated = make_graph([edge("c0", "u", "supports")], goal=1.0)
+    spec = stated.spec.model_dump(by_alias=True)
+    spec["tasks"]["u"]["goal"] = 0.0
+    graph_of_u = AuxiliaryGraph(GraphSpec.model_validate(spec))
+    examples = [Example(str(i), "u", {"input": "x"}, ("y",)) for i in range(64)]
+
+    def of_u(prompts: list[Any], completions: list[Any], completion_ids: list[Any], **_: Any) -> list[Episode]:
+        return [Episode(f"1/{i}", e, "", c) for i, (e, c) in enumerate(zip(examples, completions, strict=True))]
+
+    def score(episode: Episode) -> dict[str, float]:
+        value = zlib.crc32(episode.response.encode()) / 2**32
+        return {"u": value, "c0": value}
+
+    reward = GraphReward(graph_of_u, RewardConfig(fit_steps=0), score, of_u)
+    for update in range(20):
+        reward.update([""] * 64, [f"{update}/{k}" for k in range(64)], [[1]] * 64)
+    assert reward.learned_graph().strength[0] > 0.6

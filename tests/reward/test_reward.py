@@ -278,3 +278,73 @@ def test_a_scorer_that_fails_spoils_its_episode_only() -> None:
     ]
     reward.update(**BATCH)
     assert [episode.error for episode in reward.last_episodes if episode.error] == ["ZeroDivisionError: no words"]
+
+
+def test_your_own_scorers_see_no_reference_of_a_hidden_goal() -> None:
+    from rag_graph.graph import AuxiliaryGraph
+
+    spec = GRAPH.spec.model_dump(by_alias=True)
+    spec["criteria"] = {**spec["criteria"], "judge": {"metric": "external"}}
+    graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
+
+    def judge(episode: Episode) -> float | None:
+        return float(episode.response in episode.example.references) if episode.example.references else None
+
+    scorer = NodeScorer(graph, scorers={"judge": judge})
+    for settings, seen in (({"goal_observed": 0.0}, False), ({"reserved": 0.99}, False), ({}, True)):
+        reward = GraphReward(graph, RewardConfig(**{"reserved": 0.0, **settings}), scorer.score, build, seed=3)
+        reward.update(**BATCH)
+        assert all(("judge" in episode.scores) == seen for episode in reward.last_episodes if not episode.error)
+        if "reserved" in settings:
+            assert all(episode.reserved for episode in reward.last_episodes), "the audit itself sees it"
+
+
+@pytest.mark.parametrize("readout", ["ridge", "prior_gnn"])
+def test_what_compares_with_the_reference_never_predicts_a_hidden_goal(readout: str) -> None:
+    """Where it is read the goal is open; hidden, both are: nothing may be learned from one to the other."""
+    from rag_graph.graph import AuxiliaryGraph
+
+    spec = GRAPH.spec.model_dump(by_alias=True)
+    spec["criteria"] = {"near": {"metric": "token_f1"}, **spec["criteria"]}
+    graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
+    config = RewardConfig(readout=readout, reserved=0.0, fit_steps=2)
+    reward = GraphReward(graph, config, NodeScorer(graph).score, build, seed=3)
+    for _ in range(10):
+        reward.update(**BATCH)
+    found = reward.batch_of(reward.last_episodes)
+    poisoned = found.scores.values.clone()
+    poisoned[:, graph.index["near"]] = 0.123
+    with torch.no_grad():
+        one = reward.model.predict_goal(found.scores, found.contexts)
+        two = reward.model.predict_goal(found.scores._replace(values=poisoned), found.contexts)
+    assert torch.equal(one, two)
+
+
+def test_nothing_asked_is_nothing_answered() -> None:
+    reward = trained()
+    before = flat(reward.state_dict())
+    empty = {name: [] for name in BATCH}
+    assert reward(**empty) == []
+    reward.update(**empty)
+    assert same(before, flat(reward.state_dict()))
+
+
+def test_an_update_in_which_everything_failed_teaches_nothing() -> None:
+    reward = trained()
+    before = {name: value.clone() for name, value in reward.model.state_dict().items()}
+
+    def broken(episode: Episode) -> dict[str, float]:
+        raise ValueError("no")
+
+    reward.score_episode = broken
+    reward.update(**BATCH)
+    assert all(torch.equal(value, before[name]) for name, value in reward.model.state_dict().items())
+    assert all(episode.error and episode.probability < 1.01 for episode in reward.last_episodes)
+
+
+@pytest.mark.parametrize("caution", [0.0, 3.0])
+def test_imputed_scores_and_gates_stay_between_0_and_1(caution: float) -> None:
+    reward = trained(goal_observed=0.3, caution=caution)
+    rewards = reward.node_rewards(reward.last_episodes)
+    for values in (rewards.scores, rewards.gates):
+        assert 0 <= values.min() <= values.max() <= 1
