@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rag_graph.errors import ConfigError
+from rag_graph.records import NodeRewards
 from rag_graph.reward.graph_tensors import GraphTensors
 
 BINS = 10
@@ -131,3 +132,27 @@ def pareto_front(points: Tensor) -> Tensor:
     """bool [P]: True for the points [P, D] that no other point beats or equals in every dimension and beats in one."""
     better = (points[None] >= points[:, None]).all(-1) & (points[None] > points[:, None]).any(-1)
     return ~better.any(1)
+
+
+def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration) -> dict[str, float]:
+    """Of each node that bears on an episode of the update: what it paid, how often it was observed, its score, gate, bias and calibration.
+
+    Args:
+        in_play: bool [B, N].
+    """
+    logged: dict[str, float] = {}
+    compared = zip(*(x.tolist() for x in (calibration.number, calibration.bias, calibration.ece)), strict=True)
+    for column, (name, (number, bias, ece)) in enumerate(zip(rewards.nodes, compared, strict=True)):
+        mine = in_play[:, column] & rewards.paid
+        if not mine.any():
+            continue
+        seen = mine & rewards.observed[:, column]
+        logged[f"nodes/{name}/reward"] = (rewards.values * rewards.weights)[mine, column].mean().item()
+        logged[f"nodes/{name}/observed"] = seen.sum().item() / mine.sum().item()
+        logged[f"nodes/{name}/imputed"] = rewards.scores[mine, column].mean().item()
+        logged[f"nodes/{name}/gate"] = rewards.gates[mine, column].mean().item()
+        if number >= 1:
+            logged[f"nodes/{name}/bias"], logged[f"nodes/{name}/ece"] = bias, ece
+        if seen.any():
+            logged[f"nodes/{name}/score"] = rewards.scores[seen, column].mean().item()
+    return logged

@@ -4,16 +4,12 @@ Calling it moves no statistic; `update`, called once per policy update, moves th
 graph (score first, fit after). Trainers that do not call `update` (TRL's GRPO and RLOO) take the callback `LearningRewards`, which has
 the reward learn from the episodes that it was asked about since the last update.
 
-What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and logging see the same mask; where
-it is hidden, so is every criterion that compares with the reference. A share of the examples is reserved: their goal is always scored,
-but neither paid nor shown to the imputer. On them the goal is watched (audits, alarms) and the graph learns.
+What is observed, hidden and reserved is decided next door, in `observation.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,14 +18,15 @@ from torch import Tensor
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import REFERENCE_METRICS, Episode, NodeRewards
+from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.alarms import Alarms
-from rag_graph.reward.diagnostics import Calibration, gradient_attribution, leakage, shapley_attribution
+from rag_graph.reward.diagnostics import Calibration, gradient_attribution, leakage, node_metrics, shapley_attribution
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import Alignment, Proposal, Reinforce
 from rag_graph.reward.imputation import hide
 from rag_graph.reward.memory import Batch, Memory
 from rag_graph.reward.model import TRAINED, Paid, RewardModel
+from rag_graph.reward.observation import Observation
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import HASHING, TextEmbeddings
 
@@ -37,7 +34,7 @@ FIT_SCORES = 6144
 """Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
 
 
-class GraphReward:
+class GraphReward(Observation):
     """Node scores of episodes -> rewards.
 
     Args:
@@ -63,11 +60,7 @@ class GraphReward:
         seed: int = 0,
         embeddings: TextEmbeddings | None = None,
     ) -> None:
-        self.graph = graph
-        self.config = config
-        self.score_episode = score
-        self.make_episodes = make_episodes
-        self.seed = seed
+        super().__init__(graph, config, score, make_episodes, seed)
         if embeddings is None and config.text_encoder != HASHING:
             raise ConfigError(
                 f"reward.text_encoder is '{config.text_encoder}' and no embeddings were given. Pass embeddings=TextEmbeddings(name, encode)."
@@ -117,38 +110,6 @@ class GraphReward:
         total = self.node_rewards(episodes).total().tolist()
         return [None if value != value else value for value in total]
 
-    def scored(
-        self,
-        prompts: list[Any],
-        completions: list[Any],
-        completion_ids: list[list[int]],
-        columns: Mapping[str, list[Any]],
-    ) -> list[Episode]:
-        """Episodes with the scores that may be paid; what is measured but kept back is in `reserved`."""
-        episodes = self.make_episodes(prompts, completions, completion_ids, **columns)
-        scored = []
-        for episode in episodes:
-            episode = replace(episode, probability=self.probability(episode))
-            try:
-                scored.append(self._score(episode))
-            except Exception as error:  # a scorer may be anyone's code, and a bad episode is data, not a crash
-                scored.append(replace(episode, error=f"{type(error).__name__}: {error}"))
-        return scored
-
-    def _score(self, episode: Episode) -> Episode:
-        is_reserved = self.is_reserved(episode)
-        if not is_reserved and self.goal_is_observed(episode):
-            return episode.with_scores(self.score_episode(episode))
-        # No scorer, your own included, sees the reference of a goal that is hidden.
-        blind = replace(episode, example=replace(episode.example, references=()))
-        scores = {name: value for name, value in self.score_episode(blind).items() if not self._reads_references(name)}
-        reserved: dict[str, float] = {}
-        task = episode.example.task
-        if is_reserved:
-            goal = self.score_episode(episode).get(task)
-            reserved = {} if goal is None else {task: goal}
-        return replace(episode, scores=scores, reserved=reserved)
-
     def _hear(self, episodes: Sequence[Episode]) -> None:
         """Remember who was asked about, until the next update: asking again, in chunks or for a log, adds nothing."""
         counts: dict[tuple[str, str], int] = {}
@@ -164,34 +125,6 @@ class GraphReward:
         episodes = [episode for episode, count in self._heard.values() for _ in range(count)]
         self._heard.clear()
         return episodes
-
-    def _has_goal(self, episode: Episode) -> bool:
-        return self.graph.spec.tasks[episode.example.task].goal > 0
-
-    def is_reserved(self, episode: Episode) -> bool:
-        """True for a share `reserved` of the examples of goal tasks, always the same ones."""
-        return self._has_goal(episode) and self._draw("reserved", episode.example.id) < self.config.reserved
-
-    def goal_is_observed(self, episode: Episode) -> bool:
-        """True for a share `goal_observed` of (episode, response) pairs, always the same ones."""
-        return not self._has_goal(episode) or self._draw(episode.id, episode.response) < self.config.goal_observed
-
-    def probability(self, episode: Episode) -> float:
-        """The probability with which the goal of an episode like this one is scored: `reserved`, or `goal_observed` of the rest."""
-        if not self._has_goal(episode):
-            return 1.0
-        if self.is_reserved(episode):
-            return self.config.reserved
-        return (1 - self.config.reserved) * self.config.goal_observed
-
-    def _draw(self, *what: str) -> float:
-        digest = hashlib.blake2b("\0".join([str(self.seed), *what]).encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / 2**64
-
-    def _reads_references(self, node: str) -> bool:
-        """True where a node's score gives the hidden goal away: a task, or a criterion that compares with the reference."""
-        criterion = self.graph.spec.criteria.get(node)
-        return criterion is None or criterion.metric in REFERENCE_METRICS
 
     def batch_of(self, episodes: Sequence[Episode]) -> Batch:
         """Scored episodes as tensors, with what was retrieved for each; reserved goals are not in them."""
@@ -262,7 +195,7 @@ class GraphReward:
         self.memory.add(batch, self.generator)
         loss = self._fit()
         self._learn_graph(batch, goal, reserved)
-        self.last_metrics = self._node_metrics() | watched | {"reward/imputer_loss": loss}
+        self.last_metrics = self._of_nodes() | watched | {"reward/imputer_loss": loss}
 
     def reserved_goals(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
         """([B] goal score where reserved, else 0; [B] bool, True where there is one)."""
@@ -463,32 +396,14 @@ class GraphReward:
             return {}
         return {"reward/auxiliary_weight": self.auxiliary, **self.last_metrics, **self._strengths()}
 
+    def _of_nodes(self) -> dict[str, float]:
+        assert self.last_rewards is not None
+        tasks = [self.graph.index[episode.example.task] for episode in self.last_episodes]
+        in_play = self.model.topology.applies[torch.tensor(tasks)]
+        return node_metrics(self.last_rewards, in_play, self.calibration)
+
     def _strengths(self) -> dict[str, float]:
         if self.model.method == "none":
             return {}
         edges = zip(self.graph.spec.edges, self._learned_strengths(), strict=True)
         return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value in edges if edge.tuned}
-
-    def _node_metrics(self) -> dict[str, float]:
-        rewards = self.last_rewards
-        assert rewards is not None
-        tasks = torch.tensor([self.graph.index[episode.example.task] for episode in self.last_episodes])
-        in_play = self.model.topology.applies[tasks]
-        logged: dict[str, float] = {}
-        calibration = zip(
-            *(x.tolist() for x in (self.calibration.number, self.calibration.bias, self.calibration.ece)), strict=True
-        )
-        for column, (name, (number, bias, ece)) in enumerate(zip(rewards.nodes, calibration, strict=True)):
-            mine = in_play[:, column] & rewards.paid
-            if not mine.any():
-                continue
-            seen = mine & rewards.observed[:, column]
-            logged[f"nodes/{name}/reward"] = (rewards.values * rewards.weights)[mine, column].mean().item()
-            logged[f"nodes/{name}/observed"] = seen.sum().item() / mine.sum().item()
-            logged[f"nodes/{name}/imputed"] = rewards.scores[mine, column].mean().item()
-            logged[f"nodes/{name}/gate"] = rewards.gates[mine, column].mean().item()
-            if number >= 1:
-                logged[f"nodes/{name}/bias"], logged[f"nodes/{name}/ece"] = bias, ece
-            if seen.any():
-                logged[f"nodes/{name}/score"] = rewards.scores[seen, column].mean().item()
-        return logged
