@@ -171,7 +171,7 @@ def main() -> None:
         write_atomically(out, dump(results))
     print_table(console, results)
     for verdict in verdicts(results):
-        console.print(str(verdict), highlight=False, soft_wrap=True)
+        console.print(str(verdict), markup=False, highlight=False, soft_wrap=True)
     console.print(f"written: {out}", highlight=False, soft_wrap=True)
 
 

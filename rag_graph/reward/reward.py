@@ -405,5 +405,5 @@ class GraphReward(Observation):
     def _strengths(self) -> dict[str, float]:
         if self.model.method == "none":
             return {}
-        edges = zip(self.graph.spec.edges, self._learned_strengths(), strict=True)
-        return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value in edges if edge.tuned}
+        edges = zip(self.graph.spec.edges, self._learned_strengths(), self.model.learner.movable.tolist(), strict=True)
+        return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value, moves in edges if moves}
