@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rag_graph.version import __version__
 
 if TYPE_CHECKING:
-    from rag_graph.config import RunConfig, load_config
+    from rag_graph.config import RewardConfig, RunConfig, load_config
+    from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.graph import AuxiliaryGraph, read_graph
     from rag_graph.graph.picture import draw_graph
     from rag_graph.report.diagnostics import draw_diagnostics
@@ -28,6 +29,8 @@ _HOMES = {
     "GraphPPOTrainer": "rag_graph.training.ppo",
     "GraphReward": "rag_graph.reward",
     "LearningRewards": "rag_graph.training.watching",
+    "NodeScorer": "rag_graph.evaluation.scorer",
+    "RewardConfig": "rag_graph.config",
     "RunConfig": "rag_graph.config",
     "RunFolder": "rag_graph.runtime",
     "draw_curves": "rag_graph.report.figures",
@@ -45,6 +48,8 @@ __all__ = [
     "GraphPPOTrainer",
     "GraphReward",
     "LearningRewards",
+    "NodeScorer",
+    "RewardConfig",
     "RunConfig",
     "RunFolder",
     "__version__",
