@@ -154,6 +154,8 @@ class GraphLearningConfig(Settings):
 
 
 class RewardConfig(Settings):
+    """From node scores to a reward: readout, what is observed, the imputer, and how the graph learns."""
+
     readout: Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn"] = Field(
         "prior_gnn", description="how scores become a reward: one of the baselines, or prior_gnn"
     )
