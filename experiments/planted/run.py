@@ -81,7 +81,8 @@ def run_cell(arm: Arm, graph: str, share: float, task: PlantedTask, seeds: list[
     final: list[float] = []
     extra: dict[str, Any] = {}
     # A shuffled graph is another one for every few seeds.
-    groups = [seeds[k::SHUFFLES] for k in range(SHUFFLES)] if graph == "shuffled" else [seeds]
+    draws = SHUFFLES if policy == LM else max(1, min(SHUFFLES, len(seeds) // 2))
+    groups = [seeds[k::draws] for k in range(draws)] if graph == "shuffled" else [seeds]
     of_seed: dict[int, float] = {}
     for k, group in enumerate(groups):
         if not group:
