@@ -145,7 +145,10 @@ READOUTS = ("goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gn
 class GraphLearningConfig(Settings):
     """How reinforcement learning moves the strengths of the graph. Always by the goal scores of the reserved examples."""
 
-    method: Literal["none", "alignment", "meta_gradient", "reinforce"] = "alignment"
+    method: Literal["none", "alignment", "meta_gradient", "reinforce"] = Field(
+        "alignment",
+        description="acts on the readouts that use strengths: prior_gnn, gated_fixed, diffusion; 'none' for these as fixed baselines",
+    )
     rate: float = Field(0.02, gt=0, description="step of a strength per update, in units of strength")
     memory: float = Field(0.95, ge=0, lt=1, description="of the running means of the evidence about a strength")
     warm_up: int = Field(10, ge=0, description="updates before the first step")
