@@ -8,9 +8,12 @@ shown to the imputer. On them the goal is watched (audits, alarms) and the graph
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from rag_graph.config import RewardConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -86,3 +89,16 @@ class Observation:
         """True where a node's score gives the hidden goal away: a task, or a criterion that compares with the reference."""
         criterion = self.graph.spec.criteria.get(node)
         return criterion is None or criterion.metric in REFERENCE_METRICS
+
+    def reserved_goals(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
+        """([B] goal score where reserved, else 0; [B] bool, True where there is one)."""
+        found = [episode.reserved.get(episode.example.task) for episode in episodes]
+        goal = torch.tensor([0.0 if value is None else value for value in found])
+        return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
+
+    def held_out(
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
+    ) -> list[float | None]:
+        """The goal score of each reserved episode, None for the others: what J is made of."""
+        goal, reserved = self.reserved_goals(self.scored(prompts, completions, completion_ids, columns))
+        return [value if known else None for value, known in zip(goal.tolist(), reserved.tolist(), strict=True)]

@@ -197,12 +197,6 @@ class GraphReward(Observation):
         self._learn_graph(batch, goal, reserved)
         self.last_metrics = self._of_nodes() | watched | {"reward/imputer_loss": loss}
 
-    def reserved_goals(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
-        """([B] goal score where reserved, else 0; [B] bool, True where there is one)."""
-        found = [episode.reserved.get(episode.example.task) for episode in episodes]
-        goal = torch.tensor([0.0 if value is None else value for value in found])
-        return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
-
     def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor) -> dict[str, float]:
         """Predict what is known with it hidden, and compare; before anything is learned from it."""
         scores, model = batch.scores, self.model
@@ -295,13 +289,6 @@ class GraphReward(Observation):
     def wants_influence(self) -> bool:
         """True where a trainer should call `held_out` and `move`."""
         return self.model.method == "meta_gradient"
-
-    def held_out(
-        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
-    ) -> list[float | None]:
-        """The goal score of each reserved episode, None for the others: what J is made of."""
-        goal, reserved = self.reserved_goals(self.scored(prompts, completions, completion_ids, columns))
-        return [value if known else None for value, known in zip(goal.tolist(), reserved.tolist(), strict=True)]
 
     def move(
         self,
