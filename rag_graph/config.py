@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -139,7 +139,8 @@ class PpoConfig(Settings):
         return self
 
 
-READOUTS = ("goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn")
+Readout = Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn"]
+READOUTS: tuple[str, ...] = get_args(Readout)
 
 
 class GraphLearningConfig(Settings):
@@ -159,9 +160,7 @@ class GraphLearningConfig(Settings):
 class RewardConfig(Settings):
     """From node scores to a reward: readout, what is observed, the imputer, and how the graph learns."""
 
-    readout: Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn"] = Field(
-        "prior_gnn", description="how scores become a reward: one of the baselines, or prior_gnn"
-    )
+    readout: Readout = Field("prior_gnn", description="how scores become a reward: one of the baselines, or prior_gnn")
     goal_observed: float = Field(
         1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training"
     )

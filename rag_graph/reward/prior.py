@@ -17,12 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.spec import Semantics
 from rag_graph.reward.graph_tensors import GraphTensors
-from rag_graph.reward.readout import HORIZON, SIGMA_FLOOR
+from rag_graph.reward.readout import HORIZON, SIGMA_FLOOR, SIGNS
 from rag_graph.reward.scores import Scores
 
-LINEAR: dict[Semantics, float] = {"credit": 1.0, "aggregate": 1.0, "penalty": -1.0}
+LINEAR = {meaning: sign for meaning, sign in SIGNS.items() if meaning != "gate"}
 SWEEPS = 2
 
 

@@ -157,7 +157,9 @@ class GraphReward(Observation):
     def node_rewards(self, episodes: Sequence[Episode]) -> NodeRewards:
         """Rewards of scored episodes, by the current statistics; changes nothing. A failed episode pays nothing."""
         batch = self.batch_of(episodes)
-        paid = self.model(batch.scores, self.auxiliary, batch.contexts)
+        return self._as_rewards(self.model(batch.scores, self.auxiliary, batch.contexts), batch, episodes)
+
+    def _as_rewards(self, paid: Paid, batch: Batch, episodes: Sequence[Episode]) -> NodeRewards:
         failed = torch.tensor([bool(episode.error) for episode in episodes], dtype=torch.bool)
         counts = paid.paid & ~failed & (paid.weights != 0).any(-1)
         return NodeRewards(
@@ -178,17 +180,21 @@ class GraphReward(Observation):
         if not episodes:
             return
         self.new_alarms = ()
-        self.last_episodes = list(episodes)
-        self.last_rewards = self.node_rewards(episodes)
-        self.updates += 1
-        episodes = [episode for episode in episodes if not episode.error]
-        if not episodes:
-            self.last_metrics = {}
-            self._search(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
-            return
         batch = self.batch_of(episodes)
         with torch.no_grad():
             paid = self.model(batch.scores, self.auxiliary, batch.contexts)
+        self.last_episodes = list(episodes)
+        self.last_rewards = self._as_rewards(paid, batch, episodes)
+        self.updates += 1
+        sound = [row for row, episode in enumerate(episodes) if not episode.error]
+        if not sound:
+            self.last_metrics = {}
+            self._search(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+            return
+        if len(sound) < len(episodes):
+            episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
+            paid = Paid(*(column[sound] for column in paid))
+        with torch.no_grad():
             goal, reserved = self.reserved_goals(episodes)
             watched = self._watch(batch, paid, goal, reserved)
             self.model.observe(batch.scores, batch.contexts)
