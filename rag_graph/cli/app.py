@@ -11,6 +11,7 @@ import typer
 from rag_graph.cli import graph
 from rag_graph.cli.ask import ask
 from rag_graph.cli.evaluate import evaluate
+from rag_graph.cli.retrieve import index, retrieve
 from rag_graph.cli.train import train
 from rag_graph.errors import RagGraphError
 from rag_graph.version import __version__
@@ -28,6 +29,8 @@ app.add_typer(graph.app, name="graph")
 app.command()(train)
 app.command()(evaluate)
 app.command()(ask)
+app.command()(index)
+app.command()(retrieve)
 
 
 def _version(shown: bool) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 from rag_graph.config import DataConfig
 from rag_graph.data.files import Rows, find_file, read_rows, read_table
 from rag_graph.data.parcels import archive, make_parcels
+from rag_graph.data.passages import read_passages
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import Task
 from rag_graph.records import ContextNode, Example
-from rag_graph.runtime import read_jsonl
 
 MADE_SIZES = {"train": 2000, "test": 200}
 """Passages of a data set made here, where the config names no number."""
@@ -180,7 +180,7 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
                 if example.references
             ]
         elif context.file is not None:
-            nodes += _passages(name, find_file(context.file, graph.root))
+            nodes += read_passages(find_file(context.file, graph.root), name)
         else:
             dataset = graph.spec.tasks[str(context.of)].dataset
             if dataset is None or dataset.name != "parcels":
@@ -190,35 +190,6 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
             nodes += [
                 ContextNode(n.id.replace("archive", name, 1), name, n.title, n.text, n.source) for n in archive(split)
             ]
-    return nodes
-
-
-def _passages(name: str, path: Path) -> list[ContextNode]:
-    nodes = []
-    seen: dict[str, int] = {}
-    for number, row in read_jsonl(path):
-        where = f"{path}:{number}"
-        if not isinstance(row.get("text"), str) or not row["text"].strip():
-            raise DataError(f"{where}: no 'text'. A passage is {{id, title, text, links}}, id and text needed.")
-        key = str(number if row.get("id") is None else row["id"])
-        if key in seen:
-            raise DataError(f"{where}: id '{key}' stands on line {seen[key]} too. Passage ids are unique.")
-        seen[key] = number
-        links = row.get("links", [])
-        if not isinstance(links, list):
-            raise DataError(f"{where}: 'links' is a list of passage ids.")
-        nodes.append(
-            ContextNode(
-                f"{name}/{key}",
-                name,
-                str(row.get("title") or ""),
-                row["text"],
-                path.name,
-                tuple(f"{name}/{link}" for link in links),
-            )
-        )
-    if not nodes:
-        raise DataError(f"{path}: no passage in it.")
     return nodes
 
 

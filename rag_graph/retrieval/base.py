@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_graph.errors import DataError
+
+CANDIDATES = 100
+"""How deep a retriever that combines others looks into each of them, whatever is asked of it."""
+
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+class Via(NamedTuple):
+    """The edge that a walk came by: its kind, and the node at its other end (a passage, or a node numbered after them)."""
+
+    kind: str
+    node: int
 
 
 class Hit(NamedTuple):
-    """Position of a context node in the pool, and how well it fits; higher is better."""
+    """Position of a passage in the pool, and how well it fits; higher is better.
+
+    `scores` says what every retriever behind this one said of it; `via` by which edge a walk reached it, where it was not found by its words.
+    """
 
     position: int
     score: float
+    scores: Mapping[str, float] = _NOTHING
+    via: Via | None = None
 
 
 class Retriever(Protocol):
-    """Ranks the nodes of one pool for queries."""
+    """Ranks the passages of one pool for queries."""
 
     name: str
 
@@ -26,3 +49,20 @@ class Retriever(Protocol):
             k: at least 1.
         """
         ...
+
+
+def check_pool(size: int) -> None:
+    """Raises DataError for an empty pool."""
+    if size == 0:
+        raise DataError(
+            "retrieval: the pool of passages is empty. Give the task a context with `grounds`, or set retrieval.method=none."
+        )
+
+
+def best_hits(scores: NDArray[np.floating], k: int) -> list[Hit]:
+    """The `k` largest positive scores, best first, ties by position."""
+    k = min(k, len(scores))
+    threshold = np.partition(scores, -k)[-k]
+    candidates = np.flatnonzero(scores >= max(threshold, np.finfo(np.float32).tiny))
+    order = candidates[np.lexsort((candidates, -scores[candidates]))][:k]
+    return [Hit(int(position), float(scores[position])) for position in order]

@@ -1,18 +1,28 @@
-"""BM25 (Robertson & Zaragoza 2009) through bm25s, with its defaults k1=1.5, b=0.75."""
+"""BM25 (Robertson & Zaragoza 2009) by bm25s, in its default variant (Lucene's) with k1=1.5, b=0.75."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import bm25s
 import numpy as np
 
-from rag_graph.errors import DataError
-from rag_graph.retrieval.base import Hit
+from rag_graph.retrieval.base import Hit, best_hits, check_pool
+from rag_graph.retrieval.terms import TermCounts
+
+CHUNK = 20_000
+"""Passages tokenised at a time."""
 
 
 class Bm25Retriever:
     """Lexical retrieval. No stop words are dropped: they hardly score, and "from" may be what a question hangs on.
+
+    bm25s tokenises and searches. The weights it searches are computed here from kept counts, equal to its own, so that passages can be
+    added and deleted without tokenising the others again.
+
+    Args:
+        texts: the pool; or `terms`, its counts.
 
     Raises:
         DataError: an empty pool.
@@ -20,42 +30,65 @@ class Bm25Retriever:
 
     name = "bm25"
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        if not texts:
-            raise DataError(
-                "retrieval: the pool of context nodes is empty. Give the task a context with `grounds`, or set retrieval.method=none."
-            )
+    def __init__(self, texts: Sequence[str] = (), terms: TermCounts | None = None) -> None:
+        self.terms = terms if terms is not None else TermCounts()
+        if texts:
+            add_texts(self.terms, texts)
+        check_pool(len(self.terms))
         self._index = bm25s.BM25()
-        tokens = self._tokens(texts)
-        self._empty = not any(tokens.ids)
-        if not self._empty:
-            self._index.index(tokens, show_progress=False)
+        self._index.nonoccurrence_array = None
+        self._weigh()
 
-    @staticmethod
-    def _tokens(texts: Sequence[str]) -> bm25s.tokenization.Tokenized:
-        return bm25s.tokenize(list(texts), stopwords=None, token_pattern=r"(?u)\b\w+\b", show_progress=False)
+    def _weigh(self) -> None:
+        table = self.terms.table.tocsc()
+        passages = table.shape[0]
+        lengths = np.asarray(self.terms.table.sum(1)).ravel()
+        frequency = np.diff(table.indptr)
+        idf = np.log(1 + (passages - frequency + 0.5) / (frequency + 0.5))
+        k1, b = self._index.k1, self._index.b
+        norm = k1 * (1 - b + b * lengths / max(lengths.mean(), 1e-9))
+        data = np.repeat(idf, frequency) * table.data / (table.data + norm[table.indices])
+        self._index.scores = {
+            "data": data.astype(np.float32),
+            "indices": table.indices.astype(np.int32),
+            "indptr": table.indptr.astype(np.int64),
+            "num_docs": passages,
+        }
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        if self._empty or not queries:
-            return [[] for _ in queries]
-        vocabulary = self._index.vocab_dict
+        vocabulary = self.terms.vocabulary
         found: list[list[Hit]] = []
-        tokens = self._tokens(queries)
-        names = {number: word for word, number in tokens.vocab.items()}
-        for ids in tokens.ids:
-            known = [vocabulary[names[number]] for number in ids if names[number] in vocabulary]
-            if not known:
-                found.append([])
-                continue
-            scores = self._index.get_scores_from_ids(known)
-            found.append(best_hits(scores, k))
+        for words in tokenize(queries):
+            known = [vocabulary[word] for word in words if word in vocabulary]
+            found.append(best_hits(self._index.get_scores_from_ids(known), k) if known else [])
+        return found
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in ("data", "indices", "indptr"):
+            np.save(folder / f"{part}.npy", self._index.scores[part])
+
+    @classmethod
+    def load(cls, folder: Path, terms: TermCounts) -> Bm25Retriever:
+        """Memory-mapped: only the columns of asked words are read."""
+        found = object.__new__(cls)
+        found.terms, found._index = terms, bm25s.BM25()
+        found._index.nonoccurrence_array = None
+        parts = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("data", "indices", "indptr")}
+        found._index.scores = {**parts, "num_docs": len(terms)}
         return found
 
 
-def best_hits(scores: np.ndarray, k: int) -> list[Hit]:
-    """The `k` largest positive scores, best first, ties by position."""
-    k = min(k, len(scores))
-    threshold = np.partition(scores, -k)[-k]
-    candidates = np.flatnonzero(scores >= max(threshold, np.finfo(np.float32).tiny))
-    order = candidates[np.lexsort((candidates, -scores[candidates]))][:k]
-    return [Hit(int(position), float(scores[position])) for position in order]
+def tokenize(texts: Sequence[str]) -> list[list[str]]:
+    """Lower-case words, by bm25s's tokenizer."""
+    if not texts:
+        return []
+    words: list[list[str]] = bm25s.tokenize(
+        list(texts), stopwords=None, token_pattern=r"(?u)\b\w+\b", show_progress=False, return_ids=False
+    )
+    return words
+
+
+def add_texts(terms: TermCounts, texts: Sequence[str]) -> None:
+    for start in range(0, len(texts), CHUNK):
+        terms.add(tokenize(texts[start : start + CHUNK]))

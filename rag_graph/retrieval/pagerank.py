@@ -1,45 +1,117 @@
-"""Personalised PageRank over the context graph by batched power iteration.
+"""Personalised PageRank on an undirected weighted graph: all of it by batched power iteration, or near the seeds by local push.
 
-Y <- damping P Y + (1 - damping) R, with P the column-normalised weighted adjacency and one column of R per query (Page et al.
-1999; Haveliwala 2002). Mass on a node without edges goes back to its query's reset distribution, as in networkx.
+    y = d P y + (1 - d) r,   P the column-normalised weights, r the reset distribution, d the damping
+
+(Page et al. 1999; Haveliwala 2002). Mass on a node without edges goes back to its query's reset distribution, as in networkx.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import sparse
+from torch import Tensor
 
 ITERATIONS = 20
 
 
 class PersonalisedPageRank:
-    """An undirected weighted graph, ready for walks.
+    """A graph, ready for walks.
 
     Args:
         num_nodes: N.
-        edges: (node, node, weight) triples; weights above 0; parallel edges add up.
+        ends: [E, 2] nodes of each edge; parallel edges add up.
+        weights: [E], above 0; with `requires_grad`, walks have gradients in them.
         damping: probability of going on at each step.
     """
 
-    def __init__(self, num_nodes: int, edges: Sequence[tuple[int, int, float]], damping: float = 0.5) -> None:
-        rows = np.array([a for a, b, _ in edges] + [b for a, b, _ in edges], dtype=np.int64)
-        columns = np.array([b for a, b, _ in edges] + [a for a, b, _ in edges], dtype=np.int64)
-        weights = np.array([w for _, _, w in edges] * 2, dtype=np.float64)
-        adjacency = sparse.csr_matrix((weights, (rows, columns)), shape=(num_nodes, num_nodes))
-        total = np.asarray(adjacency.sum(0)).ravel()
+    def __init__(self, num_nodes: int, ends: NDArray[np.int64], weights: Tensor, damping: float = 0.5) -> None:
+        self.num_nodes, self.damping = num_nodes, damping
+        both = torch.from_numpy(np.concatenate([ends, ends[:, ::-1]]).reshape(-1, 2))
+        self._source, self._target = both[:, 0], both[:, 1]
+        doubled = weights.double().repeat(2)
+        total = torch.zeros(num_nodes, dtype=torch.float64).index_add(0, self._source, doubled)
         self._dangling = total == 0
-        scale = np.divide(1.0, total, out=np.zeros(num_nodes), where=total > 0)
-        self._transition = adjacency @ sparse.diags(scale)  # columns sum to 1, or to 0 where dangling
-        self.damping = damping
+        self._probability = doubled / total[self._source]  # of going from source to target
+        self._total = total.detach().numpy()
+        self._matrix: Tensor | None = None
+        rows = sparse.csr_matrix(
+            (self._probability.detach().numpy(), (self._source.numpy(), self._target.numpy())),
+            shape=(num_nodes, num_nodes),
+        )
+        rows.sort_indices()
+        self.steps = rows
+        """CSR [N, N]: row i holds the probabilities of going from i."""
+        if not weights.requires_grad:
+            columns = rows.T.tocsr()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*Sparse CSR tensor support is in beta.*")
+                self._matrix = torch.sparse_csr_tensor(
+                    torch.from_numpy(columns.indptr),
+                    torch.from_numpy(columns.indices),
+                    torch.from_numpy(columns.data),
+                    columns.shape,
+                    check_invariants=True,
+                )
 
-    def walk(self, reset: NDArray[np.float64], iterations: int = ITERATIONS) -> NDArray[np.float64]:
+    def arriving(self, node: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(neighbours of a node, probability of going from each of them to it)."""
+        entries = slice(self.steps.indptr[node], self.steps.indptr[node + 1])
+        neighbours = self.steps.indices[entries]
+        return neighbours, self.steps.data[entries] * self._total[node] / self._total[neighbours]
+
+    def walk(self, reset: Tensor, iterations: int = ITERATIONS) -> Tensor:
         """Reset weights [N, queries], each column non-negative with a positive sum -> visit probabilities [N, queries]."""
-        reset = reset / reset.sum(0, keepdims=True)
+        reset = reset.double()
+        reset = reset / reset.sum(0, keepdim=True)
         visits = reset
         for _ in range(iterations):
             lost = visits[self._dangling].sum(0)
-            visits = self.damping * (self._transition @ visits + reset * lost) + (1 - self.damping) * reset
+            visits = self.damping * (self._step(visits) + reset * lost) + (1 - self.damping) * reset
         return visits
+
+    def _step(self, visits: Tensor) -> Tensor:
+        if self._matrix is not None:
+            return self._matrix @ visits
+        moved = visits[self._source] * self._probability[:, None]
+        return torch.zeros_like(visits).index_add(0, self._target, moved)
+
+    def push(self, reset: Mapping[int, float], epsilon: float = 1e-5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """A walk that only looks around its seeds (Andersen, Chung & Lang 2006): its cost does not grow with the graph.
+
+        Residual mass above `epsilon` times a node's number of edges is pushed on, all such nodes at once, until there is none; no visit
+        probability is further than the pushed-off residual from the exact one.
+
+        Args:
+            reset: node -> weight, positive.
+
+        Returns:
+            nodes that were reached, ascending, and their visit probabilities.
+        """
+        nodes = np.array(sorted(reset), np.int64)
+        start = np.array([reset[int(node)] for node in nodes], np.float64)
+        start /= start.sum()
+        seeds, residual, visits = nodes, start.copy(), np.zeros(len(nodes))
+        indptr, indices, probability = self.steps.indptr, self.steps.indices, self.steps.data
+        while True:
+            degree = indptr[nodes + 1] - indptr[nodes]
+            pushed = residual > epsilon * np.maximum(degree, 1)
+            if not pushed.any():
+                return nodes, visits
+            sources, mass, counts = nodes[pushed], residual[pushed], degree[pushed]
+            visits[pushed] += (1 - self.damping) * mass
+            residual[pushed] = 0.0
+            entries = np.arange(counts.sum()) + np.repeat(indptr[sources] - (np.cumsum(counts) - counts), counts)
+            arriving = self.damping * np.repeat(mass, counts) * probability[entries]
+            lost = self.damping * mass[counts == 0].sum()
+            reached = np.concatenate([nodes, indices[entries], seeds])
+            arrived = np.concatenate([residual, arriving, lost * start])
+            merged, place = np.unique(reached, return_inverse=True)
+            residual = np.bincount(place, arrived, minlength=len(merged)).astype(np.float64)
+            kept = np.zeros(len(merged))
+            kept[place[: len(nodes)]] = visits
+            nodes, visits = merged, kept

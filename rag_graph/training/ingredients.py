@@ -15,7 +15,7 @@ from rag_graph.data.prompts import render_prompt
 from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Example
-from rag_graph.retrieval.dense import SentenceEncoder
+from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.reward.text import HASHING, TextEmbeddings
 from rag_graph.runtime import cache_folder
 from rag_graph.training.ppo import GraphPPOConfig

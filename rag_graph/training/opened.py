@@ -17,7 +17,7 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import read_graph
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.records import ContextNode
-from rag_graph.retrieval.context_pool import ContextPool, load_encoder
+from rag_graph.retrieval.context_pool import ContextPool, load_encoders
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, read_jsonl, resolve_device
 from rag_graph.training.checkpoints import load_state
@@ -57,7 +57,8 @@ class OpenedRun:
         self.model, self.tokenizer = load_language_model(source, device=resolve_device("auto"))
         self.write = greedy_writer(self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size)
         settings = self.config.retrieval
-        self.pool = ContextPool(self.graph, self.contexts("test"), settings, load_encoder(settings))
+        nodes = self.contexts("test")
+        self.pool = ContextPool(self.graph, nodes, settings, load_encoders(settings, nodes, self.config.seed))
         self.pipeline = RagPipeline(self.graph, self.pool, self.config.retrieval, self.write)
 
     def _load_data(self, needed: bool) -> RunData | None:

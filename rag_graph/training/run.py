@@ -30,7 +30,7 @@ from rag_graph.graph.reader import read_graph
 from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.records import Episode, Example
-from rag_graph.retrieval.context_pool import ContextPool, load_encoder
+from rag_graph.retrieval.context_pool import ContextPool, load_encoders
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
 from rag_graph.training.checkpoints import list_checkpoints, newest_checkpoint, save_state, write_checkpoint
@@ -132,9 +132,10 @@ class _Run:
         )
         self.data = load_data(self.graph, config.data, config.seed)
         self._describe()
-        encoder = load_encoder(config.retrieval)
+        everything = [node for nodes in self.data.contexts.values() for node in nodes]
+        self.encoders = load_encoders(config.retrieval, everything, config.seed)
         self.pools = {
-            split: ContextPool(self.graph, nodes, config.retrieval, encoder)
+            split: ContextPool(self.graph, nodes, config.retrieval, self.encoders)
             for split, nodes in self.data.contexts.items()
         }
         self.scorer = NodeScorer(self.graph, classifiers(self.graph, self.data.train, config.seed))

@@ -37,6 +37,8 @@ def run(*arguments: str | Path, cwd: Path | None = None, timeout_s: float = 120)
         ["train"],
         ["evaluate"],
         ["ask"],
+        ["index"],
+        ["retrieve"],
     ],
 )
 def test_help_teaches_with_an_example(command: list[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from rag_graph.errors import DataError
@@ -17,14 +19,16 @@ TEXTS = [
 
 
 class RetrieverContract:
+    NEAREST: ClassVar[dict[str, int]] = {"where is the blue mixer from": 1, "green hoses": 2}
+    """Queries and the position of the passage that must come first."""
+
     def make(self, texts: list[str]) -> Retriever:
         """A retriever over these texts."""
         raise NotImplementedError
 
     def test_finds_the_nearest_first(self) -> None:
-        found = self.make(TEXTS).search(["where is the blue mixer from", "green hoses"], 3)
-        assert found[0][0].position == 1
-        assert found[1][0].position == 2
+        found = self.make(TEXTS).search(list(self.NEAREST), 3)
+        assert [hits[0].position for hits in found] == list(self.NEAREST.values())
 
     def test_best_first_without_repeats_ties_by_position(self) -> None:
         (hits,) = self.make(TEXTS).search(["the red kettle is from oslo"], 5)
@@ -60,5 +64,5 @@ class RetrieverContract:
         assert self.make(TEXTS).search(["roter Kessel Köln"], 1)[0][0].position == 4
 
     def test_an_empty_pool_is_refused(self) -> None:
-        with pytest.raises(DataError, match=r"pool of context nodes is empty.*retrieval\.method=none"):
+        with pytest.raises(DataError, match=r"pool of passages is empty.*retrieval\.method=none"):
             self.make([])

@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from rag_graph.errors import ModelError
+from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Retriever
 from rag_graph.retrieval.bm25 import Bm25Retriever
-from rag_graph.retrieval.dense import DenseRetriever, SentenceEncoder
+from rag_graph.retrieval.dense import DenseRetriever
+from rag_graph.retrieval.encoder import SentenceEncoder
+from rag_graph.retrieval.index import PassageIndex
 from tests.contracts.retriever import TEXTS, RetrieverContract
 
 
@@ -42,28 +45,62 @@ def test_bm25_equals_the_formula() -> None:
         assert hit.score == pytest.approx(score(query, documents[hit.position]), abs=1e-5)
 
 
-@pytest.fixture(scope="session")
-def plain_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT folder as transformers saves it, random weights: sentence-transformers gives it mean pooling."""
-    import torch
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+class TestWalk(RetrieverContract):
+    def make(self, texts: list[str]) -> Retriever:
+        return PassageIndex(as_passages(texts)).retriever("walk")
 
-    folder = tmp_path_factory.mktemp("bert")
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(TEXTS * 5, vocab_size=200, min_frequency=1, show_progress=False)
-    tokenizer.save_model(str(folder))
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=64,
-    )
-    BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab_file=str(folder / "vocab.txt")).save_pretrained(folder)
-    return folder
+
+class TestPush(RetrieverContract):
+    def make(self, texts: list[str]) -> Retriever:
+        return PassageIndex(as_passages(texts)).retriever("walk", epsilon=1e-6)
+
+
+class WithEncoder(RetrieverContract):
+    """`where` says how embeddings are searched."""
+
+    method, where = "dense", "exact"
+
+    @pytest.fixture(autouse=True)
+    def _given(self, scratch_encoder: SentenceEncoder, tmp_path: Path) -> None:
+        self.encoder, self.folder = scratch_encoder, tmp_path
+
+    def make(self, texts: list[str]) -> Retriever:
+        where = f"{self.folder}/milvus.db" if self.where == "milvus" else self.where
+        return PassageIndex(as_passages(texts), self.encoder, vectors=where).retriever(self.method)
+
+
+class TestScratchBert(WithEncoder):
+    pass
+
+
+class TestHybrid(WithEncoder):
+    method = "hybrid"
+
+    def test_best_first_without_repeats_ties_by_position(self) -> None:
+        """Ranks differ even where scores tie: two equal passages stand beside each other, not on one step."""
+        (hits,) = self.make(TEXTS).search(["the red kettle is from oslo"], 5)
+        assert [hit.position for hit in hits[:2]] == [0, 3]
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+class TestHybridWalk(WithEncoder):
+    method = "hybrid_walk"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="faiss is not installed (pip install faiss-cpu)")
+class TestFaiss(WithEncoder):
+    where = "faiss"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pymilvus") is None, reason="pymilvus is not installed (pip install pymilvus milvus-lite)"
+)
+class TestMilvus(WithEncoder):
+    where = "milvus"
+
+
+def as_passages(texts: list[str]) -> list[ContextNode]:
+    return [ContextNode(str(place), "", "", text) for place, text in enumerate(texts)]
 
 
 def test_a_plain_bert_is_mean_pooled(plain_bert: Path) -> None:

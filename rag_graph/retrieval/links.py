@@ -1,0 +1,140 @@
+"""Edges between passages: where a text names the title of another, where two name the same, where the file links them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_graph.records import ContextNode
+from rag_graph.retrieval.terms import TermCounts
+
+WORD = re.compile(r"\w+")
+PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
+NAME = re.compile(r"[^\W\d_a-z][\w'’-]*(?:\s+(?:(?:of|the|and|de|la|von|van|in|for)\s+)?[^\W\d_a-z][\w'’-]*)*")
+SHORTEST = 4
+"""Letters of a title of one word that is looked for, and of a one-word name."""
+COMMONEST = 30
+"""A name that more passages share says nothing."""
+
+
+class Links(NamedTuple):
+    """Undirected edges, each once, and what they are called in a reason."""
+
+    ends: NDArray[np.int64]  # [E, 2], smaller position first
+    kinds: NDArray[np.int8]  # [E] index into KINDS
+
+    @classmethod
+    def of(cls, edges: Iterable[tuple[int, int]], kind: str) -> Links:
+        unique = sorted({(min(a, b), max(a, b)) for a, b in edges if a != b})
+        return cls(np.array(unique, np.int64).reshape(-1, 2), np.full(len(unique), KINDS.index(kind), np.int8))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Links]) -> Links:
+        """In a fixed order, so that a grown set of links equals one made at once."""
+        ends, kinds = np.concatenate([part.ends for part in parts]), np.concatenate([part.kinds for part in parts])
+        table = np.unique(np.column_stack([kinds, ends]), axis=0)
+        return cls(table[:, 1:], table[:, 0].astype(np.int8))
+
+    def keep(self, rows: NDArray[np.int64], size: int) -> Links:
+        """Only edges between passages that stay, with their new positions."""
+        place = np.full(size, -1, np.int64)
+        place[rows] = np.arange(len(rows))
+        ends = place[self.ends]
+        kept = (ends >= 0).all(1)
+        return Links(ends[kept], self.kinds[kept])
+
+
+KINDS = ("link", "title", "phrase", "grounds")
+
+
+class Titles:
+    """Titles to look for in texts. A closing parenthesis, "(film)", is no part of what a text would say."""
+
+    def __init__(self, titles: Iterable[tuple[int, str]]) -> None:
+        self.words: dict[tuple[str, ...], list[int]] = {}
+        for position, title in titles:
+            words = title_words(title)
+            if words:
+                self.words.setdefault(words, []).append(position)
+        self._lengths: dict[str, set[int]] = {}
+        for words in self.words:
+            self._lengths.setdefault(words[0], set()).add(len(words))
+
+    def named_in(self, text: str) -> set[int]:
+        """Positions whose title stands in the text, as whole words, not starting with a small letter."""
+        written = WORD.findall(text)
+        words = [word.lower() for word in written]
+        found: set[int] = set()
+        for start, word in enumerate(words):
+            for length in self._lengths.get(word, ()):
+                positions = self.words.get(tuple(words[start : start + length]))
+                if positions and not written[start][0].islower():
+                    found.update(positions)
+        return found
+
+
+def title_words(title: str) -> tuple[str, ...]:
+    """The words of a title that a text would use; none where they would say too little."""
+    words = tuple(word.lower() for word in WORD.findall(PARENTHESIS.sub("", title)))
+    return () if len(words) == 1 and len(words[0]) < SHORTEST else words
+
+
+def title_links(nodes: Sequence[ContextNode], terms: TermCounts, new: int = 0) -> Links:
+    """Passage a names the title of passage b.
+
+    Args:
+        terms: word counts of title and text together, as BM25 keeps them.
+        new: links that touch a passage from this position on; 0 all.
+    """
+    fresh = Titles((position, node.title) for position, node in enumerate(nodes[new:], new))
+    edges = []
+    if new:
+        everything = Titles((position, node.title) for position, node in enumerate(nodes))
+        for position, node in enumerate(nodes[new:], new):
+            edges += [(position, other) for other in everything.named_in(node.text)]
+        postings = terms.table.tocsc()
+        candidates: set[int] = set()
+        for words in fresh.words:  # old texts that hold all words of a new title
+            columns = [terms.vocabulary[word] for word in words]
+            rows = [postings.indices[postings.indptr[c] : postings.indptr[c + 1]] for c in columns]
+            both = rows[0]
+            for more in rows[1:]:
+                both = np.intersect1d(both, more, assume_unique=True)
+            candidates.update(both[both < new].tolist())
+    else:
+        candidates = set(range(len(nodes)))
+    for position in candidates:
+        edges += [(position, other) for other in fresh.named_in(nodes[position].text)]
+    return Links.of(edges, "title")
+
+
+def stated_links(nodes: Sequence[ContextNode]) -> Links:
+    """The `links` of the file."""
+    position = {node.id: place for place, node in enumerate(nodes)}
+    return Links.of(
+        ((place, position[link]) for place, node in enumerate(nodes) for link in node.links if link in position), "link"
+    )
+
+
+def names_in(node: ContextNode) -> set[str]:
+    """Capitalised names in a passage, lower-cased: runs of capitalised words, with small ones such as "of" between."""
+    found = NAME.findall(f"{node.title}. {node.text}")
+    return {" ".join(name.lower().split()) for name in found if " " in name or len(name) >= SHORTEST}
+
+
+def shared_terms(names: TermCounts) -> NDArray[np.int64]:
+    """Columns of the names that 2 to 30 passages share."""
+    frequency = names.frequencies()
+    return np.flatnonzero((frequency >= 2) & (frequency <= COMMONEST))
+
+
+def phrase_edges(names: TermCounts) -> tuple[NDArray[np.int64], int]:
+    """(edges [E, 2] from a passage to a phrase node, number of phrase nodes). Phrase nodes are numbered after the passages, in the order
+    of `shared_terms`."""
+    shared = shared_terms(names)
+    table = names.table[:, shared].tocoo()
+    return np.column_stack([table.row, table.col + len(names)]).astype(np.int64), len(shared)

@@ -1,0 +1,238 @@
+"""Where embeddings are searched: exactly in NumPy, approximately by faiss, or in Milvus, behind one protocol.
+
+Every vector has a key, a whole number that stays its own when others are deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_graph.errors import DataError, ModelError
+
+Vectors = NDArray[np.float32]
+Keys = NDArray[np.int64]
+BLOCK = 64
+"""Queries multiplied with the matrix at a time."""
+DECIMALS = 6
+"""Of similarities: equal passages tie, whatever the order of additions in a product was."""
+TIES = 16
+"""Asked for beyond k of engines that break ties in their own way."""
+
+
+class VectorStore(Protocol):
+    """Vectors of length 1, found by inner product."""
+
+    def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
+        """For each row of `queries` [Q, dimension] the keys and similarities of at most `k` nearest, best first, ties by key."""
+        ...
+
+    def add(self, vectors: Vectors, keys: Keys) -> None:
+        """Keys are new and larger than all before."""
+        ...
+
+    def delete(self, keys: Keys) -> None: ...
+
+
+class ExactVectors:
+    """One matrix product per block of queries: the default. The matrix may be memory-mapped."""
+
+    def __init__(self, vectors: Vectors, keys: Keys) -> None:
+        self.vectors, self.keys = vectors, keys
+
+    def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
+        answers = []
+        for start in range(0, len(queries), BLOCK):
+            for scores in (queries[start : start + BLOCK] @ self.vectors.T).round(DECIMALS):
+                best = _best(scores, k)
+                answers.append((self.keys[best], scores[best]))
+        return answers
+
+    def add(self, vectors: Vectors, keys: Keys) -> None:
+        self.vectors = np.concatenate([self.vectors, vectors])
+        self.keys = np.concatenate([self.keys, keys])
+
+    def delete(self, keys: Keys) -> None:
+        kept = ~np.isin(self.keys, keys)
+        self.vectors, self.keys = self.vectors[kept], self.keys[kept]
+
+
+def _best(scores: Vectors, k: int) -> NDArray[np.intp]:
+    """Places of the k largest, best first, ties by place."""
+    k = min(k, len(scores))
+    if k == 0:
+        return np.empty(0, np.intp)
+    candidates = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+    return candidates[np.lexsort((candidates, -scores[candidates]))][:k]
+
+
+def _first(keys: Keys, scores: Vectors, k: int) -> tuple[Keys, Vectors]:
+    """The k best, ties by key."""
+    scores = scores.round(DECIMALS)
+    order = np.lexsort((keys, -scores))[:k]
+    return keys[order], scores[order]
+
+
+class FaissVectors:
+    """Approximate: an inverted file of k-means cells (Jégou, Douze & Schmid 2011), of which the nearest are searched.
+
+    Cells are learned once, from the vectors at hand when it is made; what is added later goes into the cells there are.
+
+    Args:
+        probes: cells searched per query; more finds more and takes longer.
+
+    Raises:
+        ModelError: faiss is not installed.
+    """
+
+    def __init__(self, vectors: Vectors, keys: Keys, probes: int = 32, index: Any = None) -> None:
+        self._faiss = _import("faiss", "faiss-cpu", "faiss")
+        self.index = index
+        self._mapped: Path | None = None
+        if self.index is None:
+            cells = max(1, min(int(4 * len(vectors) ** 0.5), len(vectors) // 39))  # faiss wants 39 points a cell
+            dimension = vectors.shape[1]
+            self.index = self._faiss.IndexIVFFlat(
+                self._faiss.IndexFlatIP(dimension), dimension, cells, self._faiss.METRIC_INNER_PRODUCT
+            )
+            sample = vectors[:: max(1, len(vectors) // (64 * cells))]
+            self.index.train(np.ascontiguousarray(sample))
+            self.add(vectors, keys)
+        self.index.nprobe = probes
+
+    def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
+        scores, keys = self.index.search(np.ascontiguousarray(queries), min(k + TIES, max(1, self.index.ntotal)))
+        return [
+            _first(row_keys[row_keys >= 0], row_scores[row_keys >= 0], k)
+            for row_keys, row_scores in zip(keys, scores, strict=True)
+        ]
+
+    def add(self, vectors: Vectors, keys: Keys) -> None:
+        self._thaw()
+        self.index.add_with_ids(np.ascontiguousarray(vectors), keys)
+
+    def delete(self, keys: Keys) -> None:
+        self._thaw()
+        self.index.remove_ids(np.ascontiguousarray(keys))
+
+    def _thaw(self) -> None:
+        """A memory-mapped index is read into memory before it is changed: faiss would write where it may not."""
+        if self._mapped is not None:
+            probes = self.index.nprobe
+            self.index, self._mapped = self._faiss.read_index(str(self._mapped)), None
+            self.index.nprobe = probes
+
+    def save(self, path: Path) -> None:
+        self._faiss.write_index(self.index, str(path))
+
+    @classmethod
+    def load(cls, path: Path, probes: int = 32) -> FaissVectors:
+        faiss = _import("faiss", "faiss-cpu", "faiss")
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        opened = cls(np.empty((0, index.d), np.float32), np.empty(0, np.int64), probes, index)
+        opened._mapped = path
+        return opened
+
+
+class MilvusVectors:
+    """Milvus, by its URI: a file ending in .db is milvus-lite inside this process, `http://host:19530` a server or a cluster.
+
+    The vectors stay there between runs, in a collection of the index's own.
+
+    Args:
+        uri: of the database; a token stands before the address, "https://user:password@host".
+        collection: its name there.
+
+    Raises:
+        ModelError: pymilvus is not installed, or nothing answers at the address.
+    """
+
+    CHUNK = 1000
+
+    def __init__(self, uri: str, collection: str, dimension: int) -> None:
+        pymilvus = _import("pymilvus", "pymilvus milvus-lite", "milvus")
+        self.uri, self.collection, self.dimension = uri, collection, dimension
+        try:
+            self._client = pymilvus.MilvusClient(uri)
+            self._open()
+        except pymilvus.MilvusException as error:
+            raise ModelError(
+                f"Milvus at '{uri}' cannot be used: {error}. Is the server up, the folder there?"
+            ) from None
+
+    def _open(self) -> None:
+        if not self._client.has_collection(self.collection):
+            self._client.create_collection(
+                self.collection,
+                dimension=self.dimension,
+                metric_type="IP",
+                auto_id=False,
+                consistency_level="Strong",
+            )
+        self._client.load_collection(self.collection)
+
+    def __len__(self) -> int:
+        rows = self._client.query(self.collection, filter="id >= 0", output_fields=["count(*)"])
+        return int(rows[0]["count(*)"])
+
+    def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
+        answers = []
+        for start in range(0, len(queries), BLOCK):
+            part = queries[start : start + BLOCK]
+            for hits in self._client.search(self.collection, data=part.tolist(), limit=k + TIES, output_fields=["id"]):
+                keys = np.array([int(hit["id"]) for hit in hits], np.int64)
+                answers.append(_first(keys, np.array([hit["distance"] for hit in hits], np.float32), k))
+        return answers
+
+    def add(self, vectors: Vectors, keys: Keys) -> None:
+        for start in range(0, len(keys), self.CHUNK):
+            end = start + self.CHUNK
+            rows = [
+                {"id": int(key), "vector": vector.tolist()}
+                for key, vector in zip(keys[start:end], vectors[start:end], strict=True)
+            ]
+            self._client.upsert(self.collection, rows)
+
+    def delete(self, keys: Keys) -> None:
+        if len(keys):
+            self._client.delete(self.collection, ids=[int(key) for key in keys])
+
+    def fill(self, vectors: Vectors, keys: Keys) -> None:
+        """Make the collection hold exactly these; what it holds already is not sent again where the numbers agree."""
+        if len(self) != len(keys):
+            self._client.drop_collection(self.collection)
+            self._open()
+            self.add(vectors, keys)
+
+    def drop(self) -> None:
+        """Delete the collection."""
+        self._client.drop_collection(self.collection)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _import(module: str, packages: str, extra: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ModelError(f"this needs {packages}. Install it: pip install 'rag-graph[{extra}]'") from None
+
+
+def positions_of(keys: Sequence[int] | Keys, found: Keys) -> NDArray[np.intp]:
+    """Places of `found` in the ascending `keys`.
+
+    Raises:
+        DataError: a key that is not there: the store holds other vectors than the index.
+    """
+    known = np.asarray(keys)
+    places = np.searchsorted(known, found)
+    if len(found) and (places.max() >= len(known) or not np.array_equal(known[places], found)):
+        raise DataError("the vector store holds vectors that this index does not know. Build the index again.")
+    return places

@@ -1,0 +1,168 @@
+"""The walk over the context graph: from the passages that retrievers found, along links, to those that no word would find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever, Via
+from rag_graph.retrieval.fusion import score_fusion
+from rag_graph.retrieval.links import KINDS, Links
+from rag_graph.retrieval.pagerank import PersonalisedPageRank
+
+SHARPNESS = 4
+"""Power of the fused scores in the reset distribution: the best seeds hold most of it (docs/decisions/0008)."""
+TASK_SHARE = 0.1
+"""Reset of the task node, as a share of the best seed's: reaches passages that no word did."""
+
+
+class Visits:
+    """node -> visit probability, over ascending nodes."""
+
+    def __init__(self, nodes: NDArray[np.int64], probability: NDArray[np.float64]) -> None:
+        self.nodes, self.probability = nodes, probability
+
+    def at(self, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """0 where the walk did not come."""
+        if not len(self.nodes):
+            return np.zeros(len(nodes))
+        place = np.minimum(np.searchsorted(self.nodes, nodes), len(self.nodes) - 1)
+        return np.where(self.nodes[place] == nodes, self.probability[place], 0.0)
+
+
+class ContextGraph:
+    """Passages first, then phrase nodes and, where given, one node for the task that they ground.
+
+    An edge weighs 1 over the root of its ends' degrees, so that a passage that many link to does not draw every walk; one to the task
+    the strength of its `grounds`.
+
+    Args:
+        num_passages: N.
+        links: edges between passages.
+        phrases: edges from passages to phrase nodes, and how many of those there are.
+        grounds: strength per passage of its relation to the task.
+    """
+
+    def __init__(
+        self,
+        num_passages: int,
+        links: Links,
+        phrases: tuple[NDArray[np.int64], int] | None = None,
+        grounds: Sequence[float] | None = None,
+        damping: float = 0.5,
+    ) -> None:
+        self.num_passages = num_passages
+        ends, kinds = [links.ends], [links.kinds]
+        nodes = num_passages
+        if phrases is not None:
+            ends.append(phrases[0])
+            kinds.append(np.full(len(phrases[0]), KINDS.index("phrase"), np.int8))
+            nodes += phrases[1]
+        every = np.concatenate(ends)
+        degree = np.bincount(every.ravel(), minlength=nodes)
+        weights = [1 / np.sqrt(degree[every[:, 0]] * degree[every[:, 1]])] if len(every) else [np.empty(0)]
+        self.task: int | None = None
+        if grounds is not None:
+            self.task, nodes = nodes, nodes + 1
+            grounded = np.flatnonzero(np.asarray(grounds) > 0)
+            every = np.concatenate([every, np.column_stack([grounded, np.full(len(grounded), self.task)])])
+            kinds.append(np.full(len(grounded), KINDS.index("grounds"), np.int8))
+            weights.append(np.asarray(grounds, np.float64)[grounded])
+        self.ends, self.kinds, self.num_nodes = every, np.concatenate(kinds), nodes
+        self.pagerank = PersonalisedPageRank(nodes, every, torch.from_numpy(np.concatenate(weights)), damping)
+        pairs = np.sort(every, 1) @ np.array([nodes, 1])
+        order = np.argsort(pairs, kind="stable")
+        self._pairs, self._pair_kinds = pairs[order], self.kinds[order]
+
+    def came_by(self, node: int, visits: Visits, reset: Mapping[int, float]) -> Via | None:
+        """The edge that brought most of a node's visits; None where more started there than came over edges."""
+        graph = self.pagerank
+        neighbours, probability = graph.arriving(node)
+        brought = graph.damping * visits.at(neighbours) * probability
+        if brought.sum() <= (1 - graph.damping) * reset.get(node, 0.0):
+            return None
+        other = int(neighbours[int(np.argmax(brought))])
+        pair = min(node, other) * self.num_nodes + max(node, other)
+        return Via(KINDS[self._pair_kinds[np.searchsorted(self._pairs, pair)]], other)
+
+
+class WalkRetriever:
+    """Personalised PageRank from what other retrievers found.
+
+    Reset: their fused scores, relative to the best, to the fourth power; a tenth of the best on the task node where there is one.
+
+    Args:
+        retrievers: one or several; several are fused by score.
+        graph: nodes 0 to N-1 are the passages.
+        epsilon: 0 walks the whole graph by power iteration; above, local push with this bound, whose cost does not grow with the graph.
+    """
+
+    BATCH = 16
+
+    def __init__(self, retrievers: Sequence[Retriever], graph: ContextGraph, epsilon: float = 0.0) -> None:
+        self.name = "walk" if len(retrievers) == 1 else "hybrid_walk"
+        self.retrievers, self.graph, self.epsilon = list(retrievers), graph, epsilon
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        lists = {retriever.name: retriever.search(queries, CANDIDATES) for retriever in self.retrievers}
+        seeds = [
+            score_fusion({name: hits[row] for name, hits in lists.items()}, CANDIDATES) for row in range(len(queries))
+        ]
+        resets = [self._reset(found) for found in seeds]
+        answers: list[list[Hit]] = []
+        for start in range(0, len(queries), self.BATCH):
+            part = resets[start : start + self.BATCH]
+            answers += [
+                self._hits(visits, reset, found, k)
+                for visits, reset, found in zip(self._walks(part), part, seeds[start:], strict=False)
+            ]
+        return answers
+
+    def _reset(self, seeds: Sequence[Hit]) -> dict[int, float]:
+        if not seeds:
+            return {}
+        best = seeds[0].score
+        reset = {hit.position: (hit.score / best) ** SHARPNESS for hit in seeds}
+        if self.graph.task is not None:
+            reset[self.graph.task] = TASK_SHARE
+        return reset
+
+    def _walks(self, resets: Sequence[Mapping[int, float]]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """For each reset the nodes reached and their visit probabilities."""
+        nothing = (np.empty(0, np.int64), np.empty(0))
+        if self.epsilon > 0:
+            return [self.graph.pagerank.push(reset, self.epsilon) if reset else nothing for reset in resets]
+        full = torch.zeros(self.graph.num_nodes, len(resets), dtype=torch.float64)
+        for column, reset in enumerate(resets):
+            full[list(reset), column] = torch.tensor(list(reset.values()), dtype=torch.float64)
+        empty = full.sum(0) == 0
+        full[:, empty] = 1.0
+        visits = self.graph.pagerank.walk(full).numpy()
+        return [
+            nothing if empty[column] else (np.flatnonzero(visits[:, column]), visits[visits[:, column] > 0, column])
+            for column in range(len(resets))
+        ]
+
+    def _hits(
+        self,
+        walked: tuple[NDArray[np.int64], NDArray[np.float64]],
+        reset: Mapping[int, float],
+        seeds: Sequence[Hit],
+        k: int,
+    ) -> list[Hit]:
+        nodes, probability = walked
+        passages = np.flatnonzero((nodes < self.graph.num_passages) & (probability > 0))
+        order = passages[np.lexsort((nodes[passages], -probability[passages]))][:k]
+        total = sum(reset.values())
+        share = {node: weight / total for node, weight in reset.items()}
+        said = {hit.position: hit.scores for hit in seeds}
+        visits = Visits(nodes, probability)
+        hits = []
+        for place in order:
+            node, score = int(nodes[place]), float(probability[place])
+            via = self.graph.came_by(node, visits, share)
+            hits.append(Hit(node, score, {**said.get(node, {}), "walk": score}, via))
+        return hits
