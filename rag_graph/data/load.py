@@ -16,7 +16,7 @@ from rag_graph.data.passages import read_passages
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.spec import Task
+from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import ContextNode, Example
 
 MADE_SIZES = {"train": 2000, "test": 200}
@@ -121,13 +121,13 @@ def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> l
                 raise DataError(
                     f"{where}: no column '{column}', which task '{name}' reads as '{ours}'.{near_miss(column, row)} The row has: {', '.join(map(str, row))}."
                 )
-            if ours != "reference":
+            if ours not in NOT_SHOWN:
                 inputs[ours] = _text(row[column], column, where)
         references = _references(row[task.fields["reference"]], name, task, where) if "reference" in task.fields else ()
         key = f"{name}/{row['id']}" if row.get("id") is not None else f"{name}/{prefix}row{number}"
         if key in examples:
             raise DataError(f"{where}: the id '{row['id']}' stands in this data set twice. Ids are unique.")
-        examples[key] = Example(key, name, inputs, references)
+        examples[key] = Example(key, name, inputs, references, _supporting(row, task, where))
     return list(examples.values())
 
 
@@ -153,6 +153,14 @@ def _references(value: Any, name: str, task: Task, where: str) -> tuple[str, ...
                 f"{where}: label '{item}' is none of task '{name}'.{near_miss(item, mapping)} Its labels: {', '.join(mapping)}."
             )
     return tuple(mapping[item] for item in texts)
+
+
+def _supporting(row: Mapping[str, Any], task: Task, where: str) -> tuple[str, ...]:
+    if "supporting" not in task.fields:
+        return ()
+    column = task.fields["supporting"]
+    value = row[column]
+    return tuple(_text(item, column, where) for item in (value if isinstance(value, list | tuple) else [value]))
 
 
 def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -> list[ContextNode]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.config import ModelConfig
+from rag_graph.generation.marginal import rag_sequence_responses, rag_token_responses
 from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
 from rag_graph.generation.tokens import encode_prompts
 
@@ -40,31 +42,96 @@ def generate_texts(
     if not prompts:
         return []
     queries = encode_prompts(tokenizer, prompts, max_prompt_tokens)
-    was_training = model.training
-    model.eval()
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+    with _answering(model, bf16):
         if decodes_step_by_step(model):
             responses = sample_responses(model, queries, max_new_tokens, None, 1.0, end, pad, batch_size)
         else:
             responses = generate_responses(model, queries, max_new_tokens, None, end, pad, batch_size)
-    model.train(was_training)
     return [decode_response(tokenizer, ids) for ids in responses]
 
 
-def greedy_writer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: ModelConfig, batch_size: int, bf16: bool = False
-) -> Callable[[Sequence[str]], list[Response]]:
-    """Prompts -> greedy responses, with the lengths of a run's config."""
-    return partial(
-        generate_texts,
-        model,
-        tokenizer,
-        max_new_tokens=config.max_new_tokens,
-        max_prompt_tokens=config.max_prompt_tokens,
-        batch_size=batch_size,
-        bf16=bf16,
-    )
+@torch.no_grad()
+def generate_fused(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[str]],
+    weights: Sequence[Sequence[float]],
+    fusion: Literal["rag_sequence", "rag_token"],
+    max_new_tokens: int,
+    max_prompt_tokens: int,
+    batch_size: int = 64,
+    bf16: bool = False,
+) -> list[Response]:
+    """One answer per example from several prompts, marginalised over them (see `marginal.py`).
+
+    Args:
+        prompts: for each example one per passage.
+        weights: for each example p(z|x), adding up to 1.
+        fusion: "rag_sequence" or "rag_token".
+    """
+    if not prompts:
+        return []
+    flat = iter(encode_prompts(tokenizer, [prompt for row in prompts for prompt in row], max_prompt_tokens))
+    queries = [[next(flat) for _ in row] for row in prompts]
+    respond = rag_sequence_responses if fusion == "rag_sequence" else rag_token_responses
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    with _answering(model, bf16):
+        responses = respond(model, queries, weights, max_new_tokens, end, pad, batch_size)
+    return [decode_response(tokenizer, ids) for ids in responses]
+
+
+@contextmanager
+def _answering(model: PreTrainedModel, bf16: bool) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+            yield
+    finally:
+        model.train(was_training)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A language model as the pipeline uses it, greedy, with the lengths of a run's config."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    config: ModelConfig
+    batch_size: int
+    bf16: bool = False
+
+    def __call__(self, prompts: Sequence[str]) -> list[Response]:
+        """Prompts -> responses, in order."""
+        return generate_texts(
+            self.model,
+            self.tokenizer,
+            prompts,
+            self.config.max_new_tokens,
+            self.config.max_prompt_tokens,
+            self.batch_size,
+            self.bf16,
+        )
+
+    def fuse(
+        self,
+        prompts: Sequence[Sequence[str]],
+        weights: Sequence[Sequence[float]],
+        fusion: Literal["rag_sequence", "rag_token"],
+    ) -> list[Response]:
+        """As `generate_fused`."""
+        return generate_fused(
+            self.model,
+            self.tokenizer,
+            prompts,
+            weights,
+            fusion,
+            self.config.max_new_tokens,
+            self.config.max_prompt_tokens,
+            self.batch_size,
+            self.bf16,
+        )
 
 
 def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Response:

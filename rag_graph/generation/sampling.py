@@ -44,13 +44,13 @@ def _probe(model: Any) -> bool:
     rows, last = [[1, 2, 3], [2]], [3, 1]
     cache = DynamicCache(config=model.config)
     ids, mask = pad_left(rows, 0, model.device)
-    known = _optional_inputs(model)
-    _forward(model, known, ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
+    known = optional_inputs(model)
+    step_logits(model, known, ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
     mask = torch.cat([mask, mask.new_ones(2, 1)], 1)
     positions = mask.sum(1, keepdim=True) - 1
     cache.batch_select_indices(torch.tensor([1, 0], device=model.device))
     step = torch.tensor(last, device=model.device)[[1, 0], None]
-    stepped = _forward(model, known, step, mask[[1, 0]], positions[[1, 0]], cache)[[1, 0]]
+    stepped = step_logits(model, known, step, mask[[1, 0]], positions[[1, 0]], cache)[[1, 0]]
     for row, logits in enumerate(stepped):
         whole = (
             model(input_ids=torch.tensor([[*rows[row], last[row]]], device=model.device), use_cache=False)
@@ -62,16 +62,16 @@ def _probe(model: Any) -> bool:
     return True
 
 
-def _optional_inputs(model: Any) -> frozenset[str]:
+def optional_inputs(model: Any) -> frozenset[str]:
     """Which of the inputs that not every model has this one takes. Reading a signature is slow: once per chunk, not per token."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model  # the signature under an adapter
     return frozenset({"position_ids", "logits_to_keep"} & inspect.signature(base.forward).parameters.keys())
 
 
-def _forward(
+def step_logits(
     model: Any, known: frozenset[str], ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache
 ) -> Tensor:
-    """Logits of the last position, float32 [rows, V]; `known` are the model's `_optional_inputs`."""
+    """Logits of the last position, float32 [rows, V]; `known` are the model's `optional_inputs`."""
     optional = {name: value for name, value in (("position_ids", positions), ("logits_to_keep", 1)) if name in known}
     output = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **optional)
     last: Tensor = output.logits[:, -1].float()
@@ -122,9 +122,9 @@ def _continue(
     written = torch.full((len(queries), max_new_tokens), pad_id, device=step_input.device)
     rows = torch.arange(len(queries), device=step_input.device)  # which query each row of the cache belongs to
     going = torch.ones(len(queries), dtype=torch.bool, device=step_input.device)
-    cache, known = DynamicCache(config=model.config), _optional_inputs(model)
+    cache, known = DynamicCache(config=model.config), optional_inputs(model)
     for t in range(max_new_tokens):
-        logits = _forward(model, known, step_input, mask, positions, cache)
+        logits = step_logits(model, known, step_input, mask, positions, cache)
         logits[:, pad_id] = -torch.inf
         if noise is None:
             token = logits.argmax(-1)

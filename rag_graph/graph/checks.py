@@ -14,7 +14,7 @@ from typing import Any
 import networkx
 
 from rag_graph.errors import near_miss
-from rag_graph.graph.spec import BUILT_IN_RELATIONS
+from rag_graph.graph.spec import BUILT_IN_RELATIONS, NOT_SHOWN
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """(location, what is wrong) of each problem."""
@@ -78,9 +78,9 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
         if fields and not set(PLACEHOLDER.findall(prompt)) - {"context", "labels"}:
             yield (
                 (*location, "prompt"),
-                f"no field stands in the prompt: the model would not see the example. Fields: {', '.join(str(field) for field in fields if field != 'reference')}.",
+                f"no field stands in the prompt: the model would not see the example. Fields: {', '.join(str(field) for field in fields if field not in NOT_SHOWN)}.",
             )
-        known = {"context", "labels", *(set(fields or {}) - {"reference"})}
+        known = {"context", "labels", *(set(fields or {}) - NOT_SHOWN)}
         for name in dict.fromkeys(PLACEHOLDER.findall(prompt)):
             if name not in known:
                 yield (

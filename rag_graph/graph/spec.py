@@ -52,6 +52,10 @@ class Dataset(Part):
     name: Literal["parcels"] | None = Field(None, description="a data set that the package makes itself: parcels")
 
 
+NOT_SHOWN = frozenset({"reference", "supporting"})
+"""Fields that no prompt shows."""
+
+
 class Task(Part):
     """A task: its examples, its prompt and how its answers are scored."""
 
@@ -65,7 +69,7 @@ class Task(Part):
     dataset: Dataset | None = None
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="our name -> column of the data set; 'reference' is the right answer, every other field can stand in the prompt",
+        description="our name -> column of the data set; 'reference' is the right answer, 'supporting' the ids of the passages it stands in, every other field can stand in the prompt",
     )
     metrics: dict[MetricName, Weight] = Field(description="metric -> weight; the node's score is their weighted mean")
     prompt: str = Field(description="text with {context}, {labels} and any field")

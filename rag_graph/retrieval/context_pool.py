@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rag_graph.config import RetrievalConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode, Evidence
@@ -43,6 +46,11 @@ class TaskPool:
         return PassageIndex(self.ranked, encoder, self.config.links, self.config.vectors)
 
     @cached_property
+    def places(self) -> dict[str, int]:
+        """Position of each ranked node by its id."""
+        return {node.id: place for place, node in enumerate(self.ranked)}
+
+    @cached_property
     def retriever(self) -> Retriever:
         """Scores weigh as much as what grounds the task."""
         config = self.config
@@ -73,13 +81,13 @@ class ContextPool:
     ) -> None:
         self.nodes = {node.id: node for node in nodes}
         self.config = config
-        guidelines = {name for name, context in graph.spec.contexts.items() if context.kind == "guideline"}
+        self._guidelines = {name for name, context in graph.spec.contexts.items() if context.kind == "guideline"}
         self._tasks: dict[str, TaskPool] = {}
         for task in graph.spec.tasks:
             prior = graph.grounding(task)
             mine = [node for node in nodes if node.node in prior]
             if mine and config.method != "none":
-                self._tasks[task] = TaskPool(task, mine, prior, guidelines, config, encoders)
+                self._tasks[task] = TaskPool(task, mine, prior, self._guidelines, config, encoders)
 
     def grounds(self, task: str) -> bool:
         """True where something can be retrieved for the task."""
@@ -97,29 +105,63 @@ class ContextPool:
         Args:
             exclude: for each query the source of a node that must not be used (the example itself, among exemplars).
         """
-        if task not in self._tasks:
-            return [()] * len(queries)
-        pool, k = self._tasks[task], self.config.k
-        pinned = [Evidence(node, pool.prior[node.node], 0, {}, f"guideline of {task}") for node in pool.pinned]
-        searched = pool.retriever.search(queries, CANDIDATES) if pool.ranked else [[]] * len(queries)
+        return [self.select(task, found) for found in self.candidates(task, queries, exclude)]
+
+    def candidates(
+        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, limit: int | None = None
+    ) -> list[list[Evidence]]:
+        """What may become evidence of each query, best first: no repeats, nothing excluded, no passage longer than the budget.
+
+        Args:
+            limit: at most so many; default all that were found.
+        """
+        if not self.ranks(task):
+            return [[] for _ in queries]
+        pool = self._tasks[task]
         answers = []
-        for number, hits in enumerate(searched):
-            chosen = list(pinned)
+        for number, hits in enumerate(pool.retriever.search(queries, CANDIDATES)):
             banned = exclude[number] if exclude else ""
-            budget = self.config.token_budget - sum(len(piece.context.text.split()) for piece in pinned)
             texts: set[str] = set()
+            found: list[Evidence] = []
             for hit in hits:
                 node = pool.ranked[hit.position]
-                length = len(node.text.split())
-                if (banned and node.source == banned) or node.text in texts or length > budget:
+                if (banned and node.source == banned) or node.text in texts or _words(node) > self.config.token_budget:
                     continue
-                chosen.append(pool.evidence(hit))
+                found.append(pool.evidence(hit))
                 texts.add(node.text)
-                budget -= length
-                if len(chosen) - len(pinned) == k:
+                if len(found) == limit:
                     break
-            answers.append(tuple(replace(piece, rank=rank) for rank, piece in enumerate(chosen, 1)))
+            answers.append(found)
         return answers
+
+    def select(self, task: str, wanted: Sequence[Evidence]) -> tuple[Evidence, ...]:
+        """Guidelines of the task, then of `wanted`, in this order, what the budget of nodes and words has room for."""
+        if task not in self._tasks:
+            return ()
+        pool = self._tasks[task]
+        chosen = [Evidence(node, pool.prior[node.node], 0, {}, f"guideline of {task}") for node in pool.pinned]
+        budget = self.config.token_budget - sum(map(_words, pool.pinned))
+        room = self.config.k
+        for piece in wanted:
+            if room and _words(piece.context) <= budget:
+                chosen.append(piece)
+                budget -= _words(piece.context)
+                room -= 1
+        return tuple(replace(piece, rank=rank) for rank, piece in enumerate(chosen, 1))
+
+    def is_pinned(self, piece: Evidence) -> bool:
+        """A guideline: shown whatever is asked."""
+        return piece.context.node in self._guidelines
+
+    def vectors(self, task: str, pieces: Sequence[Evidence]) -> NDArray[np.float32]:
+        """Embeddings [len(pieces), dimension] of what was retrieved; for the dense methods."""
+        index, places = self._tasks[task].index, self._tasks[task].places
+        assert index.vectors is not None
+        return np.asarray(index.vectors[[places[piece.context.id] for piece in pieces]])
+
+
+def _words(node: ContextNode) -> int:
+    return len(node.text.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +182,5 @@ def load_encoders(config: RetrievalConfig, nodes: Iterable[ContextNode], seed: i
         return None
     corpus = (f"{node.title} {node.text}" for node in nodes) if config.encoder == SCRATCH else ()
     encoder = SentenceEncoder(config.encoder, corpus=corpus, seed=seed)
-    return Encoders(encoder, encoder)
+    learns = config.learn.method != "none" or config.learn.warm_up != "none"
+    return Encoders(encoder, encoder.copy() if learns else encoder)

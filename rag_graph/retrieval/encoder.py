@@ -74,7 +74,8 @@ class SentenceEncoder:
     def embed(self, texts: Sequence[str]) -> Tensor:
         """As `encode`, with gradients: [len(texts), dimension]. Dropout follows the module's mode."""
         device = next(self.model.parameters()).device
-        batch = {name: value.to(device) for name, value in self.model.preprocess(list(texts)).items()}
+        given = self.model.preprocess(list(texts))
+        batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
         return nn.functional.normalize(self.model(batch)["sentence_embedding"], dim=-1)
 
     def parameters(self) -> list[nn.Parameter]:

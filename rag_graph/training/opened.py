@@ -11,7 +11,7 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.data.load import RunData, load_data
 from rag_graph.errors import DataError
 from rag_graph.evaluation.scorer import NodeScorer
-from rag_graph.generation.generate import greedy_writer
+from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import read_graph
@@ -55,7 +55,7 @@ class OpenedRun:
             update={"source": str(self.folder / "policy"), "trim_vocabulary": False, "lora": None, "revision": None}
         )
         self.model, self.tokenizer = load_language_model(source, device=resolve_device("auto"))
-        self.write = greedy_writer(self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size)
+        self.write = Writer(self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size)
         settings = self.config.retrieval
         nodes = self.contexts("test")
         self.pool = ContextPool(self.graph, nodes, settings, load_encoders(settings, nodes, self.config.seed))

@@ -22,7 +22,7 @@ from rag_graph.errors import DataError, TrainingError
 from rag_graph.evaluation.evaluate import Evaluation, evaluate
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
-from rag_graph.generation.generate import Response, greedy_writer
+from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
@@ -244,16 +244,15 @@ class _Run:
         if self.config.ppo.checkpoint_every:
             write_checkpoint(self.folder / WARM_UP, sft.steps, lambda inside: self.model.save_pretrained(inside), about)
 
-    def _write(self, prompts: Sequence[str]) -> list[Response]:
+    def _writer(self) -> Writer:
         """Greedy answers of the policy as it is now."""
         config = self.config
-        write = greedy_writer(self.model, self.tokenizer, config.model, config.evaluation.batch_size, config.ppo.bf16)
-        return write(prompts)
+        return Writer(self.model, self.tokenizer, config.model, config.evaluation.batch_size, config.ppo.bf16)
 
     def _evaluate(self, name: str, pool: ContextPool | None) -> Evaluation:
         batch = self.config.evaluation.batch_size
         self.progress.stage(f"evaluation {name}".replace("_", " "), len(self.data.test))
-        pipeline = RagPipeline(self.graph, pool, self.config.retrieval, self._write)
+        pipeline = RagPipeline(self.graph, pool, self.config.retrieval, self._writer())
 
         def answer(examples: Sequence[Example]) -> list[Episode]:
             order = sorted(range(len(examples)), key=lambda row: examples[row].task)
@@ -288,7 +287,7 @@ class _Run:
                 callbacks=[RunRecorder(self.folder, self.progress, reward, config.max_bad_episodes)],
             )
             trainer.builder = builder
-            trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._write)
+            trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._writer())
             self.model = trainer.policy_model
             kept = self.resumed is not None and newest_checkpoint(self.folder.path, trainer.identity())
             if not kept:
