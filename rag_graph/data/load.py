@@ -62,8 +62,8 @@ def load_data(
             if name in made:
                 continue
             loaded = _from_rows(graph, name, task, split, limit, seed)
-            examples[split].append(loaded)
-            groups += [[(example, None)] for example in loaded] if split == "train" else []
+            examples[split].append([example for example, _ in loaded])
+            groups += [[pair] for pair in loaded] if split == "train" else []
         for part in examples[split]:
             hashes[f"{part[0].task}/{split}"] = _hash(part)
     train, test = (_interleave(examples[split]) for split in ("train", "test"))
@@ -95,10 +95,17 @@ def _parcels(
     return list(by_task.values()), groups
 
 
-def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: int | None, seed: int) -> list[Example]:
+def _from_rows(
+    graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: int | None, seed: int
+) -> list[tuple[Example, str | None]]:
+    """Examples, each with its weak answer where the rows have one."""
     if task.dataset is None:
         raise DataError(f"task '{name}' of graph '{graph.name}' has no dataset. Add 'dataset:' to the task.")
-    examples = examples_from_rows(name, task, read_rows(task.dataset, split, graph.root), f"{split}/")
+    rows = list(read_rows(task.dataset, split, graph.root))
+    column = task.fields.get("demonstration")
+    loaded = examples_from_rows(name, task, iter(rows), f"{split}/")
+    weak = [_text(row[column], column, where) if column else None for where, row in rows]
+    examples = list(zip(loaded, weak, strict=True))
     if not examples:
         raise DataError(f"task '{name}': its {split} data set is empty.")
     random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(

@@ -29,6 +29,16 @@ def encode_prompts(
     return result
 
 
+def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of an answer as it follows a prompt, the end token last."""
+
+    def encode(part: str) -> list[int]:
+        ids: list[int] = tokenizer(part, add_special_tokens=False)["input_ids"]
+        return ids
+
+    return [*encode(text if encode("a") == encode(" a") else f" {text}"), tokenizer.eos_token_id]
+
+
 def pad_left(
     sequences: Sequence[Sequence[int]], pad_id: int, device: torch.device | str = "cpu"
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -52,7 +52,7 @@ class Dataset(Part):
     name: Literal["parcels"] | None = Field(None, description="a data set that the package makes itself: parcels")
 
 
-NOT_SHOWN = frozenset({"reference", "supporting"})
+NOT_SHOWN = frozenset({"reference", "supporting", "demonstration"})
 """Fields that no prompt shows."""
 
 
@@ -69,7 +69,7 @@ class Task(Part):
     dataset: Dataset | None = None
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="our name -> column of the data set; 'reference' is the right answer, 'supporting' the ids of the passages it stands in, every other field can stand in the prompt",
+        description="our name -> column of the data set; 'reference' is the right answer, 'supporting' the ids of the passages it stands in, 'demonstration' a weaker answer for the warm-up (sft.weak), every other field can stand in the prompt",
     )
     metrics: dict[MetricName, Weight] = Field(description="metric -> weight; the node's score is their weighted mean")
     prompt: str = Field(description="text with {context}, {labels} and any field")

@@ -1,5 +1,5 @@
 """Draft -> retrieve -> fuse -> answer."""
 
-from rag_graph.rag.pipeline import Prepared, RagPipeline
+from rag_graph.rag.pipeline import Asked, Choice, Prepared, RagPipeline, passage_weights, query_text
 
-__all__ = ["Prepared", "RagPipeline"]
+__all__ = ["Asked", "Choice", "Prepared", "RagPipeline", "passage_weights", "query_text"]

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from rag_graph.retrieval.encoder import SentenceEncoder
 
-
 LEAST = -1e4
 """Stands for -inf where a gradient passes."""
 

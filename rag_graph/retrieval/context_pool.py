@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import ContextNode, Evidence
+from rag_graph.records import ContextNode, Evidence, Example
 from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever
 from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
 from rag_graph.retrieval.index import DENSE_METHODS, PassageIndex
@@ -49,6 +50,14 @@ class TaskPool:
     def places(self) -> dict[str, int]:
         """Position of each ranked node by its id."""
         return {node.id: place for place, node in enumerate(self.ranked)}
+
+    @cached_property
+    def local(self) -> dict[str, list[int]]:
+        """Positions by the id that a passage has in its own file."""
+        found: dict[str, list[int]] = {}
+        for place, node in enumerate(self.ranked):
+            found.setdefault(node.local_id, []).append(place)
+        return found
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -153,6 +162,12 @@ class ContextPool:
         """A guideline: shown whatever is asked."""
         return piece.context.node in self._guidelines
 
+    def supporting(self, example: Example) -> list[Evidence]:
+        """The passages that the data name as supporting an example, among those that ground its task."""
+        pool = self._tasks[example.task]
+        found = [place for name in example.supporting for place in pool.local.get(name, ())]
+        return [pool.evidence(Hit(place, 1.0)) for place in found]
+
     def vectors(self, task: str, pieces: Sequence[Evidence]) -> NDArray[np.float32]:
         """Embeddings [len(pieces), dimension] of what was retrieved; for the dense methods."""
         index, places = self._tasks[task].index, self._tasks[task].places
@@ -171,15 +186,30 @@ class Encoders:
     passages: SentenceEncoder
     queries: SentenceEncoder
 
+    @property
+    def learn(self) -> bool:
+        return self.queries is not self.passages
 
-def load_encoders(config: RetrievalConfig, nodes: Iterable[ContextNode], seed: int = 0) -> Encoders | None:
+    def save(self, folder: Path) -> None:
+        """Both, as sentence-transformers saves them, where one of them is not what the config names."""
+        if self.learn or self.passages.name == SCRATCH:
+            self.passages.save(folder / "passages")
+            self.queries.save(folder / "queries")
+
+
+def load_encoders(
+    config: RetrievalConfig, nodes: Iterable[ContextNode], seed: int = 0, saved: Path | None = None
+) -> Encoders | None:
     """The encoders that the config names, where its method needs one; the pools of a run share them.
 
     Args:
         nodes: all that can be retrieved; the word pieces of an encoder from scratch are made of their texts.
+        saved: where `Encoders.save` may have put what a run ended with.
     """
     if config.method not in DENSE_METHODS:
         return None
+    if saved is not None and saved.is_dir():
+        return Encoders(SentenceEncoder(str(saved / "passages")), SentenceEncoder(str(saved / "queries")))
     corpus = (f"{node.title} {node.text}" for node in nodes) if config.encoder == SCRATCH else ()
     encoder = SentenceEncoder(config.encoder, corpus=corpus, seed=seed)
     learns = config.learn.method != "none" or config.learn.warm_up != "none"

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -117,15 +118,14 @@ def _package_folder(package: str) -> Path:
 def _scratch(corpus: Iterable[str], seed: int) -> Any:
     """A BERT of one layer and 64 hidden units with mean pooling. Untrained, it compares texts by the words they share."""
     from sentence_transformers import SentenceTransformer
-    from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    pieces = BertWordPieceTokenizer(lowercase=True)
-    pieces.train_from_iterator(sorted(set(corpus)), vocab_size=2000, min_frequency=1, show_progress=False)
-    if pieces.get_vocab_size() <= 5:
+    vocabulary = _word_pieces(corpus, 2000)
+    if not vocabulary:
         raise ModelError("encoder 'scratch': there is no text to make its word pieces from.")
+    tokenizer = BertTokenizerFast(vocab=vocabulary)
     config = BertConfig(
-        vocab_size=pieces.get_vocab_size(),
+        vocab_size=len(vocabulary),
         hidden_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -141,6 +141,21 @@ def _scratch(corpus: Iterable[str], seed: int) -> Any:
         bert.embeddings.token_type_embeddings.weight.zero_()
         bert.embeddings.position_embeddings.weight.mul_(0.1)
     with tempfile.TemporaryDirectory() as folder:
-        BertTokenizerFast(vocab=pieces.get_vocab()).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
         bert.save_pretrained(folder)
         return SentenceTransformer(folder, device="cpu", local_files_only=True)
+
+
+def _word_pieces(corpus: Iterable[str], size: int) -> dict[str, int]:
+    """The commonest words, and every character for the others: the same for the same texts, as trainers' vocabularies are not always."""
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    normalizer, splitter = BertNormalizer(lowercase=True), BertPreTokenizer()
+    counts = Counter(word for text in corpus for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    if not counts:
+        return {}
+    letters = sorted({letter for word in counts for letter in word})
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    words = sorted(counts, key=lambda word: (-counts[word], word))[: max(0, size - len(pieces))]
+    return {piece: number for number, piece in enumerate(dict.fromkeys([*pieces, *words]))}

@@ -38,7 +38,10 @@ class Observation:
         columns: Mapping[str, list[Any]],
     ) -> list[Episode]:
         """Episodes with the scores that may be paid; what is measured but kept back is in `reserved`."""
-        episodes = self.make_episodes(prompts, completions, completion_ids, **columns)
+        return self.observe(self.make_episodes(prompts, completions, completion_ids, **columns))
+
+    def observe(self, episodes: Sequence[Episode]) -> list[Episode]:
+        """Score episodes, and keep back what is not to be seen."""
         scored = []
         for episode in episodes:
             episode = replace(episode, probability=self.probability(episode))

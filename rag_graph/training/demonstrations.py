@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
-from rag_graph.generation.tokens import encode_prompts
+from rag_graph.generation.tokens import answer_ids, encode_prompts
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.rag.pipeline import query_text
 from rag_graph.records import Evidence
@@ -18,6 +18,8 @@ from rag_graph.training.sft import Pair
 
 WITHOUT_EVIDENCE = 0.15
 """Share of grounded prompts shown bare, so that the model can draft."""
+NAMED_FIRST = 0.5
+"""Share of prompts that show the supporting passages first, where the data name them, so that the model learns to read."""
 
 
 def demonstration_batches(
@@ -35,27 +37,21 @@ def demonstration_batches(
     rng = random.Random(f"demonstrations/{seed}")
     known: dict[int, list[tuple[list[int], list[int], list[int]]]] = {}
 
-    def encode(text: str) -> list[int]:
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids
-
-    def answer(text: str) -> list[int]:
-        return [*encode(text if tokenizer_adds_space else f" {text}"), tokenizer.eos_token_id]
-
-    tokenizer_adds_space = encode("a") == encode(" a")
-
     def encoded(number: int) -> list[tuple[list[int], list[int], list[int]]]:
         if number not in known:
             known[number] = []
             for example, heuristic in data.groups[number]:
                 found: tuple[Evidence, ...] = ()
                 if pool is not None and pool.grounds(example.task) and rng.random() >= WITHOUT_EVIDENCE:
-                    found = pool.retrieve(example.task, [query_text(example, "")], [example.id])[0]
+                    (candidates,) = pool.candidates(example.task, [query_text(example, "")], [example.id])
+                    if example.supporting and rng.random() < NAMED_FIRST:
+                        candidates = [*pool.supporting(example), *candidates]
+                    found = pool.select(example.task, candidates)
                 (prompt,) = encode_prompts(
                     tokenizer, [render_prompt(graph.spec.tasks[example.task], example, found)], max_prompt_tokens
                 )
-                gold = answer(example.references[0])
-                known[number].append((prompt, gold, gold if heuristic is None else answer(heuristic)))
+                gold = answer_ids(tokenizer, example.references[0])
+                known[number].append((prompt, gold, gold if heuristic is None else answer_ids(tokenizer, heuristic)))
         return known[number]
 
     def batch(step: int) -> list[list[Pair]]:

@@ -58,7 +58,9 @@ class OpenedRun:
         self.write = Writer(self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size)
         settings = self.config.retrieval
         nodes = self.contexts("test")
-        self.pool = ContextPool(self.graph, nodes, settings, load_encoders(settings, nodes, self.config.seed))
+        self.pool = ContextPool(
+            self.graph, nodes, settings, load_encoders(settings, nodes, saved=self.folder / "retriever")
+        )
         self.pipeline = RagPipeline(self.graph, self.pool, self.config.retrieval, self.write)
 
     def _load_data(self, needed: bool) -> RunData | None:

@@ -236,6 +236,17 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         """Hook: turn dataset rows into rows with the final `prompt`, by the current policy if need be (draft, retrieve)."""
         return rows
 
+    def after_update(self, rollout: Rollout) -> dict[str, float]:
+        """Hook: what else learns from an update, after policy and rewards; what is returned is logged."""
+        return {}
+
+    def extra_state(self) -> dict[str, Any]:
+        """Hook: what a checkpoint keeps of what learns in `after_update`: nested dicts and lists of tensors, numbers and texts."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Hook: take `extra_state` back."""
+
     # ------------------------------------------------------------------ the loop
 
     def train(self, resume_from_checkpoint: bool | str | Path | None = None) -> TrainOutput:
@@ -290,6 +301,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         if not statistics:
             warnings.warn("no episode of this update has a reward: the weights stay", RuntimeWarning, stacklevel=3)
         self._teach_rewards(rollout.episodes)
+        beside = self.after_update(rollout)
         learning_rate = self.lr_scheduler.get_last_lr()[0]
         with warnings.catch_warnings():  # an update without any observed reward takes no optimizer step
             warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step")
@@ -310,6 +322,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             "tokens_per_second": metrics["val/response_tokens"] * args.batch_size / seconds,
             "seconds/update": seconds,
             **self.rewards.metrics(),
+            **beside,
         }
         self.log(dict(self.last_metrics))
         self.rewards.advance(state.global_step / max(1, state.max_steps - 1), metrics["objective/kl"])

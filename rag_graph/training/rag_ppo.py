@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from rag_graph.rag.pipeline import Prepared, RagPipeline
 from rag_graph.records import ContextNode, Episode, Evidence, Example
+from rag_graph.training.cotrain import RetrieverTraining
 from rag_graph.training.ppo import GraphPPOTrainer
+from rag_graph.training.retrieval_report import retrieval_metrics
 from rag_graph.training.rewards import Row
+from rag_graph.training.rollout import Rollout
 
 
 class EpisodeBuilder:
@@ -83,14 +87,38 @@ def evidence_of(piece: Any) -> Evidence:
 
 
 class RagPPOTrainer(GraphPPOTrainer):
-    """`GraphPPOTrainer` whose prompts come from the pipeline, update by update."""
+    """`GraphPPOTrainer` whose prompts come from the pipeline, update by update; its retriever may learn with the policy."""
 
     pipeline: RagPipeline
     builder: EpisodeBuilder
+    retriever: RetrieverTraining | None = None
 
     def prepare_batch(self, rows: list[Row]) -> list[Row]:
         examples = [self.builder.examples[row["example_id"]] for row in rows]
-        return [_row(one) for one in self.pipeline.prepare(examples)]
+        if self.retriever is None or not self.retriever.draws:
+            self._prepared = self.pipeline.prepare(examples)
+        else:
+            draw = self.retriever.choose(self.state.global_step)
+            self._prepared = self.pipeline.prepare(examples, draw, self.pipeline.config.learn.candidates)
+        return [_row(one) for one in self._prepared]
+
+    def after_update(self, rollout: Rollout) -> dict[str, float]:
+        """The retriever learns; by references only where their goal was observed, and not reserved."""
+        shown = [(one.example, one.evidence) for one in self._prepared]
+        if self.retriever is None:
+            return retrieval_metrics(shown)
+        started = time.perf_counter()
+        reward = self.rewards.functions[0]
+        observed = [episode.example.task in episode.scores for episode in reward.last_episodes]
+        learned = self.retriever.update(self._prepared, rollout.scores.tolist(), observed, self.state.global_step)
+        return {**retrieval_metrics(shown), **learned, "seconds/retriever": time.perf_counter() - started}
+
+    def extra_state(self) -> dict[str, Any]:
+        return {} if self.retriever is None else self.retriever.state_dict()
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        if self.retriever is not None:
+            self.retriever.load_state_dict(state)
 
 
 def _row(one: Prepared) -> Row:

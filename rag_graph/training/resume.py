@@ -138,6 +138,7 @@ def save_trainer(trainer: Any, folder: Path, random_states: Sequence[Any]) -> No
     save_state(folder, "optimizer", trainer.optimizer.state_dict())
     save_state(folder, "scheduler", trainer.lr_scheduler.state_dict())
     save_state(folder, "rewards", trainer.rewards.state_dict())
+    save_state(folder, "extra", trainer.extra_state())
     save_state(folder, "random", list(random_states))
     state = trainer.state
     save_state(folder, "progress", {name: getattr(state, name) for name in PROGRESS})
@@ -156,6 +157,7 @@ def load_trainer(trainer: Any, folder: Path) -> None:
         trainer.optimizer.load_state_dict(load_state(folder, "optimizer"))
         trainer.lr_scheduler.load_state_dict(load_state(folder, "scheduler"))
         trainer.rewards.load_state_dict(load_state(folder, "rewards"))
+        trainer.load_extra_state(load_state(folder, "extra"))
         progress = load_state(folder, "progress")
         restore_random_state(load_state(folder, "random")[trainer.accelerator.process_index])
     except (OSError, RuntimeError, ValueError, KeyError) as error:

@@ -33,13 +33,15 @@ from rag_graph.records import Episode, Example
 from rag_graph.retrieval.context_pool import ContextPool, load_encoders
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
-from rag_graph.training.checkpoints import list_checkpoints, newest_checkpoint, save_state, write_checkpoint
+from rag_graph.training.checkpoints import list_checkpoints, load_state, newest_checkpoint, save_state, write_checkpoint
+from rag_graph.training.cotrain import RetrieverTraining
 from rag_graph.training.demonstrations import demonstration_batches
 from rag_graph.training.ingredients import classifiers, corpus, node_texts, peak_memory, ppo_arguments
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
 from rag_graph.training.resume import load_weights
+from rag_graph.training.retrieval_report import retrieval_report
 from rag_graph.training.sft import train_sft
 from rag_graph.training.watching import keep_until
 
@@ -198,13 +200,17 @@ class _Run:
     # ------------------------------------------------------------------ stages
 
     def _warm_up(self) -> None:
-        sft, model = self.config.sft, self.config.model
-        if sft.steps == 0:
+        sft, model, retriever = self.config.sft, self.config.model, self.config.retrieval.learn
+        self.retriever = self._retriever_training()
+        warms = self.retriever is not None and retriever.warm_up != "none"
+        if sft.steps == 0 and not warms:
             return
         about = {"config": self.config.fingerprint()}
         kept = newest_checkpoint(self.folder / WARM_UP, about) if self.resumed is not None else None
         if kept is not None:
             load_weights(self.model, kept)
+            if self.retriever is not None:
+                self.retriever.load_state_dict(load_state(kept, "retriever"))
             return
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)  # of a warm-up that did not reach its end
         self.progress.stage("supervised warm-up", sft.steps)
@@ -239,10 +245,46 @@ class _Run:
             self.config.ppo.bf16,
             on_step,
         )
+        if self.retriever is not None and warms:
+            self.retriever.model = self.model
+            self._warm_up_retriever(self.retriever)
         # Folded in, so that PPO's fresh adapter, switched off, is the warmed-up model: the reference of the KL.
         self.model = merged(self.model)
         if self.config.ppo.checkpoint_every:
-            write_checkpoint(self.folder / WARM_UP, sft.steps, lambda inside: self.model.save_pretrained(inside), about)
+
+            def fill(inside: Path) -> None:
+                self.model.save_pretrained(inside)
+                if self.retriever is not None:
+                    save_state(inside, "retriever", self.retriever.state_dict())
+
+            write_checkpoint(self.folder / WARM_UP, sft.steps, fill, about)
+
+    def _retriever_training(self) -> RetrieverTraining | None:
+        """What trains the encoder of queries, where an encoder retrieves and something is to learn or to be drawn."""
+        config, encoders = self.config, self.encoders
+        if encoders is None or not (encoders.learn or config.retrieval.fusion != "concat"):
+            return None
+        return RetrieverTraining(
+            RagPipeline(self.graph, self.pools["train"], config.retrieval, self._writer()),
+            encoders.queries,
+            self.model,
+            self.tokenizer,
+            config.model.max_prompt_tokens,
+            config.evaluation.batch_size,
+            lambda episodes: self.reward.node_rewards(self.reward.observe(episodes)).total(),
+            config.seed,
+        )
+
+    def _warm_up_retriever(self, retriever: RetrieverTraining) -> None:
+        steps = self.config.retrieval.learn.warm_up_steps
+        self.progress.stage("warm-up of retriever", steps)
+
+        def on_step(step: int, loss: float) -> None:
+            self.progress.advance(loss=loss)
+            if step % 10 == 0:
+                self.folder.append("metrics.jsonl", [{"stage": "retriever", "step": step, "loss": loss}])
+
+        retriever.warm_up(self.data.train, self.config.sft.learning_rate, on_step)
 
     def _writer(self) -> Writer:
         """Greedy answers of the policy as it is now."""
@@ -264,7 +306,8 @@ class _Run:
             return [episodes[row] for row in range(len(examples))]
 
         evaluation = evaluate(answer, self.data.test, self.scorer, self.config.fingerprint())
-        self.folder.write_json(f"evaluation/{name}.json", evaluation_record(evaluation))
+        record = {**evaluation_record(evaluation), "retrieval": retrieval_report(pipeline, evaluation.episodes)}
+        self.folder.write_json(f"evaluation/{name}.json", record)
         self.folder.write(
             f"evaluation/{name}.episodes.jsonl", "".join(to_json(episode_record(e)) + "\n" for e in evaluation.episodes)
         )
@@ -287,8 +330,11 @@ class _Run:
                 callbacks=[RunRecorder(self.folder, self.progress, reward, config.max_bad_episodes)],
             )
             trainer.builder = builder
-            trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._writer())
             self.model = trainer.policy_model
+            trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._writer())
+            if self.retriever is not None:
+                self.retriever.model, self.retriever.pipeline = self.model, trainer.pipeline
+                trainer.retriever = self.retriever
             kept = self.resumed is not None and newest_checkpoint(self.folder.path, trainer.identity())
             if not kept:
                 keep_until(self.folder / "metrics.jsonl", 0)  # updates that no checkpoint has seen
@@ -305,6 +351,8 @@ class _Run:
             self.model.save_pretrained(policy)
             self.tokenizer.save_pretrained(policy)
             save_state(self.folder.path, "reward", reward.state_dict())
+            if self.encoders is not None:
+                self.encoders.save(self.folder / "retriever")
         except (OSError, SafetensorError) as error:
             raise TrainingError(
                 f"{policy}: the model cannot be saved: {error}. Free some space; everything measured so far stays in the run folder."
