@@ -27,6 +27,7 @@ def ask(
     from rich.markup import escape
     from rich.table import Table
 
+    from rag_graph.rag import passage_weights
     from rag_graph.records import Example
     from rag_graph.training.opened import OpenedRun
 
@@ -51,9 +52,14 @@ def ask(
     if opened.config.retrieval.draft and opened.pool.ranks(chosen):
         console.print(f"[bold]draft[/]   {escape(episode.draft) or '(empty)'}")
     if episode.evidence:
-        table = Table("rank", "evidence", "why", box=None, header_style="bold", padding=(0, 2, 0, 0))
+        settings = opened.config.retrieval
+        fused = [] if settings.fusion == "concat" else [p for p in episode.evidence if not opened.pool.is_pinned(p)]
+        weights = dict(zip((piece.rank for piece in fused), passage_weights(fused, settings.temperature), strict=True))
+        columns = ("rank", "evidence", *(["p"] if fused else []), "why")
+        table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
         for piece in episode.evidence:
-            table.add_row(str(piece.rank), escape(piece.context.text), f"[dim]{escape(piece.reason)}[/]")
+            shown = [f"{weights[piece.rank]:.2f}" if piece.rank in weights else ""] if fused else []
+            table.add_row(str(piece.rank), escape(piece.context.text), *shown, f"[dim]{escape(piece.reason)}[/]")
         console.print(table)
     console.print(f"[bold]answer[/]  {escape(episode.response)}")
     table = Table("node", "score", "measured", "weight", "pays", box=None, header_style="bold", padding=(0, 2, 0, 0))

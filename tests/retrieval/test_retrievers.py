@@ -6,6 +6,7 @@ import importlib.util
 import math
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -59,6 +60,7 @@ class WithEncoder(RetrieverContract):
     """`where` says how embeddings are searched."""
 
     method, where = "dense", "exact"
+    NEAREST: ClassVar[dict[str, int]] = {"a blue mixer": 1, "green rakes": 2}  # untrained, it knows only shared words
 
     @pytest.fixture(autouse=True)
     def _given(self, scratch_encoder: SentenceEncoder, tmp_path: Path) -> None:
