@@ -90,5 +90,5 @@ def tokenize(texts: Sequence[str]) -> list[list[str]]:
 
 
 def add_texts(terms: TermCounts, texts: Sequence[str]) -> None:
-    for start in range(0, len(texts), CHUNK):
-        terms.add(tokenize(texts[start : start + CHUNK]))
+    """Count the words of more passages."""
+    terms.add(words for start in range(0, len(texts), CHUNK) for words in tokenize(texts[start : start + CHUNK]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial, reduce
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +31,9 @@ class Links(NamedTuple):
 
     @classmethod
     def of(cls, edges: Iterable[tuple[int, int]], kind: str) -> Links:
-        unique = sorted({(min(a, b), max(a, b)) for a, b in edges if a != b})
-        return cls(np.array(unique, np.int64).reshape(-1, 2), np.full(len(unique), KINDS.index(kind), np.int8))
+        ends = np.fromiter((end for edge in edges for end in edge), np.int64).reshape(-1, 2)
+        ends = np.unique(np.sort(ends[ends[:, 0] != ends[:, 1]], axis=1), axis=0)
+        return cls(ends, np.full(len(ends), KINDS.index(kind), np.int8))
 
     @classmethod
     def joined(cls, parts: Sequence[Links]) -> Links:
@@ -91,25 +94,32 @@ def title_links(nodes: Sequence[ContextNode], terms: TermCounts, new: int = 0) -
         new: links that touch a passage from this position on; 0 all.
     """
     fresh = Titles((position, node.title) for position, node in enumerate(nodes[new:], new))
-    edges = []
-    if new:
-        everything = Titles((position, node.title) for position, node in enumerate(nodes))
-        for position, node in enumerate(nodes[new:], new):
-            edges += [(position, other) for other in everything.named_in(node.text)]
-        postings = terms.table.tocsc()
-        candidates: set[int] = set()
-        for words in fresh.words:  # old texts that hold all words of a new title
-            columns = [terms.vocabulary[word] for word in words]
-            rows = [postings.indices[postings.indptr[c] : postings.indptr[c + 1]] for c in columns]
-            both = rows[0]
-            for more in rows[1:]:
-                both = np.intersect1d(both, more, assume_unique=True)
-            candidates.update(both[both < new].tolist())
-    else:
-        candidates = set(range(len(nodes)))
-    for position in candidates:
-        edges += [(position, other) for other in fresh.named_in(nodes[position].text)]
+    if not new:
+        return Links.of(_named(nodes, range(len(nodes)), fresh), "title")
+    everything = Titles((position, node.title) for position, node in enumerate(nodes))
+    old = _hold_all_words(terms, fresh.words)
+    edges = chain(
+        _named(nodes, range(new, len(nodes)), everything),
+        _named(nodes, (position for position in old if position < new), fresh),
+    )
     return Links.of(edges, "title")
+
+
+def _named(nodes: Sequence[ContextNode], positions: Iterable[int], titles: Titles) -> Iterator[tuple[int, int]]:
+    return ((position, other) for position in positions for other in titles.named_in(nodes[position].text))
+
+
+def _hold_all_words(terms: TermCounts, titles: Iterable[tuple[str, ...]]) -> list[int]:
+    """Passages that hold all words of some title: by the counts, without reading texts."""
+    postings = terms.table.tocsc()
+    found: set[int] = set()
+    for words in titles:
+        columns = [terms.vocabulary[word] for word in words if word in terms.vocabulary]
+        if not columns:  # lower-casing may split a word ("İ"): then every text is looked at
+            return list(range(len(terms)))
+        rows = [postings.indices[postings.indptr[column] : postings.indptr[column + 1]] for column in columns]
+        found.update(reduce(partial(np.intersect1d, assume_unique=True), rows).tolist())
+    return sorted(found)
 
 
 def stated_links(nodes: Sequence[ContextNode]) -> Links:

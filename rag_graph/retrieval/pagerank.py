@@ -37,7 +37,7 @@ class PersonalisedPageRank:
         total = torch.zeros(num_nodes, dtype=torch.float64).index_add(0, self._source, doubled)
         self._dangling = total == 0
         self._probability = doubled / total[self._source]  # of going from source to target
-        self._total = total.detach().numpy()
+        self.total = total.detach().numpy()
         self._matrix: Tensor | None = None
         rows = sparse.csr_matrix(
             (self._probability.detach().numpy(), (self._source.numpy(), self._target.numpy())),
@@ -62,7 +62,7 @@ class PersonalisedPageRank:
         """(neighbours of a node, probability of going from each of them to it)."""
         entries = slice(self.steps.indptr[node], self.steps.indptr[node + 1])
         neighbours = self.steps.indices[entries]
-        return neighbours, self.steps.data[entries] * self._total[node] / self._total[neighbours]
+        return neighbours, self.steps.data[entries] * self.total[node] / self.total[neighbours]
 
     def walk(self, reset: Tensor, iterations: int = ITERATIONS) -> Tensor:
         """Reset weights [N, queries], each column non-negative with a positive sum -> visit probabilities [N, queries]."""

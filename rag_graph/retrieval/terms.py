@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -29,18 +30,17 @@ class TermCounts:
 
     def add(self, passages: Iterable[Iterable[str]]) -> None:
         """Append passages, each given as its terms with repetitions."""
-        vocabulary, columns, ends = self.vocabulary, [], [0]
+        vocabulary, columns, ends = self.vocabulary, array("i"), array("q", [0])
         for terms in passages:
-            columns += [vocabulary.setdefault(term, len(vocabulary)) for term in terms]
+            columns.extend([vocabulary.setdefault(term, len(vocabulary)) for term in terms])
             ends.append(len(columns))
         shape = (len(ends) - 1, len(vocabulary))
-        new = sparse.csr_matrix(
-            (np.ones(len(columns), np.int32), np.array(columns, np.int32), np.array(ends, np.int64)), shape
-        )
+        parts = np.ones(len(columns), np.int32), np.array(columns, np.int32), np.array(ends, np.int64)
+        new = sparse.csr_matrix(parts, shape)
         new.sum_duplicates()
         old = self.table
         widened = sparse.csr_matrix((old.data, old.indices, old.indptr), (old.shape[0], len(vocabulary)))
-        self.table = sparse.vstack([widened, new], format="csr", dtype=np.int32)
+        self.table = sparse.vstack([widened, new], format="csr", dtype=np.int32) if old.shape[0] else new
 
     def keep(self, rows: NDArray[np.int64]) -> None:
         """Only these passages stay, in this order."""

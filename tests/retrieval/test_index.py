@@ -69,6 +69,13 @@ def test_added_and_deleted_equals_made_at_once(seed: int, scratch_encoder: Sente
     same(grown, PassageIndex(left + again, scratch_encoder, links), METHODS)
 
 
+def test_a_title_that_lower_case_splits() -> None:
+    passages = [ContextNode("a", "", "", "she went to İİİİ by train"), ContextNode("b", "", "Oslo", "a city")]
+    grown = PassageIndex(passages)
+    grown.add([ContextNode("c", "", "İİİİ", "another city")])
+    same(grown, PassageIndex([*passages, ContextNode("c", "", "İİİİ", "another city")]), ["bm25", "walk"])
+
+
 def test_saved_opened_changed_saved(tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
     passages, folder = made_passages(30), tmp_path / "some.idx"
     made = PassageIndex(passages[:20], scratch_encoder, ("link", "title", "phrase"))
