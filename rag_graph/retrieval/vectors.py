@@ -5,6 +5,7 @@ Every vector has a key, a whole number that stays its own when others are delete
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -156,6 +157,8 @@ class MilvusVectors:
     def __init__(self, uri: str, collection: str, dimension: int) -> None:
         pymilvus = _import("pymilvus", "pymilvus milvus-lite", "milvus")
         self.uri, self.collection, self.dimension = uri, collection, dimension
+        if "://" not in uri:  # milvus-lite logs a traceback for every call that it does not know and the client does without
+            logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         try:
             self._client = pymilvus.MilvusClient(uri)
             self._open()

