@@ -8,7 +8,7 @@ Arms, at equal updates and episodes, from the same warm-up:
     none            generator and retriever stay as the warm-up left them
     generator       PPO alone, the retriever stays
     retriever       perplexity distillation alone, the generator stays
-    perplexity, reward, policy_gradient        both learn, the retriever in this mode
+    perplexity, reward, policy_gradient        both learn, the retriever in this mode; policy gradient also for 300 updates
 
 and, without PPO, the two supervised warm-ups of the retriever (contrastive, likelihood).
 """
@@ -35,8 +35,9 @@ ARMS = {
     "perplexity": [],
     "reward": ["retrieval.learn.method=reward"],
     "policy_gradient": ["retrieval.learn.method=policy_gradient"],
-    "warm-up contrastive": [FROZEN, NO_LEARNING, "ppo.updates=1", "retrieval.learn.warm_up=contrastive"],
-    "warm-up likelihood": [FROZEN, NO_LEARNING, "ppo.updates=1", "retrieval.learn.warm_up=likelihood"],
+    "policy_gradient_300": ["retrieval.learn.method=policy_gradient", "ppo.updates=300"],
+    "contrastive_warm_up": [FROZEN, NO_LEARNING, "ppo.updates=1", "retrieval.learn.warm_up=contrastive"],
+    "likelihood_warm_up": [FROZEN, NO_LEARNING, "ppo.updates=1", "retrieval.learn.warm_up=likelihood"],
 }
 
 
@@ -45,7 +46,7 @@ def one_run(arm: str, seed: int, folder: Path, overrides: list[str]) -> dict[str
     sys.path.insert(0, str(HERE))
     import task
 
-    place = folder / f"{arm.replace(' ', '_')}-seed{seed}"
+    place = folder / f"{arm}-seed{seed}"
     shutil.rmtree(place, ignore_errors=True)
     task.make(place, seed)
     shutil.copy(HERE / "graph.yaml", place / "graph.yaml")
@@ -58,7 +59,7 @@ def one_run(arm: str, seed: int, folder: Path, overrides: list[str]) -> dict[str
         raise RuntimeError(f"{arm}, seed {seed}: {done.stderr[-2000:]}")
     before, after = (json.loads((place / f"run/evaluation/{name}.json").read_text()) for name in ("before", "after"))
     lines = [json.loads(line) for line in (place / "run/metrics.jsonl").read_text().splitlines()]
-    if arm.startswith("warm-up"):  # the evaluation before PPO comes after the warm-up of the retriever
+    if arm.endswith("warm_up"):  # the evaluation before PPO comes after the warm-up of the retriever
         before = after
     return {
         "arm": arm,
@@ -119,10 +120,16 @@ def main() -> None:
                 f"{row['arm']}, seed {row['seed']}: score {row['score']:.3f}, recall@1 {row['recall@1']:.3f}",
                 flush=True,
             )
+    if arguments.quick:
+        show(rows)
+        return
+    if arguments.out.is_file():  # what this call did not run again stays
+        done = {(row["arm"], row["seed"]) for row in rows}
+        kept = json.loads(arguments.out.read_text(encoding="utf-8"))
+        rows = [row for row in kept if (row["arm"], row["seed"]) not in done] + rows
     show(rows)
-    if not arguments.quick:
-        arguments.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        print(arguments.out)
+    arguments.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(arguments.out)
 
 
 if __name__ == "__main__":
