@@ -88,10 +88,10 @@ RetrievalMethod = Literal["none", "bm25", "dense", "walk", "hybrid", "hybrid_wal
 class RetrieverLearningConfig(Settings):
     """How the encoder of queries learns beside the policy; the passages keep their vectors, so that no index goes stale."""
 
-    method: Literal["none", "perplexity", "reward", "policy_gradient"] = Field(
-        "perplexity",
-        description="towards the passages under which the reference is likely, under which the answer is paid, or by policy gradient on "
-        "the choice; acts where an encoder retrieves (dense, hybrid, hybrid_walk)",
+    method: Literal["auto", "none", "perplexity", "reward", "policy_gradient"] = Field(
+        "auto",
+        description="towards the passages under which the reference is likely, or under which the answer is paid, or by policy gradient on "
+        "the choice; auto: perplexity where an encoder retrieves (dense, hybrid, hybrid_walk), else none",
     )
     learning_rate: float = Field(2e-5, gt=0)
     candidates: int = Field(8, ge=2, description="passages per query that are compared")
@@ -107,6 +107,10 @@ class RetrieverLearningConfig(Settings):
         "generator",
     )
     warm_up_steps: int = Field(100, ge=1)
+
+
+DENSE_METHODS = ("dense", "hybrid", "hybrid_walk")
+"""Retrieval methods in which an encoder takes part."""
 
 
 class RetrievalConfig(Settings):
@@ -147,6 +151,27 @@ class RetrievalConfig(Settings):
         "exact",
         description="where embeddings are searched: 'exact', 'faiss' (approximate), or a Milvus URI (a file.db, http://host:19530)",
     )
+
+    @property
+    def learning(self) -> Literal["none", "perplexity", "reward", "policy_gradient"]:
+        """How the encoder of queries learns."""
+        if self.learn.method != "auto":
+            return self.learn.method
+        return "perplexity" if self.method in DENSE_METHODS else "none"
+
+    @model_validator(mode="after")
+    def _has_something_to_learn(self) -> RetrievalConfig:
+        learns = self.learn.method not in ("auto", "none")
+        if self.method not in DENSE_METHODS and (learns or self.learn.warm_up != "none"):
+            what = f"learn.method '{self.learn.method}'" if learns else f"learn.warm_up '{self.learn.warm_up}'"
+            raise ValueError(
+                f"{what} trains an encoder, and method '{self.method}' has none. Use dense, hybrid or hybrid_walk."
+            )
+        if self.learning == "policy_gradient" and self.learn.candidates < self.k:
+            raise ValueError(
+                f"learn.candidates {self.learn.candidates} is fewer than k {self.k}: there is too little to draw from."
+            )
+        return self
 
 
 class SftConfig(Settings):

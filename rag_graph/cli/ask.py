@@ -54,7 +54,7 @@ def ask(
     if episode.evidence:
         settings = opened.config.retrieval
         fused = [] if settings.fusion == "concat" else [p for p in episode.evidence if not opened.pool.is_pinned(p)]
-        weights = dict(zip((piece.rank for piece in fused), passage_weights(fused, settings.temperature), strict=True))
+        weights = dict(zip((piece.rank for piece in fused), passage_weights(fused, settings), strict=True))
         columns = ("rank", "evidence", *(["p"] if fused else []), "why")
         table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
         for piece in episode.evidence:

@@ -40,6 +40,7 @@ def evaluate(
     from rag_graph.runtime import write_atomically
     from rag_graph.training.opened import OpenedRun
     from rag_graph.training.recording import evaluation_record
+    from rag_graph.training.retrieval_report import retrieval_report
 
     if data is not None and task is None:
         raise ConfigError("--data needs --task: which task's fields does the file have?")
@@ -68,7 +69,12 @@ def evaluate(
         run / "evaluation",
         f"{data.stem if data else 'test'}{'-' + task if task else ''}{'' if retrieval else '-no_retrieval'}",
     )
-    record = {**evaluation_record(evaluation), "data": str(data) if data else "held-out part", "retrieval": retrieval}
+    record = {
+        **evaluation_record(evaluation),
+        "data": str(data) if data else "held-out part",
+        "with_retrieval": retrieval,
+        "retrieval": retrieval_report(pipeline, evaluation.episodes),
+    }
     write_atomically(target, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     console.print(f"wrote {target}", soft_wrap=True, highlight=False)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from rag_graph.config import LinkKind, RetrievalConfig, RetrievalMethod
+from rag_graph.config import DENSE_METHODS, LinkKind, RetrievalConfig, RetrievalMethod
 from rag_graph.errors import ConfigError, DataError, near_miss
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def retrieve(
     if out is None and not evaluate:
         raise ConfigError("say what to do with the result: --out FILE, --eval, or both.")
     from rag_graph.data.passages import read_passages, read_queries
-    from rag_graph.retrieval.index import DENSE_METHODS, PassageIndex
+    from rag_graph.retrieval.index import PassageIndex
     from rag_graph.runtime import to_json, write_atomically
 
     asked = read_queries(queries)

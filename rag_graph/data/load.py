@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import ContextNode, Example
 
+OPTIONAL = NOT_SHOWN - {"reference"}
+"""Fields that only training rows must have."""
 MADE_SIZES = {"train": 2000, "test": 200}
 """Passages of a data set made here, where the config names no number."""
 _QUESTION_SHARE = {"origin": 0.5, "color": 0.25, "days": 0.125, "buyer": 0.125}
@@ -30,7 +32,7 @@ class RunData:
     train, test: examples, tasks interleaved.
     groups: training examples that share their input, for the supervised warm-up, each with its weak answer (or None).
     contexts: split -> context nodes.
-    hashes: task/split -> hash of the examples used.
+    hashes: task/split -> hash of the examples used; contexts/split, demonstrations.
     """
 
     train: list[Example]
@@ -66,8 +68,13 @@ def load_data(
             groups += [[pair] for pair in loaded] if split == "train" else []
         for part in examples[split]:
             hashes[f"{part[0].task}/{split}"] = _hash(part)
+    if any(weak is not None for group in groups for _, weak in group):
+        hashes["demonstrations"] = _digest([(example.id, weak) for group in groups for example, weak in group])
     train, test = (_interleave(examples[split]) for split in ("train", "test"))
     contexts = {split: load_contexts(graph, split, train) for split in splits}
+    for split, nodes in contexts.items():
+        if nodes:
+            hashes[f"contexts/{split}"] = _digest(list(map(astuple, nodes)))
     return RunData(train, test, groups, contexts, hashes)
 
 
@@ -102,9 +109,18 @@ def _from_rows(
     if task.dataset is None:
         raise DataError(f"task '{name}' of graph '{graph.name}' has no dataset. Add 'dataset:' to the task.")
     rows = list(read_rows(task.dataset, split, graph.root))
-    column = task.fields.get("demonstration")
+    for ours in OPTIONAL & task.fields.keys() if split == "train" and rows else ():
+        where, row = rows[0]
+        if task.fields[ours] not in row:
+            raise DataError(
+                f"{where}: no column '{task.fields[ours]}', which task '{name}' reads as '{ours}'.{near_miss(task.fields[ours], row)} The row has: {', '.join(map(str, row))}."
+            )
     loaded = examples_from_rows(name, task, iter(rows), f"{split}/")
-    weak = [_text(row[column], column, where) if column else None for where, row in rows]
+    column = task.fields.get("demonstration")
+    weak = [
+        _references(row[column], name, task, where, column)[0] if column and row.get(column) is not None else None
+        for where, row in rows
+    ]
     examples = list(zip(loaded, weak, strict=True))
     if not examples:
         raise DataError(f"task '{name}': its {split} data set is empty.")
@@ -124,13 +140,14 @@ def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> l
     for number, (where, row) in enumerate(rows):
         inputs = {}
         for ours, column in task.fields.items():
-            if column not in row:
+            if column not in row and ours not in OPTIONAL:
                 raise DataError(
                     f"{where}: no column '{column}', which task '{name}' reads as '{ours}'.{near_miss(column, row)} The row has: {', '.join(map(str, row))}."
                 )
             if ours not in NOT_SHOWN:
                 inputs[ours] = _text(row[column], column, where)
-        references = _references(row[task.fields["reference"]], name, task, where) if "reference" in task.fields else ()
+        answer = task.fields.get("reference")
+        references = () if answer is None else _references(row[answer], name, task, where, answer)
         key = f"{name}/{row['id']}" if row.get("id") is not None else f"{name}/{prefix}row{number}"
         if key in examples:
             raise DataError(f"{where}: the id '{row['id']}' stands in this data set twice. Ids are unique.")
@@ -145,8 +162,7 @@ def _text(value: Any, column: str, where: str) -> str:
     return str(value)
 
 
-def _references(value: Any, name: str, task: Task, where: str) -> tuple[str, ...]:
-    column = task.fields["reference"]
+def _references(value: Any, name: str, task: Task, where: str, column: str) -> tuple[str, ...]:
     values = value if isinstance(value, list | tuple) else [value]
     if not values:
         raise DataError(f"{where}: column '{column}' is an empty list: an example needs a reference.")
@@ -163,11 +179,15 @@ def _references(value: Any, name: str, task: Task, where: str) -> tuple[str, ...
 
 
 def _supporting(row: Mapping[str, Any], task: Task, where: str) -> tuple[str, ...]:
-    if "supporting" not in task.fields:
+    """Ids of passages, none where the row does not know."""
+    column = task.fields.get("supporting")
+    value = row.get(column) if column else None
+    if column is None or value is None:
         return ()
-    column = task.fields["supporting"]
-    value = row[column]
-    return tuple(_text(item, column, where) for item in (value if isinstance(value, list | tuple) else [value]))
+    ids = tuple(_text(item, column, where) for item in (value if isinstance(value, list | tuple) else [value]))
+    if "" in ids:
+        raise DataError(f"{where}: column '{column}' holds an empty id. Leave it out, or null, where none is known.")
+    return ids
 
 
 def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -> list[ContextNode]:
@@ -226,11 +246,12 @@ def _interleave(parts: Sequence[list[Example]]) -> list[Example]:
 
 
 def _hash(examples: Sequence[Example]) -> str:
+    rows = [(e.id, sorted(e.inputs.items()), e.references, *([e.supporting] if e.supporting else [])) for e in examples]
+    return _digest(rows)
+
+
+def _digest(rows: Sequence[object]) -> str:
     digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr((example.id, sorted(_items(example.inputs)), example.references)).encode())
+    for row in rows:
+        digest.update(repr(row).encode())
     return digest.hexdigest()[:16]
-
-
-def _items(inputs: Mapping[str, str]) -> list[tuple[str, str]]:
-    return list(inputs.items())

@@ -55,6 +55,15 @@ def answer_scores(model: Any, prompts: Sequence[Ids], answers: Sequence[Ids], ba
     return totals
 
 
+def check_decoding(model: Any, what: str) -> None:
+    """Raises ModelError where a model cannot stand beside other prompts in a padded batch: state-space models cannot."""
+    if not decodes_step_by_step(model):
+        raise ModelError(
+            f"{what} scores answers to prompts of different lengths together, which {type(model).__name__} cannot do. "
+            "Use retrieval.fusion=concat and retrieval.learn.method=none."
+        )
+
+
 def rag_sequence_log_prob(log_weights: Tensor, answer_totals: Tensor) -> Tensor:
     """Eq. 1: log p(z|x) [..., Z] and log p(y|x, z) [..., Z] -> log p(y|x) [...]."""
     return (log_weights + answer_totals).logsumexp(-1)
@@ -81,6 +90,7 @@ def rag_sequence_responses(
         queries: for each example the token ids of its prompts, one per passage.
         weights: for each example p(z|x), adding up to 1.
     """
+    check_decoding(model, "fusion=rag_sequence")
     flat = [query for alternatives in queries for query in alternatives]
     drafts = iter(sample_responses(model, flat, max_new_tokens, None, 1.0, stop_id, pad_id, batch_size))
     candidates = [list(dict.fromkeys(tuple(next(drafts)) for _ in alternatives)) for alternatives in queries]
@@ -118,10 +128,7 @@ def rag_token_responses(
 
     Args: as `rag_sequence_responses`; `batch_size` counts prompts.
     """
-    if not decodes_step_by_step(model):
-        raise ModelError(
-            f"{type(model).__name__} cannot be decoded token by token beside other prompts. Use retrieval.fusion=rag_sequence or concat."
-        )
+    check_decoding(model, "fusion=rag_token")
     responses: list[list[int]] = []
     start = 0
     while start < len(queries):

@@ -115,7 +115,9 @@ class RagPipeline:
                 wanted = asked[row].candidates
                 if choice is not None:
                     wanted = tuple(wanted[place] for place in choice.taken)
-                evidence = pool.select(asked[row].task, wanted)
+                evidence = pool.select(asked[row].task, wanted, apart=self.config.fusion != "concat")
+                if choice is not None and len([p for p in evidence if not pool.is_pinned(p)]) < len(wanted):
+                    choice = None  # the budget cut the draw: nobody learns from what was not shown
             prepared.append(Prepared(example, self._prompt(example, evidence), draft, evidence, choice))
         return prepared
 
@@ -152,17 +154,20 @@ class RagPipeline:
             return self.write([one.prompt for one in prepared])
         pieces = [[piece for piece in one.evidence if not self.pool.is_pinned(piece)] for one in prepared]
         prompts = [
-            [self.prompt_with(one, piece) for piece in mine] or [one.prompt]
+            [self.prompt_with(one.example, piece) for piece in mine] or [one.prompt]
             for one, mine in zip(prepared, pieces, strict=True)
         ]
-        weights = [passage_weights(mine, self.config.temperature) or [1.0] for mine in pieces]
+        weights = [passage_weights(mine, self.config) or [1.0] for mine in pieces]
         return self.write.fuse(prompts, weights, fusion)
 
-    def prompt_with(self, one: Prepared, piece: Evidence) -> str:
-        """The prompt that shows the task's guidelines and one passage."""
+    def shown_alone(self, task: str, piece: Evidence) -> tuple[Evidence, ...]:
+        """The task's guidelines and one passage."""
         assert self.pool is not None
-        pinned = [other for other in one.evidence if self.pool.is_pinned(other)]
-        return self._prompt(one.example, [*pinned, piece])
+        return self.pool.select(task, [piece])
+
+    def prompt_with(self, example: Example, piece: Evidence) -> str:
+        """The prompt that shows the task's guidelines and one passage."""
+        return self._prompt(example, self.shown_alone(example.task, piece))
 
     def _prompt(self, example: Example, evidence: Sequence[Evidence] = ()) -> str:
         return render_prompt(self.graph.spec.tasks[example.task], example, evidence)
@@ -173,14 +178,11 @@ def query_text(example: Example, draft: str) -> str:
     return " ".join([*example.inputs.values(), draft]).strip()
 
 
-def passage_weights(pieces: Sequence[Evidence], temperature: float) -> list[float]:
-    """p(z | x) of each piece: a softmax over cosines where every piece has one, else over scores relative to the best."""
+def passage_weights(pieces: Sequence[Evidence], config: RetrievalConfig) -> list[float]:
+    """p(z | x) of each piece: a softmax over cosines for method `dense`, else over scores relative to the best; `config.temperature`."""
     if not pieces:
         return []
-    if all("dense" in piece.scores for piece in pieces):
-        logits = [piece.scores["dense"] / temperature for piece in pieces]
-    else:
-        best = max(piece.score for piece in pieces)
-        logits = [piece.score / best / temperature for piece in pieces]
+    scale = 1.0 if config.method == "dense" else max(piece.score for piece in pieces)
+    logits = [piece.score / scale / config.temperature for piece in pieces]
     weights = [math.exp(value - max(logits)) for value in logits]
     return [weight / sum(weights) for weight in weights]

@@ -20,6 +20,8 @@ from rag_graph.retrieval.encoder import SentenceEncoder
 
 LEAST = -1e4
 """Stands for -inf where a gradient passes."""
+ALIKE = 1e-3
+"""Targets that differ by less are alike."""
 
 
 class Candidates(NamedTuple):
@@ -49,6 +51,8 @@ def choice_logits(embedded: Tensor, candidates: Candidates, temperature: float) 
 def distillation_loss(logits: Tensor, targets: Tensor, sharpness: float) -> Tensor:
     """KL(softmax(targets / sharpness) || softmax(logits)), mean over queries.
 
+    A query whose targets are all alike teaches nothing and is left out: it would only flatten what was learned.
+
     With targets = mean token log-likelihood of the reference given each passage: perplexity distillation (Atlas, Izacard et al. 2022,
     arXiv 2208.03299; REPLUG LSR, Shi et al. 2023, arXiv 2301.12652). With the reward of an answer given each passage: reward distillation.
 
@@ -56,8 +60,9 @@ def distillation_loss(logits: Tensor, targets: Tensor, sharpness: float) -> Tens
         logits, targets: [Q, K]; -inf where there is no candidate, NaN in targets where it was not measured.
     """
     known = logits.isfinite() & ~targets.isnan()
+    spread = targets.masked_fill(~known, -torch.inf).amax(1) - targets.masked_fill(~known, torch.inf).amin(1)
+    rows = (known.sum(1) > 1) & (spread > ALIKE)
     logits, targets = logits.masked_fill(~known, LEAST), targets.masked_fill(~known, LEAST * sharpness)
-    rows = known.sum(1) > 1
     if not rows.any():
         return logits.sum() * 0.0
     wanted = (targets[rows] / sharpness).log_softmax(1)
@@ -105,7 +110,9 @@ def contrastive_loss(embedded: Tensor, gold: Tensor, temperature: float, same: T
     """
     logits = embedded @ gold.to(embedded).T / temperature
     if same is not None:
-        logits = logits.masked_fill(same.to(logits.device) & ~torch.eye(len(logits), dtype=torch.bool), -torch.inf)
+        logits = logits.masked_fill(
+            same.to(logits.device) & ~torch.eye(len(logits), dtype=torch.bool, device=logits.device), -torch.inf
+        )
     return F.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.config import RetrievalConfig
+from rag_graph.config import DENSE_METHODS, RetrievalConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode, Evidence, Example
 from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever
 from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
-from rag_graph.retrieval.index import DENSE_METHODS, PassageIndex
+from rag_graph.retrieval.index import PassageIndex
 
 
 class TaskPool:
@@ -119,7 +119,7 @@ class ContextPool:
     def candidates(
         self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, limit: int | None = None
     ) -> list[list[Evidence]]:
-        """What may become evidence of each query, best first: no repeats, nothing excluded, no passage longer than the budget.
+        """What may become evidence of each query, best first: no repeats, nothing excluded, no passage longer than the budget has room for.
 
         Args:
             limit: at most so many; default all that were found.
@@ -127,6 +127,7 @@ class ContextPool:
         if not self.ranks(task):
             return [[] for _ in queries]
         pool = self._tasks[task]
+        room = self.config.token_budget - sum(map(_words, pool.pinned))
         answers = []
         for number, hits in enumerate(pool.retriever.search(queries, CANDIDATES)):
             banned = exclude[number] if exclude else ""
@@ -134,7 +135,7 @@ class ContextPool:
             found: list[Evidence] = []
             for hit in hits:
                 node = pool.ranked[hit.position]
-                if (banned and node.source == banned) or node.text in texts or _words(node) > self.config.token_budget:
+                if (banned and node.source == banned) or node.text in texts or _words(node) > room:
                     continue
                 found.append(pool.evidence(hit))
                 texts.add(node.text)
@@ -143,8 +144,12 @@ class ContextPool:
             answers.append(found)
         return answers
 
-    def select(self, task: str, wanted: Sequence[Evidence]) -> tuple[Evidence, ...]:
-        """Guidelines of the task, then of `wanted`, in this order, what the budget of nodes and words has room for."""
+    def select(self, task: str, wanted: Sequence[Evidence], apart: bool = False) -> tuple[Evidence, ...]:
+        """Guidelines of the task, then of `wanted`, in this order, what the budget of nodes and words has room for.
+
+        Args:
+            apart: every passage is shown in a prompt of its own, beside the guidelines.
+        """
         if task not in self._tasks:
             return ()
         pool = self._tasks[task]
@@ -154,7 +159,7 @@ class ContextPool:
         for piece in wanted:
             if room and _words(piece.context) <= budget:
                 chosen.append(piece)
-                budget -= _words(piece.context)
+                budget -= 0 if apart else _words(piece.context)
                 room -= 1
         return tuple(replace(piece, rank=rank) for rank, piece in enumerate(chosen, 1))
 
@@ -212,5 +217,5 @@ def load_encoders(
         return Encoders(SentenceEncoder(str(saved / "passages")), SentenceEncoder(str(saved / "queries")))
     corpus = (f"{node.title} {node.text}" for node in nodes) if config.encoder == SCRATCH else ()
     encoder = SentenceEncoder(config.encoder, corpus=corpus, seed=seed)
-    learns = config.learn.method != "none" or config.learn.warm_up != "none"
+    learns = config.learning != "none" or config.learn.warm_up != "none"
     return Encoders(encoder, encoder.copy() if learns else encoder)

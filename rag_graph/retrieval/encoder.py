@@ -52,28 +52,27 @@ class SentenceEncoder:
 
         self.name = source
         if source == SCRATCH:
-            self.model: Any = _scratch(corpus, seed).to(device)
+            self.model: Any = _scratch(corpus, seed).to(device).eval()
             return
         path = _package_folder(source.removeprefix("package:")) if source.startswith("package:") else source
         try:
             self.model = SentenceTransformer(str(path), device=device, local_files_only=os.path.isdir(path))
         except Exception as error:  # hub, disk and format errors come in many types
             raise ModelError(f"encoder '{source}' cannot be loaded: {error}") from None
+        self.model.eval()  # no dropout: a query has one embedding, in retrieval, in a draw and in the loss
 
     @property
     def dimension(self) -> int:
         return int(self.model.get_embedding_dimension())
 
     def encode(self, texts: Sequence[str], progress: bool = False) -> NDArray[np.float32]:
-        training = self.model.training
         found = self.model.encode(
             list(texts), normalize_embeddings=True, show_progress_bar=progress, convert_to_numpy=True
         )
-        self.model.train(training)
         return np.asarray(found, dtype=np.float32)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """As `encode`, with gradients: [len(texts), dimension]. Dropout follows the module's mode."""
+        """As `encode`, with gradients: [len(texts), dimension]."""
         device = next(self.model.parameters()).device
         given = self.model.preprocess(list(texts))
         batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}

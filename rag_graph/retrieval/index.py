@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.config import LinkKind
+from rag_graph.config import DENSE_METHODS, LinkKind
 from rag_graph.data.passages import check_links
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import ContextNode
@@ -32,7 +32,6 @@ from rag_graph.retrieval.walk import ContextGraph, WalkRetriever
 from rag_graph.runtime import to_json, write_atomically
 
 FORMAT = 1
-DENSE_METHODS = ("dense", "hybrid", "hybrid_walk")
 WALK_METHODS = ("walk", "hybrid_walk")
 
 

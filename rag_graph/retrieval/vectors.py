@@ -157,7 +157,9 @@ class MilvusVectors:
     def __init__(self, uri: str, collection: str, dimension: int) -> None:
         pymilvus = _import("pymilvus", "pymilvus milvus-lite", "milvus")
         self.uri, self.collection, self.dimension = uri, collection, dimension
-        if "://" not in uri:  # milvus-lite logs a traceback for every call that it does not know and the client does without
+        if (
+            "://" not in uri
+        ):  # milvus-lite logs a traceback for every call that it does not know and the client does without
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         try:
             self._client = pymilvus.MilvusClient(uri)

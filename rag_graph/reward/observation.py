@@ -40,20 +40,25 @@ class Observation:
         """Episodes with the scores that may be paid; what is measured but kept back is in `reserved`."""
         return self.observe(self.make_episodes(prompts, completions, completion_ids, **columns))
 
-    def observe(self, episodes: Sequence[Episode]) -> list[Episode]:
-        """Score episodes, and keep back what is not to be seen."""
+    def observe(self, episodes: Sequence[Episode], visible: Sequence[bool] | None = None) -> list[Episode]:
+        """Score episodes, and keep back what is not to be seen.
+
+        Args:
+            visible: whether the goal of each is observed where that was decided before, for another answer to the same question.
+        """
         scored = []
-        for episode in episodes:
+        for row, episode in enumerate(episodes):
             episode = replace(episode, probability=self.probability(episode))
             try:
-                scored.append(self._score(episode))
+                scored.append(self._score(episode, None if visible is None else visible[row]))
             except Exception as error:  # a scorer may be anyone's code, and a bad episode is data, not a crash
                 scored.append(replace(episode, error=f"{type(error).__name__}: {error}"))
         return scored
 
-    def _score(self, episode: Episode) -> Episode:
+    def _score(self, episode: Episode, visible: bool | None = None) -> Episode:
         is_reserved = self.is_reserved(episode)
-        if not is_reserved and self.goal_is_observed(episode):
+        visible = self.goal_is_observed(episode) if visible is None else visible
+        if not is_reserved and visible:
             return episode.with_scores(self.score_episode(episode))
         # No scorer, your own included, sees the reference of a goal that is hidden.
         blind = replace(episode, example=replace(episode.example, references=()))

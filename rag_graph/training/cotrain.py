@@ -10,10 +10,11 @@ Per update, after the policy's step (docs: `retrieval/choice.py` has the losses 
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from rag_graph.config import RetrievalConfig
 from rag_graph.errors import TrainingError
 from rag_graph.generation.marginal import answer_log_probs, rag_sequence_log_prob
 from rag_graph.generation.tokens import answer_ids, encode_prompts
-from rag_graph.rag.pipeline import Asked, Choice, Prepared, RagPipeline, query_text
+from rag_graph.rag.pipeline import Asked, Choice, Prepared, RagPipeline, passage_weights, query_text
 from rag_graph.records import Episode, Evidence, Example
 from rag_graph.retrieval.choice import (
     Candidates,
@@ -36,8 +37,10 @@ from rag_graph.retrieval.choice import (
 )
 from rag_graph.retrieval.encoder import SentenceEncoder
 
-PayEpisodes = Callable[[Sequence[Episode]], Tensor]
-"""Episodes -> [B] reward, NaN where nothing was observed."""
+PayEpisodes = Callable[[Sequence[Episode], Sequence[bool]], Tensor]
+"""Episodes, and whether the goal of each is observed -> [B] reward, NaN where there is none."""
+ALIKE = 1e-6
+"""Rewards that spread by less are alike."""
 
 
 class RetrieverTraining:
@@ -69,13 +72,8 @@ class RetrieverTraining:
 
     # ------------------------------------------------------------------ drawing evidence
 
-    @property
-    def draws(self) -> bool:
-        """Whether training shows evidence that was drawn: by policy gradient, or one passage where answers are marginalised."""
-        return self.config.learn.method == "policy_gradient" or self.config.fusion != "concat"
-
     def choose(self, update: int) -> Callable[[Sequence[Asked]], list[Choice]]:
-        """Draws of one update; the same update draws the same."""
+        """Draws of one update by Plackett-Luce; the same update draws the same."""
 
         def draw(asked: Sequence[Asked]) -> list[Choice]:
             if not asked:
@@ -83,7 +81,7 @@ class RetrieverTraining:
             with torch.no_grad():
                 logits = self.learner.logits(self._candidates(asked)).cpu()
             size = self.config.k if self.config.fusion == "concat" else 1
-            taken = plackett_luce_draw(logits, size, torch.Generator().manual_seed(self.seed * 1_000_003 + update))
+            taken = plackett_luce_draw(logits, size, draws_of(self.seed, update))
             log_prob = plackett_luce_log_prob(logits, taken)
             return [
                 Choice(one, tuple(place for place in row if place >= 0), value)
@@ -108,19 +106,20 @@ class RetrieverTraining:
             rewards: of each, NaN where there was none.
             observed: whether the goal of each was, and with it its reference.
         """
-        learn = self.config.learn
-        if learn.method == "policy_gradient":
+        learn, method = self.config.learn, self.config.learning
+        if method == "policy_gradient":
             return self._reinforce(prepared, rewards)
-        if learn.method == "none":
+        if method == "none":
             return {}
         rows = [row for row, one in enumerate(prepared) if one.evidence]
-        if learn.method == "perplexity":
+        if method == "perplexity":
             rows = [row for row in rows if observed[row] and prepared[row].example.references]
         rows = random.Random(f"cotrain/{self.seed}/{update}").sample(rows, min(learn.queries, len(rows)))
+        seen = {prepared[row].example.id: observed[row] for row in rows}
         asked = self._ask([prepared[row] for row in sorted(rows)])
         if not asked:
             return {}
-        targets = self._likelihoods(asked) if learn.method == "perplexity" else self._rewards(asked, update)
+        targets = self._likelihoods(asked) if method == "perplexity" else self._rewards(asked, seen, update)
         candidates = self._candidates([one for _, one in asked])
         losses = []
         for _ in range(learn.epochs):
@@ -155,16 +154,17 @@ class RetrieverTraining:
         return _table(means, [len(question.candidates) for _, question in asked])
 
     def _answer_log_probs(self, pairs: Sequence[tuple[Prepared, Evidence]]) -> tuple[Tensor, Tensor]:
-        prompts = [self.pipeline.prompt_with(one, piece) for one, piece in pairs]
+        prompts = [self.pipeline.prompt_with(one.example, piece) for one, piece in pairs]
         answers = [answer_ids(self.tokenizer, one.example.references[0]) for one, _ in pairs]
         ids = encode_prompts(self.tokenizer, prompts, self.max_prompt_tokens)
         return answer_log_probs(self.model, ids, answers)
 
-    def _rewards(self, asked: Sequence[tuple[Prepared, Asked]], update: int) -> Tensor:
-        """R_z [Q, K] of the greedy answer to each candidate, NaN where nothing was observed or there is no candidate."""
+    def _rewards(self, asked: Sequence[tuple[Prepared, Asked]], seen: Mapping[str, bool], update: int) -> Tensor:
+        """R_z [Q, K] of the greedy answer to each candidate, NaN where there is none. The goal is observed where that of the episode
+        was: what was hidden from the policy's reward stays hidden."""
         assert self.pay is not None
         pairs = [(one, piece) for one, question in asked for piece in question.candidates]
-        prompts = [self.pipeline.prompt_with(one, piece) for one, piece in pairs]
+        prompts = [self.pipeline.prompt_with(one.example, piece) for one, piece in pairs]
         responses = self.pipeline.write(prompts)
         episodes = [
             Episode(
@@ -173,19 +173,20 @@ class RetrieverTraining:
                 prompt,
                 response.text,
                 one.draft,
-                (replace(piece, rank=1),),
+                self.pipeline.shown_alone(one.example.task, piece),
                 truncated=response.truncated,
                 round=update,
             )
             for (one, piece), prompt, response in zip(pairs, prompts, responses, strict=True)
         ]
-        return _table(self.pay(episodes).tolist(), [len(question.candidates) for _, question in asked])
+        paid = self.pay(episodes, [seen[one.example.id] for one, _ in pairs]).tolist()
+        return _table(paid, [len(question.candidates) for _, question in asked])
 
     def _reinforce(self, prepared: Sequence[Prepared], rewards: Sequence[float]) -> dict[str, float]:
         rows = [row for row, one in enumerate(prepared) if one.choice is not None and not math.isnan(rewards[row])]
         advantages = task_advantages([prepared[row].example.task for row in rows], [rewards[row] for row in rows])
         choices = [choice for row in rows if (choice := prepared[row].choice) is not None]
-        if not choices:
+        if not choices or not advantages.any():  # an optimizer with momentum would move by nothing
             return {}
         candidates = self._candidates([choice.asked for choice in choices])
         size = max(len(choice.taken) for choice in choices)
@@ -217,20 +218,8 @@ class RetrieverTraining:
         Raises:
             TrainingError: no example is fit for it.
         """
-        learn, pool = self.config.learn, self.pipeline.pool
-        assert pool is not None
-        fit = [
-            e
-            for e in examples
-            if pool.ranks(e.task) and (e.supporting if learn.warm_up == "contrastive" else e.references)
-        ]
-        if not fit:
-            missing = (
-                "name supporting passages (fields: supporting)" if learn.warm_up == "contrastive" else "have references"
-            )
-            raise TrainingError(
-                f"retrieval.learn.warm_up={learn.warm_up}: no example of a grounded task is known to {missing}."
-            )
+        learn = self.config.learn
+        fit = self.fit_for_warm_up(examples)
         rng = random.Random(f"warm_up/{self.seed}")
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         generator = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
@@ -239,22 +228,36 @@ class RetrieverTraining:
             loss = self._contrast(batch) if learn.warm_up == "contrastive" else self._likelihood(batch)
             generator.zero_grad(set_to_none=True)
             self.learner.step(loss)
-            if learn.warm_up == "likelihood":
+            if learn.warm_up == "likelihood" and loss.requires_grad:
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 generator.step()
             if on_step:
                 on_step(step + 1, loss.item())
         generator.zero_grad(set_to_none=True)
 
+    def fit_for_warm_up(self, examples: Sequence[Example]) -> list[Example]:
+        """Examples that the warm-up can use: with a supporting passage that grounds their task, or with a reference.
+
+        Raises:
+            TrainingError: there is none.
+        """
+        pool, warm_up = self.pipeline.pool, self.config.learn.warm_up
+        assert pool is not None
+        grounded = [example for example in examples if pool.ranks(example.task)]
+        if warm_up == "contrastive":
+            fit = [example for example in grounded if pool.supporting(example)]
+            missing = "names a supporting passage of the task's contexts (fields: supporting)"
+        else:
+            fit = [example for example in grounded if example.references]
+            missing = "has a reference"
+        if not fit:
+            raise TrainingError(f"retrieval.learn.warm_up={warm_up}: no example of a grounded task {missing}.")
+        return fit
+
     def _contrast(self, batch: Sequence[Example]) -> Tensor:
         pool = self.pipeline.pool
         assert pool is not None
-        pieces = [pool.supporting(example) for example in batch]
-        kept = [(example, found) for example, found in zip(batch, pieces, strict=True) if found]
-        if not kept:
-            raise TrainingError(
-                "retrieval.learn.warm_up=contrastive: no supporting id is a passage that grounds its task."
-            )
+        kept = [(example, pool.supporting(example)) for example in batch]
         embedded = self.learner.encoder.embed([query_text(example, "") for example, _ in kept])
         gold = torch.stack([torch.from_numpy(pool.vectors(example.task, found[:1])[0]) for example, found in kept])
         ids = [{piece.context.id for piece in found} for _, found in kept]
@@ -262,7 +265,7 @@ class RetrieverTraining:
         return contrastive_loss(embedded, gold, self.config.temperature, same)
 
     def _likelihood(self, batch: Sequence[Example]) -> Tensor:
-        """-log sum_z p(z|x) p(y|x, z), gradients into both models."""
+        """-log sum_z p(z|x) p(y|x, z) by the input alone, without drafts; gradients into both models."""
         asked = self._ask([Prepared(example, "") for example in batch])
         if not asked:
             raise TrainingError(
@@ -288,13 +291,35 @@ class RetrieverTraining:
 
 def task_advantages(tasks: Sequence[str], rewards: Sequence[float]) -> Tensor:
     """[B] reward less the mean of the other episodes of its task, over the spread of all; 0 for a task's only episode."""
-    values = torch.tensor(rewards, dtype=torch.float32)
-    found = torch.zeros(len(rewards))
+    values = torch.tensor(rewards, dtype=torch.float64)
+    found = torch.zeros(len(rewards), dtype=torch.float64)
     for task in set(tasks):
         mine = torch.tensor([name == task for name in tasks])
         if int(mine.sum()) > 1:
             found[mine] = (values[mine] - values[mine].mean()) * (mine.sum() / (mine.sum() - 1))
-    return found / found.std().clamp(min=1e-6) if len(found) > 1 else found
+    spread = found.std() if len(found) > 1 else torch.zeros(())
+    return (found / spread if spread > ALIKE else torch.zeros(len(rewards))).float()
+
+
+def draws_of(seed: int, update: int) -> torch.Generator:
+    """Random numbers that belong to an update of a run."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + update)
+
+
+def draw_one(config: RetrievalConfig, seed: int, update: int) -> Callable[[Sequence[Asked]], list[Choice]]:
+    """One of the best k passages of each, by the probability with which a marginalised answer weighs it."""
+
+    def draw(asked: Sequence[Asked]) -> list[Choice]:
+        uniform = torch.rand(len(asked), generator=draws_of(seed, update)).tolist()
+        choices = []
+        for one, number in zip(asked, uniform, strict=True):
+            weights = passage_weights(one.candidates, config)
+            ends = list(itertools.accumulate(weights))
+            place = min(bisect.bisect(ends, number * ends[-1]), len(weights) - 1)
+            choices.append(Choice(one, (place,), math.log(weights[place])))
+        return choices
+
+    return draw
 
 
 def _table(values: Sequence[float], sizes: Sequence[int]) -> Tensor:

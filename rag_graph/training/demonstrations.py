@@ -45,7 +45,9 @@ def demonstration_batches(
                 if pool is not None and pool.grounds(example.task) and rng.random() >= WITHOUT_EVIDENCE:
                     (candidates,) = pool.candidates(example.task, [query_text(example, "")], [example.id])
                     if example.supporting and rng.random() < NAMED_FIRST:
-                        candidates = [*pool.supporting(example), *candidates]
+                        named = pool.supporting(example)
+                        ids = {piece.context.id for piece in named}
+                        candidates = named + [piece for piece in candidates if piece.context.id not in ids]
                     found = pool.select(example.task, candidates)
                 (prompt,) = encode_prompts(
                     tokenizer, [render_prompt(graph.spec.tasks[example.task], example, found)], max_prompt_tokens

@@ -55,7 +55,9 @@ class OpenedRun:
             update={"source": str(self.folder / "policy"), "trim_vocabulary": False, "lora": None, "revision": None}
         )
         self.model, self.tokenizer = load_language_model(source, device=resolve_device("auto"))
-        self.write = Writer(self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size)
+        self.write = Writer(
+            self.model, self.tokenizer, self.config.model, self.config.evaluation.batch_size, self.config.ppo.bf16
+        )
         settings = self.config.retrieval
         nodes = self.contexts("test")
         self.pool = ContextPool(

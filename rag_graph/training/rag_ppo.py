@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rag_graph.errors import TrainingError
 from rag_graph.rag.pipeline import Prepared, RagPipeline
 from rag_graph.records import ContextNode, Episode, Evidence, Example
-from rag_graph.training.cotrain import RetrieverTraining
+from rag_graph.reward.reward import GraphReward
+from rag_graph.training.cotrain import RetrieverTraining, draw_one
 from rag_graph.training.ppo import GraphPPOTrainer
 from rag_graph.training.retrieval_report import retrieval_metrics
 from rag_graph.training.rewards import Row
@@ -92,24 +94,43 @@ class RagPPOTrainer(GraphPPOTrainer):
     pipeline: RagPipeline
     builder: EpisodeBuilder
     retriever: RetrieverTraining | None = None
+    _evaluating = False
 
     def prepare_batch(self, rows: list[Row]) -> list[Row]:
         examples = [self.builder.examples[row["example_id"]] for row in rows]
-        if self.retriever is None or not self.retriever.draws:
-            self._prepared = self.pipeline.prepare(examples)
+        config, update = self.pipeline.config, self.state.global_step
+        if self._evaluating:
+            return [_row(one) for one in self.pipeline.prepare(examples)]
+        if self.retriever is not None and config.learning == "policy_gradient":
+            self._prepared = self.pipeline.prepare(examples, self.retriever.choose(update), config.learn.candidates)
+        elif config.fusion != "concat":
+            self._prepared = self.pipeline.prepare(examples, draw_one(config, self.args.seed, update), config.k)
         else:
-            draw = self.retriever.choose(self.state.global_step)
-            self._prepared = self.pipeline.prepare(examples, draw, self.pipeline.config.learn.candidates)
+            self._prepared = self.pipeline.prepare(examples)
         return [_row(one) for one in self._prepared]
+
+    def evaluate(self, *given: Any, **named: Any) -> dict[str, float]:
+        """As `GraphPPOTrainer.evaluate`, by the best passages: nothing is drawn."""
+        self._evaluating = True
+        try:
+            return super().evaluate(*given, **named)
+        finally:
+            self._evaluating = False
 
     def after_update(self, rollout: Rollout) -> dict[str, float]:
         """The retriever learns; by references only where their goal was observed, and not reserved."""
-        shown = [(one.example, one.evidence) for one in self._prepared]
+        pool = self.pipeline.pool
+        shown = [
+            (one.example, one.evidence) for one in self._prepared if pool is not None and pool.ranks(one.example.task)
+        ]
         if self.retriever is None:
             return retrieval_metrics(shown)
+        if self.accelerator.num_processes > 1:
+            raise TrainingError("a retriever learns on one process. Train on one, or set retrieval.learn.method=none.")
         started = time.perf_counter()
-        reward = self.rewards.functions[0]
-        observed = [episode.example.task in episode.scores for episode in reward.last_episodes]
+        observed = [True] * len(self._prepared)
+        if isinstance(reward := self.rewards.functions[0], GraphReward):
+            observed = [episode.example.task in episode.scores for episode in reward.last_episodes]
         learned = self.retriever.update(self._prepared, rollout.scores.tolist(), observed, self.state.global_step)
         return {**retrieval_metrics(shown), **learned, "seconds/retriever": time.perf_counter() - started}
 

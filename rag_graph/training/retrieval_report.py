@@ -68,7 +68,7 @@ def retrieval_metrics(shown: Sequence[tuple[Example, Sequence[Evidence]]]) -> di
         if example.supporting:
             ids = [piece.context.local_id for piece in evidence if piece.scores]
             first.append(float(ids[:1] != [] and ids[0] in example.supporting))
-            whole.append(len({*ids} & {*example.supporting}) / len(example.supporting))
+            whole.append(len({*ids} & {*example.supporting}) / len({*example.supporting}))
     if not first:
         return {}
     return {"retrieval/hit@1": sum(first) / len(first), "retrieval/recall": sum(whole) / len(whole)}

@@ -24,6 +24,7 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
+from rag_graph.generation.marginal import check_decoding
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
 from rag_graph.graph.reader import read_graph
@@ -156,6 +157,14 @@ class _Run:
             raise DataError(
                 f"{len(self.data.train)} training examples, fewer than one PPO batch of {config.ppo.batch_size}. Lower ppo.batch_size or add data."
             )
+        self.retriever = self._retriever_training()
+        if self.retriever is not None and config.retrieval.learn.warm_up != "none":
+            self.retriever.fit_for_warm_up(self.data.train)
+        retrieval = config.retrieval
+        if retrieval.fusion != "concat":
+            check_decoding(self.model, f"retrieval.fusion={retrieval.fusion}")
+        if retrieval.learning == "perplexity" or retrieval.learn.warm_up == "likelihood":
+            check_decoding(self.model, "a retriever that learns from likelihoods")
         self._timed("sft", self._warm_up)
         before = self._timed("evaluation_before", lambda: self._evaluate("before", self.pools["test"]))
         seed_everything(config.seed)  # a resumed run has not drawn the numbers of the warm-up
@@ -201,7 +210,6 @@ class _Run:
 
     def _warm_up(self) -> None:
         sft, model, retriever = self.config.sft, self.config.model, self.config.retrieval.learn
-        self.retriever = self._retriever_training()
         warms = self.retriever is not None and retriever.warm_up != "none"
         if sft.steps == 0 and not warms:
             return
@@ -260,9 +268,9 @@ class _Run:
             write_checkpoint(self.folder / WARM_UP, sft.steps, fill, about)
 
     def _retriever_training(self) -> RetrieverTraining | None:
-        """What trains the encoder of queries, where an encoder retrieves and something is to learn or to be drawn."""
+        """What trains the encoder of queries, where an encoder retrieves and is to learn."""
         config, encoders = self.config, self.encoders
-        if encoders is None or not (encoders.learn or config.retrieval.fusion != "concat"):
+        if encoders is None or not encoders.learn:
             return None
         return RetrieverTraining(
             RagPipeline(self.graph, self.pools["train"], config.retrieval, self._writer()),
@@ -271,7 +279,7 @@ class _Run:
             self.tokenizer,
             config.model.max_prompt_tokens,
             config.evaluation.batch_size,
-            lambda episodes: self.reward.node_rewards(self.reward.observe(episodes)).total(),
+            lambda episodes, seen: self.reward.node_rewards(self.reward.observe(episodes, seen)).total(),
             config.seed,
         )
 

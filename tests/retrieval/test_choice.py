@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,20 @@ def test_distillation_by_hand() -> None:
     everything_unknown = distillation_loss(LOGITS.clone().requires_grad_(), torch.full_like(LOGITS, math.nan), 1.0)
     assert everything_unknown.item() == 0.0
     everything_unknown.backward()
+
+
+def test_targets_that_are_alike_leave_the_choice_as_it_is() -> None:
+    moving = LOGITS[:, :2].clone().requires_grad_()
+    distillation_loss(moving, torch.tensor([[0.5, 0.5], [math.nan, 0.2]]), 0.2).backward()
+    assert moving.grad is not None
+    assert not moving.grad.any()
+
+
+def test_an_encoder_with_dropout_has_one_embedding_of_a_text(plain_bert: Path) -> None:
+    encoder = SentenceEncoder(str(plain_bert))
+    assert torch.equal(encoder.embed(TEXTS), encoder.copy().embed(TEXTS))
+    encoder.encode(TEXTS)
+    assert not encoder.model.training
 
 
 def test_distillation_has_finite_gradients_where_candidates_are_missing() -> None:

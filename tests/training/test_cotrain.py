@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-from rag_graph.config import RunConfig, load_config
+from rag_graph.config import RewardConfig, RunConfig, load_config
 from rag_graph.data.load import load_data
-from rag_graph.errors import TrainingError
+from rag_graph.errors import DataError, TrainingError
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model
 from rag_graph.graph import read_graph
-from rag_graph.rag import RagPipeline
+from rag_graph.rag import RagPipeline, passage_weights
 from rag_graph.records import Episode
 from rag_graph.retrieval import ContextPool, load_encoders
-from rag_graph.training.cotrain import RetrieverTraining, task_advantages
+from rag_graph.reward import GraphReward
+from rag_graph.training.cotrain import RetrieverTraining, draw_one, task_advantages
 from rag_graph.training.ingredients import corpus
 from rag_graph.training.opened import OpenedRun
 from rag_graph.training.ppo import GraphPPOConfig
@@ -102,7 +103,7 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
     )
     trainer.pipeline, trainer.builder = pipeline, builder
     retriever = RetrieverTraining(
-        pipeline, encoders.queries, model, tokenizer, 96, 16, lambda episodes: torch.tensor([1.0 if "ledger" in e.evidence[0].context.id else 0.0 for e in episodes]), config.seed
+        pipeline, encoders.queries, model, tokenizer, 96, 16, lambda episodes, seen: torch.tensor([1.0 if "ledger" in e.evidence[0].context.id else 0.0 for e in episodes]), config.seed
     )  # fmt: skip
     trainer.retriever = retriever
     return trainer, retriever, []
@@ -164,7 +165,7 @@ def test_the_retriever_moves_towards_what_is_paid(method: str, config: Any, tmp_
     state = {name: value.clone() for name, value in retriever.learner.encoder.model.state_dict().items()}
     for update in range(25):
         batch = examples[update % 3 * 8 : update % 3 * 8 + 8]
-        draw = retriever.choose(update) if retriever.draws else None
+        draw = retriever.choose(update) if method == "policy_gradient" else None
         prepared = retriever.pipeline.prepare(batch, draw, 6)
         paid = [float(one.evidence[0].context.local_id.startswith("ledger")) for one in prepared]
         metrics = retriever.update(prepared, paid, [True] * len(prepared), update)
@@ -206,6 +207,75 @@ def test_advantages_compare_within_a_task() -> None:
     assert found[0] == -found[1] > 0
     assert found[2:].tolist() == [0.0, 0.0, 0.0]
     assert task_advantages(["a"], [3.0]).tolist() == [0.0]
+    for count, value in ((7, 0.3), (10, 0.7)):
+        assert not task_advantages(["a"] * count, [value] * count).any(), "rounding is no advantage"
+
+
+def test_rewards_that_are_alike_move_nothing(config: Any, tmp_path: Path) -> None:
+    for method in ("reward", "policy_gradient"):
+        trainer, retriever, _ = build(config(f"retrieval.learn.method={method}"), tmp_path)
+        retriever.pay = lambda episodes, seen: torch.full((len(episodes),), 0.3)
+        examples = list(trainer.builder.examples.values())[:7]
+        before = retriever.learner.encoder.fingerprint()
+        for update in range(3):
+            draw = retriever.choose(update) if method == "policy_gradient" else None
+            retriever.update(retriever.pipeline.prepare(examples, draw, 4), [0.3] * 7, [True] * 7, update)
+        assert retriever.learner.encoder.fingerprint() == before
+
+
+def test_what_the_budget_cut_teaches_nothing(config: Any, tmp_path: Path) -> None:
+    settings = ["retrieval.learn.method=policy_gradient", "retrieval.k=2", "retrieval.token_budget=6"]
+    trainer, retriever, _ = build(config(*settings), tmp_path)
+    examples = list(trainer.builder.examples.values())[:8]
+    prepared = retriever.pipeline.prepare(examples, retriever.choose(0), 4)
+    assert all(len(one.evidence) == 1 and one.choice is None for one in prepared)
+    assert retriever.update(prepared, [float(row) for row in range(8)], [True] * 8, 0) == {}
+
+
+def test_reward_mode_sees_a_goal_only_where_its_episode_did(config: Any, tmp_path: Path) -> None:
+    trainer, retriever, _ = build(config("retrieval.learn.method=reward", "retrieval.learn.queries=8"), tmp_path)
+    graph, examples = retriever.pipeline.graph, list(trainer.builder.examples.values())[:8]
+    scored: list[Episode] = []
+
+    def score(episode: Episode) -> dict[str, float]:
+        scored.append(episode)
+        return {"brief": float(len(scored) % 2), **({"answer": 1.0} if episode.example.references else {})}
+
+    settings = RewardConfig(readout="gated_fixed", goal_observed=0.5, reserved=0.0)
+    reward = GraphReward(graph, settings, score, trainer.builder)
+    retriever.pay = lambda episodes, seen: reward.node_rewards(reward.observe(episodes, seen)).total()
+    observed = [row % 2 == 0 for row in range(8)]
+    retriever.update(retriever.pipeline.prepare(examples), [0.0] * 8, observed, 0)
+    shown = {example.id: seen for example, seen in zip(examples, observed, strict=True)}
+    assert len(scored) == 32
+    for episode in scored:
+        assert bool(episode.example.references) == shown[episode.example.id]
+
+
+def test_draws_of_marginalised_answers_follow_their_weights(config: Any, tmp_path: Path) -> None:
+    trainer, retriever, _ = build(
+        config("retrieval.learn.method=none", "retrieval.fusion=rag_token", "retrieval.k=2"), tmp_path
+    )
+    pipeline = retriever.pipeline
+    (example,) = list(trainer.builder.examples.values())[:1]
+    (best,) = pipeline.prepare([example])
+    weights = passage_weights(best.evidence, pipeline.config)
+    drawn = [pipeline.prepare([example], draw_one(pipeline.config, 0, update), 2)[0].evidence for update in range(300)]
+    assert {len(evidence) for evidence in drawn} == {1}
+    share = sum(evidence[0].context.id == best.evidence[0].context.id for evidence in drawn) / 300
+    assert share == pytest.approx(weights[0], abs=0.1)
+
+
+def test_changed_passages_stop_a_resume(config: Any, tmp_path: Path, corpus_folder: Path) -> None:
+    for name in ("train.jsonl", "test.jsonl", "passages.jsonl", "graph.yaml"):
+        shutil.copy(corpus_folder / name, tmp_path / name)
+    settings = [f"graph={tmp_path / 'graph.yaml'}", "ppo.updates=2", f"output_dir={tmp_path / 'run'}"]
+    with pytest.raises(KeyboardInterrupt):
+        train(config(*settings), StopIn("PPO", 1))
+    text = (tmp_path / "passages.jsonl").read_text()
+    (tmp_path / "passages.jsonl").write_text(text.replace(" , say ", " , they say ", 1))
+    with pytest.raises(DataError, match="data sets have changed since the run began: contexts/train, contexts/test"):
+        resume(tmp_path / "run")
 
 
 @pytest.mark.parametrize("fusion", ["rag_sequence", "rag_token"])
