@@ -109,6 +109,11 @@ class RetrieverLearningConfig(Settings):
     warm_up_steps: int = Field(100, ge=1)
 
 
+def is_vector_store(name: str) -> bool:
+    """'exact', 'faiss', or what names a Milvus: a file ending in .db, or an address."""
+    return name in ("exact", "faiss") or name.endswith(".db") or "://" in name
+
+
 DENSE_METHODS = ("dense", "hybrid", "hybrid_walk")
 """Retrieval methods in which an encoder takes part."""
 
@@ -143,7 +148,7 @@ class RetrievalConfig(Settings):
     walk_epsilon: float = Field(
         0.0,
         ge=0,
-        lt=1,
+        le=0.01,
         description="0: walks by power iteration over the whole graph; above: local push with this bound, for very large graphs",
     )
     learn: RetrieverLearningConfig = RetrieverLearningConfig()
@@ -160,7 +165,11 @@ class RetrievalConfig(Settings):
         return "perplexity" if self.method in DENSE_METHODS else "none"
 
     @model_validator(mode="after")
-    def _has_something_to_learn(self) -> RetrievalConfig:
+    def _fits_together(self) -> RetrievalConfig:
+        if not is_vector_store(self.vectors):
+            raise ValueError(
+                f"vectors '{self.vectors}' is none of exact, faiss, a file ending in .db, http://host:port."
+            )
         learns = self.learn.method not in ("auto", "none")
         if self.method not in DENSE_METHODS and (learns or self.learn.warm_up != "none"):
             what = f"learn.method '{self.learn.method}'" if learns else f"learn.warm_up '{self.learn.warm_up}'"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -14,14 +14,18 @@ from rag_graph.config import DENSE_METHODS, LinkKind, RetrievalConfig, Retrieval
 from rag_graph.errors import ConfigError, DataError, near_miss
 
 if TYPE_CHECKING:
+    from rag_graph.data.passages import Query
+    from rag_graph.retrieval.base import Hit
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.retrieval.index import PassageIndex
 
 DEFAULTS = RetrievalConfig()
-DEFAULT_LINKS = ",".join(DEFAULTS.links)
 ENCODER_HELP = "A Hugging Face id, a folder, or package:NAME for a model in an installed package."
 Links = Annotated[
-    str, typer.Option(help="Edges of the context graph, by comma: link (stated in the file), title, phrase; or none.")
+    str | None,
+    typer.Option(
+        help="Edges of the context graph, by comma: link (stated in the file), title, phrase; or none. Default: link,title."
+    ),
 ]
 DEPTHS = (1, 2, 5, 10, 20, 50, 100)
 
@@ -34,11 +38,11 @@ def index(
     encoder: Annotated[
         str | None, typer.Option(help=f"Also embed, for dense, hybrid and hybrid_walk. {ENCODER_HELP}")
     ] = None,
-    links: Links = DEFAULT_LINKS,
+    links: Links = None,
     vectors: Annotated[
-        str,
+        str | None,
         typer.Option(help="Where embeddings are searched: exact, faiss, or a Milvus URI (FILE.db, http://HOST:19530)."),
-    ] = "exact",
+    ] = None,
     add: Annotated[Path | None, typer.Option(help="Add these passages to the index that is there.")] = None,
     delete: Annotated[list[str], typer.Option(help="Delete the passage with this id. Repeatable.")] = [],  # noqa: B006
 ) -> None:
@@ -53,24 +57,35 @@ def index(
     `rag-graph index notes.idx`
     """
     from rag_graph.data.passages import read_passages
-    from rag_graph.retrieval.index import PassageIndex, stamp_of
+    from rag_graph.retrieval.index import PassageIndex
+    from rag_graph.retrieval.index_folder import IndexFolder
 
+    folder = folder.resolve()  # before the folder that one may stand in is replaced
     if passages is not None:
         if add is not None or delete:
             raise ConfigError("--passages makes an index, --add and --delete change one: give one or the other.")
-        made = PassageIndex(
-            read_passages(passages), _load_encoder(encoder), _link_kinds(links), vectors, progress=sys.stderr.isatty()
-        )
-        made.save(folder)
+        PassageIndex(
+            read_passages(passages),
+            _load_encoder(encoder),
+            _link_kinds(links),
+            vectors or "exact",
+            progress=sys.stderr.isatty(),
+        ).save(folder)
+    elif links is not None or vectors is not None:
+        raise ConfigError("--links and --vectors are settled when an index is made: give --passages as well.")
     elif add is not None or delete:
-        made = _open(folder, encoder, needed=add is not None)
+        written = IndexFolder(folder).stamp().fingerprint
+        embeds = written["encoder"] is not None and (add is not None or written["vectors"] != "exact")
+        made = PassageIndex.load(folder, _load_encoder(encoder or _encoder_of(written)) if embeds else None)
         if delete:
             made.delete(delete)
         if add is not None:
             made.add(read_passages(add, known=[node.id for node in made.passages]))
         made.save(folder)
-    for name, value in stamp_of(folder).items():
-        if value not in (None, ""):
+    elif encoder is not None:
+        raise ConfigError("--encoder embeds passages: give --passages or --add as well.")
+    for name, value in IndexFolder(folder).stamp().fingerprint.items():
+        if value is not None:
             typer.echo(f"{name:<10} {', '.join(value) if isinstance(value, list) else value}")
 
 
@@ -84,13 +99,15 @@ def retrieve(
     k: Annotated[int, typer.Option(min=1, help="Passages per query.")] = 10,
     out: Annotated[Path | None, typer.Option(help="Write jsonl of {id, ids, scores, why}, settings beside it.")] = None,
     evaluate: Annotated[bool, typer.Option("--eval", help="Print recall and all-gold with 95% intervals.")] = False,
-    encoder: Annotated[str, typer.Option(help=ENCODER_HELP)] = DEFAULTS.encoder,
-    links: Links = DEFAULT_LINKS,
+    encoder: Annotated[
+        str | None, typer.Option(help=f"{ENCODER_HELP} Default: the index's own, else {DEFAULTS.encoder}.")
+    ] = None,
+    links: Links = None,
     damping: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Of the walk: probability of going on.")
     ] = DEFAULTS.damping,
     walk_epsilon: Annotated[
-        float, typer.Option(min=0, max=0.99, help="Of the walk: above 0 by local push, for very large graphs.")
+        float, typer.Option(min=0, max=0.01, help="Of the walk: above 0 by local push, for very large graphs.")
     ] = DEFAULTS.walk_epsilon,
 ) -> None:
     """Retrieve passages for questions, by words, by meaning, by a walk over the links between passages, or by all of them.
@@ -110,18 +127,30 @@ def retrieve(
         raise ConfigError("say what to search: --passages FILE or --index FOLDER.")
     if out is None and not evaluate:
         raise ConfigError("say what to do with the result: --out FILE, --eval, or both.")
+    if index is not None and links is not None:
+        raise ConfigError("--links: an index has the edges it was made with. Leave it out, or make another index.")
+    _check_out(out, [queries, passages])
     from rag_graph.data.passages import read_passages, read_queries
     from rag_graph.retrieval.index import PassageIndex
+    from rag_graph.retrieval.index_folder import IndexFolder
     from rag_graph.runtime import to_json, write_atomically
 
     asked = read_queries(queries)
     found = read_passages(passages) if passages is not None else None
-    named = encoder if method in DENSE_METHODS else None
+    dense = method in DENSE_METHODS
     if index is not None:
-        pool = PassageIndex.load(index, _load_encoder(named), found)
+        written = IndexFolder(index).stamp().fingerprint
+        if dense and written["encoder"] is None:
+            raise ConfigError(
+                f"--method {method}: {index} has no embeddings. Make it with --encoder NAME, or use bm25 or walk."
+            )
+        pool = PassageIndex.load(index, _load_encoder(encoder or _encoder_of(written)) if dense else None, found)
     else:
         assert found is not None
-        pool = PassageIndex(found, _load_encoder(named), _link_kinds(links), progress=sys.stderr.isatty())
+        made_by = _load_encoder(encoder or DEFAULTS.encoder) if dense else None
+        pool = PassageIndex(found, made_by, _link_kinds(links), progress=sys.stderr.isatty())
+    if evaluate:
+        _check_supporting(asked, pool)
     retriever = pool.retriever(method, damping=damping, epsilon=walk_epsilon)
     ranked = [
         [(pool.passages[hit.position].id, hit) for hit in hits]
@@ -133,7 +162,7 @@ def retrieve(
                 "id": query.id,
                 "ids": [name for name, _ in hits],
                 "scores": [round(hit.score, 8) for _, hit in hits],
-                "why": [{**hit.scores, **({"via": pool.describe(hit.via)} if hit.via else {})} for _, hit in hits],
+                "why": [_why(hit, method, pool) for _, hit in hits],
             }
             for query, hits in zip(asked, ranked, strict=True)
         ]
@@ -143,7 +172,37 @@ def retrieve(
         write_atomically(out.with_suffix(".settings.json"), json.dumps(settings, indent=2) + "\n")
         typer.echo(f"{out}: {len(rows)} queries, {sum(len(hits) for hits in ranked)} passages by {method}")
     if evaluate:
-        _evaluate([[name for name, _ in hits] for hits in ranked], asked, pool, k)
+        _evaluate([[name for name, _ in hits] for hits in ranked], asked, len(pool), k)
+
+
+def _check_out(out: Path | None, inputs: Sequence[Path | None]) -> None:
+    """Before any work: the file can be written, and is none that is read."""
+    if out is None:
+        return
+    if out.is_dir() or not out.name:
+        raise ConfigError(f"--out {out}: this is a folder. Name a file.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}. Make it first.")
+    if out.suffix == ".gz":
+        raise ConfigError(f"--out {out}: results are written as plain jsonl. Leave out .gz.")
+    for given in inputs:
+        if given is not None and given.exists() and out.exists() and out.samefile(given):
+            raise ConfigError(f"--out {out}: this file is read. Name another one.")
+
+
+def _check_supporting(asked: Sequence[Query], pool: PassageIndex) -> None:
+    known = {node.id for node in pool.passages}
+    for query in asked:
+        for name in query.supporting_ids:
+            if name not in known:
+                raise DataError(
+                    f"query '{query.id}': its supporting id '{name}' is no passage of the pool.{near_miss(name, known)}"
+                )
+
+
+def _why(hit: Hit, method: str, pool: PassageIndex) -> dict[str, Any]:
+    scores = {name: round(score, 6) for name, score in (hit.scores or {method: hit.score}).items()}
+    return {**scores, **({"via": pool.describe(hit.via)} if hit.via else {})}
 
 
 def _searched(retriever: Any, questions: Sequence[str], k: int, batch: int = 64) -> list[Any]:
@@ -155,23 +214,18 @@ def _searched(retriever: Any, questions: Sequence[str], k: int, batch: int = 64)
     return hits
 
 
-def _evaluate(ranked: list[list[str]], asked: Sequence[Any], pool: PassageIndex, k: int) -> None:
+def _evaluate(ranked: list[list[str]], asked: Sequence[Query], size: int, k: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from rag_graph.evaluation.ranking import ranking_scores
     from rag_graph.evaluation.statistics import bootstrap_mean
 
-    known = {node.id for node in pool.passages}
-    for query in asked:
-        for name in query.supporting_ids:
-            if name not in known:
-                raise DataError(f"query '{query.id}': its supporting id '{name}' is no passage of the pool.")
     depths = sorted({depth for depth in (*DEPTHS, k) if depth <= k})
     scores = ranking_scores(ranked, [query.supporting_ids for query in asked], depths)
     count = len(scores[f"recall@{k}"])
     table = Table("k", "recall", "95%", "all gold", "95%", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.title = f"{count} queries with supporting ids, {len(pool)} passages"
+    table.title = f"{count} queries with supporting ids, {size} passages"
     for depth in depths:
         cells = []
         for name in ("recall", "all_gold"):
@@ -194,16 +248,14 @@ def _load_encoder(name: str | None) -> SentenceEncoder | None:
     return SentenceEncoder(name)
 
 
-def _open(folder: Path, encoder: str | None, needed: bool) -> PassageIndex:
-    """An index with the encoder it was made with, or the one that is named."""
-    from rag_graph.retrieval.index import PassageIndex, stamp_of
-
-    made_with = stamp_of(folder)["encoder"]
-    name = encoder or (made_with.rsplit(" ", 1)[0] if made_with and needed else None)
-    return PassageIndex.load(folder, _load_encoder(name))
+def _encoder_of(written: Mapping[str, Any]) -> str:
+    """The name of the encoder that an index was made with."""
+    return str(written["encoder"]).rsplit(" ", 1)[0]
 
 
-def _link_kinds(text: str) -> tuple[LinkKind, ...]:
+def _link_kinds(text: str | None) -> tuple[LinkKind, ...]:
+    if text is None:
+        return DEFAULTS.links
     known = get_args(LinkKind)
     kinds = [kind.strip() for kind in text.split(",") if kind.strip() not in ("", "none")]
     for kind in kinds:

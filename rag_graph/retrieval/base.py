@@ -27,7 +27,7 @@ class Via(NamedTuple):
 class Hit(NamedTuple):
     """Position of a passage in the pool, and how well it fits; higher is better.
 
-    `scores` says what every retriever behind this one said of it; `via` by which edge a walk reached it, where it was not found by its words.
+    `scores` says what every retriever behind this one said of it; `via` by which edge a walk reached it, where that brought more than its own words.
     """
 
     position: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import bm25s
@@ -31,9 +31,7 @@ class Bm25Retriever:
     name = "bm25"
 
     def __init__(self, texts: Sequence[str] = (), terms: TermCounts | None = None) -> None:
-        self.terms = terms if terms is not None else TermCounts()
-        if texts:
-            add_texts(self.terms, texts)
+        self.terms = terms if terms is not None else TermCounts().with_passages(word_lists(texts))
         check_pool(len(self.terms))
         self._index = bm25s.BM25()
         self._index.nonoccurrence_array = None
@@ -89,6 +87,7 @@ def tokenize(texts: Sequence[str]) -> list[list[str]]:
     return words
 
 
-def add_texts(terms: TermCounts, texts: Sequence[str]) -> None:
-    """Count the words of more passages."""
-    terms.add(words for start in range(0, len(texts), CHUNK) for words in tokenize(texts[start : start + CHUNK]))
+def word_lists(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Words of each text, tokenised in chunks."""
+    for start in range(0, len(texts), CHUNK):
+        yield from tokenize(texts[start : start + CHUNK])

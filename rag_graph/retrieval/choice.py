@@ -18,8 +18,6 @@ from torch.nn import functional as F
 
 from rag_graph.retrieval.encoder import SentenceEncoder
 
-LEAST = -1e4
-"""Stands for -inf where a gradient passes."""
 ALIKE = 1e-3
 """Targets that differ by less are alike."""
 
@@ -59,32 +57,36 @@ def distillation_loss(logits: Tensor, targets: Tensor, sharpness: float) -> Tens
     Args:
         logits, targets: [Q, K]; -inf where there is no candidate, NaN in targets where it was not measured.
     """
-    known = logits.isfinite() & ~targets.isnan()
+    known = logits.isfinite() & targets.isfinite()
     spread = targets.masked_fill(~known, -torch.inf).amax(1) - targets.masked_fill(~known, torch.inf).amin(1)
     rows = (known.sum(1) > 1) & (spread > ALIKE)
-    logits, targets = logits.masked_fill(~known, LEAST), targets.masked_fill(~known, LEAST * sharpness)
     if not rows.any():
-        return logits.sum() * 0.0
-    wanted = (targets[rows] / sharpness).log_softmax(1)
-    terms = wanted.exp() * (wanted - logits[rows].log_softmax(1))
-    return terms.masked_fill(~known[rows], 0.0).sum() / rows.sum()
+        return logits.masked_fill(~known, 0.0).sum() * 0.0
+    known, logits, targets = known[rows], logits[rows], targets[rows]
+    wanted = (targets.masked_fill(~known, -torch.inf) / sharpness).softmax(1)
+    found = logits.masked_fill(~known, -torch.inf).log_softmax(1).masked_fill(~known, 0.0)
+    divergence: Tensor = (torch.special.xlogy(wanted, wanted) - wanted * found).sum(1)
+    return divergence.mean()
 
 
 def plackett_luce_log_prob(logits: Tensor, chosen: Tensor) -> Tensor:
     """log-probability [Q] of drawing `chosen` [Q, k] in this order without replacement (Plackett 1975; Luce 1959):
-    sum_j [s_zj - log sum_{m not before j} exp s_m]. An entry of -1 ends a row's draw."""
+    sum_j [s_zj - log sum_{m not before j} exp s_m]. An entry of -1 draws nothing."""
     total = torch.zeros(len(logits), device=logits.device)
-    left = logits
+    left = _without_blanks(logits)
     for column in range(chosen.shape[1]):
         picked = chosen[:, column, None]
         drawn = picked[:, 0] >= 0
         step = left.log_softmax(1).gather(1, picked.clamp(min=0))[:, 0]
         total = total + torch.where(drawn, step, torch.zeros_like(step))
         taken = torch.zeros_like(left, dtype=torch.bool).scatter(1, picked.clamp(min=0), drawn[:, None])
-        left = left.masked_fill(taken, -torch.inf)
-        exhausted = ~left.isfinite().any(1, keepdim=True)  # all drawn: a softmax of nothing would be NaN
-        left = torch.where(exhausted, torch.zeros_like(left), left)
+        left = _without_blanks(left.masked_fill(taken, -torch.inf))
     return total
+
+
+def _without_blanks(logits: Tensor) -> Tensor:
+    """Zeros for rows in which nothing is left: a softmax of nothing would be NaN."""
+    return torch.where(logits.isfinite().any(1, keepdim=True), logits, torch.zeros_like(logits))
 
 
 def plackett_luce_draw(logits: Tensor, size: int, generator: torch.Generator) -> Tensor:
@@ -97,7 +99,7 @@ def plackett_luce_draw(logits: Tensor, size: int, generator: torch.Generator) ->
 
 def clipped_choice_loss(log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, cliprange: float) -> Tensor:
     """PPO's loss on the choice as one action (Schulman et al. 2017, eq. 7), with a ratio and a clip of its own: all [Q]."""
-    ratio = (log_prob - old_log_prob).exp()
+    ratio = (log_prob - old_log_prob).clamp(-20.0, 20.0).exp()
     return -torch.minimum(ratio * advantages, ratio.clamp(1 - cliprange, 1 + cliprange) * advantages).mean()
 
 
@@ -131,8 +133,9 @@ class QueryLearner:
         self.optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
-            self.optimizer.step()
+            norm = torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), 1.0)
+            if norm.isfinite() and norm > 0:  # with momentum, a step of nothing moves all the same
+                self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         return {"encoder": dict(self.encoder.model.state_dict()), "optimizer": self.optimizer.state_dict()}

@@ -44,7 +44,8 @@ class TaskPool:
     @cached_property
     def index(self) -> PassageIndex:
         encoder = self.encoders.passages if self.encoders else None
-        return PassageIndex(self.ranked, encoder, self.config.links, self.config.vectors)
+        vectors = self.config.vectors if encoder is not None else "exact"
+        return PassageIndex(self.ranked, encoder, self.config.links, vectors)
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -169,15 +170,17 @@ class ContextPool:
 
     def supporting(self, example: Example) -> list[Evidence]:
         """The passages that the data name as supporting an example, among those that ground its task."""
-        pool = self._tasks[example.task]
+        pool = self._tasks.get(example.task)
+        if pool is None:
+            return []
         found = [place for name in example.supporting for place in pool.local.get(name, ())]
         return [pool.evidence(Hit(place, 1.0)) for place in found]
 
     def vectors(self, task: str, pieces: Sequence[Evidence]) -> NDArray[np.float32]:
         """Embeddings [len(pieces), dimension] of what was retrieved; for the dense methods."""
-        index, places = self._tasks[task].index, self._tasks[task].places
-        assert index.vectors is not None
-        return np.asarray(index.vectors[[places[piece.context.id] for piece in pieces]])
+        vectors, places = self._tasks[task].index.parts.vectors, self._tasks[task].places
+        assert vectors is not None
+        return np.asarray(vectors[[places[piece.context.id] for piece in pieces]])
 
 
 def _words(node: ContextNode) -> int:

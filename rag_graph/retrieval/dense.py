@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rag_graph.errors import DataError
 from rag_graph.retrieval.base import Hit, check_pool
 from rag_graph.retrieval.encoder import Encoder
 from rag_graph.retrieval.vectors import ExactVectors, Keys, VectorStore, positions_of
@@ -40,7 +41,12 @@ class DenseRetriever:
         asked = [query for query in queries if query.strip()]
         if not asked:
             return [[] for _ in queries]
-        found = iter(self.store.search(self.encoder.encode(asked), k))
+        embedded = self.encoder.encode(asked)
+        if embedded.shape[1] != self.store.dimension:
+            raise DataError(
+                f"the query encoder makes vectors of {embedded.shape[1]} numbers, the passages have {self.store.dimension}. Use the encoder that embedded them."
+            )
+        found = iter(self.store.search(embedded, k))
         return [self._hits(*next(found)) if query.strip() else [] for query in queries]
 
     def _hits(self, keys: Keys, scores: np.ndarray) -> list[Hit]:

@@ -50,7 +50,7 @@ class SentenceEncoder:
     def __init__(self, source: str, device: str = "cpu", corpus: Iterable[str] = (), seed: int = 0) -> None:
         from sentence_transformers import SentenceTransformer
 
-        self.name = source
+        self.name = str(Path(source).resolve()) if os.path.isdir(source) else source
         if source == SCRATCH:
             self.model: Any = _scratch(corpus, seed).to(device).eval()
             return
@@ -89,8 +89,11 @@ class SentenceEncoder:
         return twin
 
     def fingerprint(self) -> str:
-        """12 hex digits over the weights: the same name may hold others tomorrow."""
+        """12 hex digits over weights, word pieces and pooling: the same name may hold others tomorrow."""
         digest = hashlib.sha256()
+        backend = getattr(self.model.tokenizer, "backend_tokenizer", None)
+        pieces = backend.to_str() if backend is not None else repr(sorted(self.model.tokenizer.get_vocab().items()))
+        digest.update(f"{pieces}\n{self.model}\n{self.model.max_seq_length}".encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -103,7 +106,10 @@ class SentenceEncoder:
 
 def _package_folder(package: str) -> Path:
     """The folder inside an installed package that holds a model (a `config.json` beside `modules.json` or weights)."""
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ModelError(
             f"encoder package '{package}' is not installed. Install it: pip install {package.replace('_', '-')}"

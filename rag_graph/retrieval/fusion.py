@@ -59,7 +59,7 @@ class WeightedRetriever:
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         answers = []
-        for hits in self.retriever.search(queries, max(k, CANDIDATES)):
+        for hits in self.retriever.search(queries, CANDIDATES):
             weighted = [
                 hit._replace(score=hit.score * self.weights[hit.position], scores={self.name: hit.score, **hit.scores})
                 for hit in hits

@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import mmap
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rag_graph.config import DENSE_METHODS, LinkKind
+from rag_graph.config import DENSE_METHODS, LinkKind, is_vector_store
 from rag_graph.data.passages import check_links
-from rag_graph.errors import ConfigError, DataError
+from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Retriever, Via, check_pool
-from rag_graph.retrieval.bm25 import Bm25Retriever, add_texts
+from rag_graph.retrieval.bm25 import Bm25Retriever, word_lists
 from rag_graph.retrieval.dense import DenseRetriever
 from rag_graph.retrieval.encoder import Encoder
 from rag_graph.retrieval.fusion import FusedRetriever, WeightedRetriever
+from rag_graph.retrieval.index_folder import IndexFolder, Stamp, corpus_hash
 from rag_graph.retrieval.links import Links, names_in, phrase_edges, shared_terms, stated_links, title_links
 from rag_graph.retrieval.terms import TermCounts
 from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, Keys, MilvusVectors, Vectors, VectorStore
 from rag_graph.retrieval.walk import ContextGraph, WalkRetriever
-from rag_graph.runtime import to_json, write_atomically
 
-FORMAT = 1
 WALK_METHODS = ("walk", "hybrid_walk")
 
 
 def passage_text(node: ContextNode) -> str:
     """What is searched: title and text; the title once."""
-    return node.text if node.title in node.text else f"{node.title}. {node.text}"
+    if not node.title or re.search(rf"(?<!\w){re.escape(node.title)}(?!\w)", node.text):
+        return node.text
+    return f"{node.title}. {node.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an index is made of. Never changed, only replaced: what was made of the old parts stays valid for them.
+
+    keys: ascending numbers of the passages in `vectors` and its store; a number is never used again.
+    terms, names: counts of words and, for phrase links, of capitalised names.
+    vectors: float32 [passages, dimension], None without an encoder.
+    """
+
+    passages: Sequence[ContextNode]
+    keys: Keys
+    next_key: int
+    terms: TermCounts
+    names: TermCounts
+    links: Links
+    vectors: Vectors | None
 
 
 class PassageIndex:
@@ -51,6 +67,7 @@ class PassageIndex:
 
     Raises:
         DataError: no passage, or an id that stands there twice.
+        ConfigError: `vectors` names no place, or there is no encoder to fill it.
     """
 
     def __init__(
@@ -62,67 +79,80 @@ class PassageIndex:
         progress: bool = False,
     ) -> None:
         check_pool(len(passages))
+        _check_ids(passages)
+        if not is_vector_store(vectors):
+            raise ConfigError(f"vectors '{vectors}': exact, faiss, a file ending in .db, or the address of a Milvus.")
+        if encoder is None and vectors != "exact":
+            raise ConfigError(f"vectors '{vectors}' searches embeddings: name an encoder to make them.")
         self.encoder, self.link_kinds = encoder, tuple(links)
-        self.embedded_by = _encoder_identity(encoder)
-        self.passages: Sequence[ContextNode] = list(passages)
-        _check_ids(self.passages)
-        self.keys: Keys = np.arange(len(passages))
-        self.terms = TermCounts()
-        add_texts(self.terms, [passage_text(node) for node in passages])
-        self.names = TermCounts()
-        if "phrase" in links:
-            self.names.add(map(names_in, passages))
-        self.vectors = _embed(encoder, passages, progress)
-        self.searched_by, self.collection = vectors, ""
+        self.embedded_by = _identity(encoder)
+        is_file = vectors not in ("exact", "faiss") and "://" not in vectors
+        self.searched_by = str(Path(vectors).resolve()) if is_file else vectors
+        self.id = uuid.uuid4().hex
+        self._folder: IndexFolder | None = None
         self._store: FaissVectors | MilvusVectors | None = None
-        if self.vectors is not None and vectors not in ("exact", "faiss"):
-            about = f"{_corpus_hash(self.passages)}/{self.embedded_by}"
-            self.collection = f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"
-        self.links = self._find_links(0)
+        nothing = Links.joined([Links.of((), "link")])
+        empty = np.empty((0, 0), np.float32) if encoder is not None else None
+        start = Parts((), np.arange(0), 0, TermCounts(), TermCounts(), nothing, empty)
+        self.parts = self._with(start, list(passages), progress)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self.parts.keys)
 
-    def _find_links(self, new: int) -> Links:
-        parts = [Links.of((), "link")]
+    @property
+    def passages(self) -> Sequence[ContextNode]:
+        return self.parts.passages
+
+    @property
+    def links(self) -> Links:
+        return self.parts.links
+
+    def _with(self, parts: Parts, new: Sequence[ContextNode], progress: bool = False) -> Parts:
+        """Parts of an index to which passages were appended."""
+        count = len(parts.keys)
+        passages = [*parts.passages, *new]
+        keys = np.concatenate([parts.keys, np.arange(parts.next_key, parts.next_key + len(new))])
+        terms = parts.terms.with_passages(word_lists([passage_text(node) for node in new]))
+        names = parts.names.with_passages(map(names_in, new)) if "phrase" in self.link_kinds else parts.names
+        vectors = parts.vectors
+        if vectors is not None and self.encoder is not None:
+            added = self.encoder.encode([passage_text(node) for node in new], progress)
+            vectors = np.concatenate([vectors, added]) if count else added
+        found = [parts.links]
         if "link" in self.link_kinds:
-            parts.append(stated_links(self.passages))
+            found.append(stated_links(passages))
         if "title" in self.link_kinds:
-            parts.append(title_links(self.passages, self.terms, new))
-        return Links.joined(parts)
+            found.append(title_links(passages, terms, count))
+        return Parts(passages, keys, parts.next_key + len(new), terms, names, Links.joined(found), vectors)
 
     # ------------------------------------------------------------------ changes
 
     def add(self, passages: Sequence[ContextNode]) -> None:
         """Append passages: only they are tokenised, embedded and looked through for links. The index then equals one that was made of
-        all.
+        all, up to the last decimals of embeddings. Nothing is changed where it fails.
 
         Raises:
             DataError: an id that is there already; a link to a passage that is nowhere.
         """
-        new = len(self)
-        everything = [*self.passages, *passages]
-        _check_ids(everything)
-        known = {node.id for node in everything}
+        if not passages:
+            return
+        known = {node.id for node in self.passages}
+        for node in passages:
+            if node.id in known:
+                raise DataError(
+                    f"the index has a passage with the id '{node.id}' already. Ids are unique: delete the old one, or name the new one otherwise."
+                )
+        _check_ids(passages)
+        known |= {node.id for node in passages}
         for node in passages:
             check_links(node, known, f"passage '{node.id}'")
-        if self.encoder is None and self.vectors is not None:
+        if self.encoder is None and self.parts.vectors is not None:
             raise ConfigError(
                 f"this index has embeddings by {self.embedded_by}: open it with that encoder to add to it."
             )
-        self.passages = everything
-        first = int(self.keys[-1]) + 1 if new else 0
-        self.keys = np.concatenate([self.keys, np.arange(first, first + len(passages))])
-        add_texts(self.terms, [passage_text(node) for node in passages])
-        if "phrase" in self.link_kinds:
-            self.names.add(map(names_in, passages))
-        added = _embed(self.encoder, passages)
-        if self.vectors is not None and added is not None:
-            if self._store is not None:
-                self._store.add(added, self.keys[new:])
-            self.vectors = np.concatenate([self.vectors, added])
-        self.links = Links.joined([self.links, self._find_links(new)])
-        self._forget()
+        parts = self._with(self.parts, passages)
+        self._change_store(parts, added=len(passages))
+        self._replace(parts)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Take passages out by id.
@@ -130,68 +160,90 @@ class PassageIndex:
         Raises:
             DataError: an id that is not there; nothing would be left.
         """
-        position = {node.id: place for place, node in enumerate(self.passages)}
-        unknown = [name for name in ids if name not in position]
-        if unknown:
-            raise DataError(f"no passage has the id {', '.join(map(repr, unknown[:5]))}. Nothing was deleted.")
+        old = self.parts
+        position = {node.id: place for place, node in enumerate(old.passages)}
+        for name in ids:
+            if name not in position:
+                raise DataError(f"no passage has the id '{name}'.{near_miss(name, position)} Nothing was deleted.")
         gone = {position[name] for name in ids}
         rows = np.array([place for place in range(len(self)) if place not in gone], np.int64)
         check_pool(len(rows))
-        if self._store is not None:
-            self._store.delete(np.delete(self.keys, rows))
-        self.links = self.links.keep(rows, len(self))
-        self.passages = [self.passages[place] for place in rows]
-        self.keys = self.keys[rows]
-        self.terms.keep(rows)
-        if "phrase" in self.link_kinds:
-            self.names.keep(rows)
-        if self.vectors is not None:
-            self.vectors = self.vectors[rows]
-        self._forget()
+        parts = replace(
+            old,
+            passages=[old.passages[place] for place in rows],
+            keys=old.keys[rows],
+            terms=old.terms.with_rows(rows),
+            names=old.names.with_rows(rows) if "phrase" in self.link_kinds else old.names,
+            links=old.links.keep(rows, len(self)),
+            vectors=None if old.vectors is None else old.vectors[rows],
+        )
+        self._change_store(parts)
+        self._replace(parts)
 
-    def _forget(self) -> None:
-        for name in ("bm25", "_shared_names"):
+    def _change_store(self, parts: Parts, added: int = 0) -> None:
+        """Bring faiss or Milvus from the parts there are to new ones. Where that fails it is opened, and mended, anew."""
+        if self.searched_by == "exact" or parts.vectors is None:
+            return
+        store = self.store
+        try:
+            store.delete(np.setdiff1d(self.parts.keys, parts.keys))
+            if added:
+                store.add(parts.vectors[-added:], parts.keys[-added:])
+        except BaseException:
+            self._store = None
+            raise
+
+    def _replace(self, parts: Parts) -> None:
+        self.parts = parts
+        for name in ("bm25", "_shared_names", "_corpus"):
             self.__dict__.pop(name, None)
 
     # ------------------------------------------------------------------ searching
 
     @cached_property
     def bm25(self) -> Bm25Retriever:
-        return Bm25Retriever(terms=self.terms)
+        return Bm25Retriever(terms=self.parts.terms)
 
     @property
     def store(self) -> VectorStore:
-        """Where embeddings are searched; made when it is first asked for."""
-        if self.vectors is None:
+        """Where embeddings are searched; opened, or made, when it is first asked for."""
+        vectors, keys = self.parts.vectors, self.parts.keys
+        if vectors is None:
             raise ConfigError(
                 "this index was made without an encoder: it has no embeddings. Index with --encoder NAME."
             )
         if self.searched_by == "exact":
-            return ExactVectors(self.vectors, self.keys)
+            return ExactVectors(vectors, keys)
         if self._store is None:
-            if self.searched_by == "faiss":
-                self._store = FaissVectors(self.vectors, self.keys)
+            if self.searched_by != "faiss":
+                self._store = MilvusVectors(self.searched_by, self._collection(), vectors.shape[1])
+                self._store.fill(vectors, keys)
             else:
-                self._store = MilvusVectors(self.searched_by, self.collection, self.vectors.shape[1])
-                self._store.fill(self.vectors, self.keys)
+                kept = None if self._folder is None else self._folder.faiss(keys)
+                self._store = kept or FaissVectors(vectors, keys)
         return self._store
+
+    def _collection(self) -> str:
+        """The collection of this index in Milvus: of a folder its own, also when the folder is copied; in memory that of its content."""
+        about = f"{self._corpus}/{self.embedded_by}" if self._folder is None else f"{self.id}/{self._folder.path}"
+        return f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"
 
     def dense(self, encoder: Encoder | None = None) -> DenseRetriever:
         """
         Args:
             encoder: of the queries, default the index's own.
         """
-        encoder = encoder or self.encoder
-        if self.vectors is None or encoder is None:
+        encoder, vectors = encoder or self.encoder, self.parts.vectors
+        if vectors is None or encoder is None:
             raise ConfigError(
                 f"the dense methods need {'an encoder' if self.embedded_by else 'an index made with --encoder NAME'}."
             )
-        return DenseRetriever((), encoder, self.store, self.keys)
+        return DenseRetriever((), encoder, self.store, self.parts.keys)
 
     def graph(self, grounds: Sequence[float] | None = None, damping: float = 0.5) -> ContextGraph:
         """The context graph; with `grounds`, a node for the task and an edge of this strength from each passage to it."""
-        phrases = phrase_edges(self.names) if "phrase" in self.link_kinds else None
-        return ContextGraph(len(self), self.links, phrases, grounds, damping)
+        phrases = phrase_edges(self.parts.names) if "phrase" in self.link_kinds else None
+        return ContextGraph(len(self), self.parts.links, phrases, grounds, damping)
 
     def retriever(
         self,
@@ -230,57 +282,49 @@ class PassageIndex:
 
     @cached_property
     def _shared_names(self) -> list[str]:
-        names = list(self.names.vocabulary)
-        return [names[column] for column in shared_terms(self.names)]
+        names = list(self.parts.names.vocabulary)
+        return [names[column] for column in shared_terms(self.parts.names)]
 
     # ------------------------------------------------------------------ on disk
 
+    @cached_property
+    def _corpus(self) -> str:
+        return corpus_hash(self.parts.passages)
+
     def fingerprint(self) -> dict[str, Any]:
         """What must agree for an index to fit: the corpus, the encoder, the settings."""
+        vectors = self.parts.vectors
         return {
             "passages": len(self),
-            "corpus": _corpus_hash(self.passages),
+            "corpus": self._corpus,
             "encoder": self.embedded_by,
-            "dimension": None if self.vectors is None else int(self.vectors.shape[1]),
+            "dimension": None if vectors is None else int(vectors.shape[1]),
             "links": list(self.link_kinds),
             "vectors": self.searched_by,
-            "collection": self.collection,
         }
 
     def save(self, folder: str | Path) -> None:
-        """Written beside and moved into place: a folder is whole or not there."""
-        folder = Path(folder)
-        if folder.exists() and not (folder / "manifest.json").is_file():
-            raise DataError(f"{folder}: there is something else at this place already. Choose another folder.")
-        beside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
-        try:
-            self._write(beside)
-            old = folder.with_name(f"{folder.name}.{os.getpid()}.old")
-            if folder.exists():
-                os.replace(folder, old)
-            os.replace(beside, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            raise DataError(f"{folder}: the index cannot be written: {error.strerror or error}.") from None
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        """Written beside and moved into place: the folder holds the old index or the new one, whole.
 
-    def _write(self, folder: Path) -> None:
-        folder.mkdir(parents=True)
-        _write_passages(folder, self.passages)
-        self.terms.save(folder / "terms")
-        self.bm25.save(folder / "bm25")
-        if "phrase" in self.link_kinds:
-            self.names.save(folder / "names")
-        np.save(folder / "keys.npy", self.keys)
-        np.save(folder / "links.npy", self.links.ends)
-        np.save(folder / "link_kinds.npy", self.links.kinds)
-        if self.vectors is not None:
-            np.save(folder / "vectors.npy", self.vectors)
-            if isinstance(store := self.store, FaissVectors):
-                store.save(folder / "faiss.index")
-        stamp = {"format": FORMAT, "fingerprint": self.fingerprint()}
-        write_atomically(folder / "manifest.json", json.dumps(stamp, indent=2) + "\n")
+        Raises:
+            DataError: something else is at this place; another has changed the folder since this index was opened from it; it cannot
+                be written.
+        """
+        target = IndexFolder(folder)
+        stays = self._folder is not None and self._folder.path == target.path
+        if stays and self._folder is not None:
+            target = self._folder
+        elif isinstance(self._store, MilvusVectors):
+            self._store.drop()  # a folder has a collection of its own
+            self._store = None
+        faiss = self.store if self.searched_by == "faiss" and self.parts.vectors is not None else None
+        stamp = Stamp(self.id, self.parts.next_key, self.fingerprint())
+        replaced = target.write(self.parts, self.bm25, faiss if isinstance(faiss, FaissVectors) else None, stamp)
+        self._folder = target
+        if replaced is not None and replaced.id != self.id and "." in str(replaced.fingerprint["vectors"]):
+            about = f"{replaced.id}/{target.path}"
+            name = f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+            MilvusVectors(replaced.fingerprint["vectors"], name, replaced.fingerprint["dimension"]).drop()
 
     @classmethod
     def load(
@@ -298,116 +342,42 @@ class PassageIndex:
             links: the kinds of edges that it must have; None takes its own.
 
         Raises:
-            DataError: no index there, another format, or one that was made of something else; says what differs.
+            DataError: no index there, a damaged one, another format, or one that was made of something else; says what differs.
         """
-        folder = Path(folder)
-        written = stamp_of(folder)
-        index = object.__new__(cls)
-        index.encoder, index.link_kinds, index.embedded_by = encoder, tuple(written["links"]), written["encoder"]
-        index.passages = PassageFile(folder)
-        index.keys = np.load(folder / "keys.npy")
-        index.terms = TermCounts.load(folder / "terms")
-        index.names = TermCounts.load(folder / "names") if "phrase" in index.link_kinds else TermCounts()
-        index.links = Links(
-            np.load(folder / "links.npy", mmap_mode="r"), np.load(folder / "link_kinds.npy", mmap_mode="r")
-        )
-        index.searched_by, index.collection, index._store = written["vectors"], written["collection"], None
-        index.vectors = None
-        if (folder / "vectors.npy").is_file():
-            index.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        if (folder / "faiss.index").is_file():
-            index._store = FaissVectors.load(folder / "faiss.index")
-        index.__dict__["bm25"] = Bm25Retriever.load(folder / "bm25", index.terms)
-        wanted: dict[str, Any] = {}
+        place = IndexFolder(folder)
+        stamp = place.stamp()
+        written = stamp.fingerprint
+        wanted: dict[str, tuple[Any, bool]] = {}
         if passages is not None:
-            wanted |= {"passages": len(passages), "corpus": _corpus_hash(passages)}
-        if encoder is not None:
-            wanted["encoder"] = _encoder_identity(encoder)
+            wanted["passages"] = len(passages), len(passages) == written["passages"]
+            wanted["corpus"] = corpus_hash(passages), corpus_hash(passages) == written["corpus"]
+        if encoder is not None and written["encoder"] is not None:
+            mine = encoder.fingerprint()
+            wanted["encoder"] = f"{encoder.name} {mine}", written["encoder"].endswith(mine)
         if links is not None:
-            wanted["links"] = list(links)
-        differing = [
-            f"{name} is {written[name]}, wanted {value}" for name, value in wanted.items() if written[name] != value
-        ]
+            wanted["links"] = list(links), sorted(links) == sorted(written["links"])
+        differing = [f"{name} is {written[name]}, wanted {value}" for name, (value, fits) in wanted.items() if not fits]
         if differing:
             raise DataError(
-                f"{folder}: this index does not fit: {'; '.join(differing)}. Build it again: rag-graph index"
+                f"{folder}: this index does not fit: {'; '.join(differing)}. Build it again: rag-graph index {folder} --passages FILE"
             )
+        index = object.__new__(cls)
+        index.encoder = encoder if written["encoder"] is not None else None
+        index.link_kinds, index.embedded_by = tuple(written["links"]), written["encoder"]
+        index.searched_by, index.id, index._folder, index._store = written["vectors"], stamp.id, place, None
+        passages_of, keys, terms, names, found, vectors, bm25 = place.read(stamp)
+        index.parts = Parts(passages_of, keys, stamp.next_key, terms, names, found, vectors)
+        index.__dict__ |= {"bm25": bm25, "_corpus": written["corpus"]}
         return index
 
 
-def stamp_of(folder: Path) -> dict[str, Any]:
-    """The fingerprint that an index folder was stamped with.
-
-    Raises:
-        DataError: there is none, or it is of another format.
-    """
-    path = folder / "manifest.json"
-    try:
-        stamp = json.loads(path.read_text(encoding="utf-8"))
-        found, fingerprint = stamp["format"], stamp["fingerprint"]
-    except FileNotFoundError:
-        raise DataError(f"{folder}: no index is there. Make one: rag-graph index PASSAGES --out {folder}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}. Build the index again.") from None
-    if found != FORMAT:
-        raise DataError(f"{folder}: an index of format {found}; this version reads {FORMAT}. Build it again.")
-    return dict(fingerprint)
-
-
-class PassageFile(Sequence[ContextNode]):
-    """Passages of an index folder, read from a memory-mapped file when asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self._offsets: NDArray[np.int64] = np.load(folder / "offsets.npy", mmap_mode="r")
-        with (folder / "passages.jsonl").open("rb") as handle:
-            self._bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    @overload
-    def __getitem__(self, place: int) -> ContextNode: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[ContextNode]: ...
-    def __getitem__(self, place: int | slice) -> ContextNode | Sequence[ContextNode]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        if not -len(self) <= place < len(self):
-            raise IndexError(place)
-        place %= len(self)
-        row = json.loads(self._bytes[int(self._offsets[place]) : int(self._offsets[place + 1])])
-        return ContextNode(**{**row, "links": tuple(row["links"])})
-
-    def __iter__(self) -> Iterator[ContextNode]:
-        return (self[place] for place in range(len(self)))
-
-
-def _write_passages(folder: Path, passages: Sequence[ContextNode]) -> None:
-    offsets = [0]
-    with (folder / "passages.jsonl").open("wb") as handle:
-        for node in passages:
-            offsets.append(offsets[-1] + handle.write(to_json(asdict(node)).encode() + b"\n"))
-    np.save(folder / "offsets.npy", np.array(offsets, np.int64))
-
-
-def _corpus_hash(passages: Sequence[ContextNode]) -> str:
-    digest = hashlib.sha256()
-    for node in passages:
-        digest.update(repr((node.id, node.title, node.text, node.links)).encode())
-    return digest.hexdigest()[:16]
-
-
-def _encoder_identity(encoder: Encoder | None) -> str | None:
+def _identity(encoder: Encoder | None) -> str | None:
     return None if encoder is None else f"{encoder.name} {encoder.fingerprint()}"
-
-
-def _embed(encoder: Encoder | None, passages: Sequence[ContextNode], progress: bool = False) -> Vectors | None:
-    return None if encoder is None else encoder.encode([passage_text(node) for node in passages], progress)
 
 
 def _check_ids(passages: Sequence[ContextNode]) -> None:
     seen: set[str] = set()
     for node in passages:
         if node.id in seen:
-            raise DataError(f"two passages have the id '{node.id}'. Ids are unique; delete the old one first.")
+            raise DataError(f"two passages have the id '{node.id}'. Ids are unique.")
         seen.add(node.id)

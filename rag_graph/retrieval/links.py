@@ -9,14 +9,15 @@ from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.terms import TermCounts
 
 WORD = re.compile(r"\w+")
-PARENTHESIS = re.compile(r"\s*\([^()]*\)\s*$")
-NAME = re.compile(r"[^\W\d_a-z][\w'’-]*(?:\s+(?:(?:of|the|and|de|la|von|van|in|for)\s+)?[^\W\d_a-z][\w'’-]*)*")
+PARENTHESIS = re.compile(r"\([^()]*\)\s*$")
+NAME = regex.compile(r"\p{Lu}[\w'’-]*(?:\s+(?:(?:of|the|and|de|la|von|van|in|for)\s+)?\p{Lu}[\w'’-]*)*")
 SHORTEST = 4
 """Letters of a title of one word that is looked for, and of a one-word name."""
 COMMONEST = 30
@@ -115,7 +116,8 @@ def _hold_all_words(terms: TermCounts, titles: Iterable[tuple[str, ...]]) -> lis
     found: set[int] = set()
     for words in titles:
         columns = [terms.vocabulary[word] for word in words if word in terms.vocabulary]
-        if not columns:  # lower-casing may split a word ("İ"): then every text is looked at
+        if len(columns) < len(words) or any(set(word) & {"σ", "ς"} for word in words):
+            # a whole text is put into small letters otherwise than a word alone ("İ", final "Σ"): then every text is looked at
             return list(range(len(terms)))
         rows = [postings.indices[postings.indptr[column] : postings.indptr[column + 1]] for column in columns]
         found.update(reduce(partial(np.intersect1d, assume_unique=True), rows).tolist())

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-ITERATIONS = 20
+TOLERANCE = 1e-6
+"""Mass that may still be on its way when power iteration stops."""
 
 
 class PersonalisedPageRank:
@@ -64,8 +66,9 @@ class PersonalisedPageRank:
         neighbours = self.steps.indices[entries]
         return neighbours, self.steps.data[entries] * self.total[node] / self.total[neighbours]
 
-    def walk(self, reset: Tensor, iterations: int = ITERATIONS) -> Tensor:
+    def walk(self, reset: Tensor, tolerance: float = TOLERANCE) -> Tensor:
         """Reset weights [N, queries], each column non-negative with a positive sum -> visit probabilities [N, queries]."""
+        iterations = max(1, math.ceil(math.log(tolerance) / math.log(self.damping)))
         reset = reset.double()
         reset = reset / reset.sum(0, keepdim=True)
         visits = reset
@@ -101,7 +104,9 @@ class PersonalisedPageRank:
             degree = indptr[nodes + 1] - indptr[nodes]
             pushed = residual > epsilon * np.maximum(degree, 1)
             if not pushed.any():
-                return nodes, visits
+                return nodes, visits + (
+                    1 - self.damping
+                ) * residual  # what is left stops where it is: still no overestimate
             sources, mass, counts = nodes[pushed], residual[pushed], degree[pushed]
             visits[pushed] += (1 - self.damping) * mass
             residual[pushed] = 0.0

@@ -1,4 +1,4 @@
-"""How often each term stands in each passage: a sparse table that grows and shrinks with the pool."""
+"""How often each term stands in each passage: a sparse table, never changed, from which larger and smaller ones are made."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class TermCounts:
     """
 
     def __init__(self, vocabulary: Mapping[str, int] | None = None, table: sparse.csr_matrix | None = None) -> None:
-        self.vocabulary = dict(vocabulary or {})
+        self.vocabulary: Mapping[str, int] = vocabulary or {}
         self.table = table if table is not None else sparse.csr_matrix((0, 0), dtype=np.int32)
 
     def __len__(self) -> int:
         return int(self.table.shape[0])
 
-    def add(self, passages: Iterable[Iterable[str]]) -> None:
-        """Append passages, each given as its terms with repetitions."""
-        vocabulary, columns, ends = self.vocabulary, array("i"), array("q", [0])
+    def with_passages(self, passages: Iterable[Iterable[str]]) -> TermCounts:
+        """These and more passages, each given as its terms with repetitions."""
+        vocabulary, columns, ends = dict(self.vocabulary), array("i"), array("q", [0])
         for terms in passages:
             columns.extend([vocabulary.setdefault(term, len(vocabulary)) for term in terms])
             ends.append(len(columns))
@@ -40,11 +40,12 @@ class TermCounts:
         new.sum_duplicates()
         old = self.table
         widened = sparse.csr_matrix((old.data, old.indices, old.indptr), (old.shape[0], len(vocabulary)))
-        self.table = sparse.vstack([widened, new], format="csr", dtype=np.int32) if old.shape[0] else new
+        table = sparse.vstack([widened, new], format="csr", dtype=np.int32) if old.shape[0] else new
+        return TermCounts(vocabulary, table)
 
-    def keep(self, rows: NDArray[np.int64]) -> None:
-        """Only these passages stay, in this order."""
-        self.table = self.table[rows]
+    def with_rows(self, rows: NDArray[np.int64]) -> TermCounts:
+        """Only these passages, in this order."""
+        return TermCounts(self.vocabulary, self.table[rows])
 
     def frequencies(self) -> NDArray[np.int64]:
         """[terms] in how many passages each stands."""

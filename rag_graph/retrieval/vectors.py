@@ -28,6 +28,9 @@ TIES = 16
 class VectorStore(Protocol):
     """Vectors of length 1, found by inner product."""
 
+    @property
+    def dimension(self) -> int: ...
+
     def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
         """For each row of `queries` [Q, dimension] the keys and similarities of at most `k` nearest, best first, ties by key."""
         ...
@@ -44,6 +47,10 @@ class ExactVectors:
 
     def __init__(self, vectors: Vectors, keys: Keys) -> None:
         self.vectors, self.keys = vectors, keys
+
+    @property
+    def dimension(self) -> int:
+        return int(self.vectors.shape[1])
 
     def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
         answers = []
@@ -93,17 +100,22 @@ class FaissVectors:
     def __init__(self, vectors: Vectors, keys: Keys, probes: int = 32, index: Any = None) -> None:
         self._faiss = _import("faiss", "faiss-cpu", "faiss")
         self.index = index
-        self._mapped: Path | None = None
+        self._mapped = False
         if self.index is None:
             cells = max(1, min(int(4 * len(vectors) ** 0.5), len(vectors) // 39))  # faiss wants 39 points a cell
             dimension = vectors.shape[1]
             self.index = self._faiss.IndexIVFFlat(
                 self._faiss.IndexFlatIP(dimension), dimension, cells, self._faiss.METRIC_INNER_PRODUCT
             )
+            self.index.cp.min_points_per_centroid = 1  # or it warns of small pools
             sample = vectors[:: max(1, len(vectors) // (64 * cells))]
             self.index.train(np.ascontiguousarray(sample))
             self.add(vectors, keys)
         self.index.nprobe = probes
+
+    @property
+    def dimension(self) -> int:
+        return int(self.index.d)
 
     def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
         scores, keys = self.index.search(np.ascontiguousarray(queries), min(k + TIES, max(1, self.index.ntotal)))
@@ -120,11 +132,14 @@ class FaissVectors:
         self._thaw()
         self.index.remove_ids(np.ascontiguousarray(keys))
 
+    def __len__(self) -> int:
+        return int(self.index.ntotal)
+
     def _thaw(self) -> None:
-        """A memory-mapped index is read into memory before it is changed: faiss would write where it may not."""
-        if self._mapped is not None:
-            probes = self.index.nprobe
-            self.index, self._mapped = self._faiss.read_index(str(self._mapped)), None
+        """A memory-mapped index is copied into memory before it is changed: faiss would write where it may not."""
+        if self._mapped:
+            faiss, probes = self._faiss, self.index.nprobe
+            self.index, self._mapped = faiss.deserialize_index(faiss.serialize_index(self.index)), False
             self.index.nprobe = probes
 
     def save(self, path: Path) -> None:
@@ -135,7 +150,7 @@ class FaissVectors:
         faiss = _import("faiss", "faiss-cpu", "faiss")
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         opened = cls(np.empty((0, index.d), np.float32), np.empty(0, np.int64), probes, index)
-        opened._mapped = path
+        opened._mapped = True
         return opened
 
 
@@ -207,11 +222,22 @@ class MilvusVectors:
             self._client.delete(self.collection, ids=[int(key) for key in keys])
 
     def fill(self, vectors: Vectors, keys: Keys) -> None:
-        """Make the collection hold exactly these; what it holds already is not sent again where the numbers agree."""
-        if len(self) != len(keys):
-            self._client.drop_collection(self.collection)
-            self._open()
-            self.add(vectors, keys)
+        """Make the collection hold exactly these; a key never gets another vector, so what has its key is not sent again."""
+        there = self.keys()
+        self.delete(np.setdiff1d(there, keys))
+        missing = ~np.isin(keys, there)
+        self.add(vectors[missing], keys[missing])
+
+    def keys(self) -> Keys:
+        """Of all vectors in the collection, ascending."""
+        found: list[int] = []
+        rows = self._client.query_iterator(
+            self.collection, batch_size=self.CHUNK, filter="id >= 0", output_fields=["id"]
+        )
+        while batch := rows.next():
+            found += [int(row["id"]) for row in batch]
+        rows.close()
+        return np.array(sorted(found), np.int64)
 
     def drop(self) -> None:
         """Delete the collection."""

@@ -78,13 +78,19 @@ class ContextGraph:
         self._pairs, self._pair_kinds = pairs[order], self.kinds[order]
 
     def came_by(self, node: int, visits: Visits, reset: Mapping[int, float]) -> Via | None:
-        """The edge that brought most of a node's visits; None where more started there than came over edges."""
+        """The edge that brought most of a node's visits; None where more of them started there than came over it, or where the walk
+        went the other way: from a node to one that is visited less."""
         graph = self.pagerank
         neighbours, probability = graph.arriving(node)
-        brought = graph.damping * visits.at(neighbours) * probability
-        if brought.sum() <= (1 - graph.damping) * reset.get(node, 0.0):
+        if not len(neighbours):
             return None
-        other = int(neighbours[int(np.argmax(brought))])
+        brought = graph.damping * visits.at(neighbours) * probability
+        best = int(np.argmax(brought))
+        other = int(neighbours[best])
+        from_it = visits.at(neighbours[best : best + 1])[0] >= visits.at(np.array([node]))[0]
+        stronger = from_it or reset.get(other, 0.0) >= reset.get(node, 0.0)
+        if brought[best] <= (1 - graph.damping) * reset.get(node, 0.0) or not stronger:
+            return None
         pair = min(node, other) * self.num_nodes + max(node, other)
         return Via(KINDS[self._pair_kinds[np.searchsorted(self._pairs, pair)]], other)
 

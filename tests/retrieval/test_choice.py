@@ -78,6 +78,27 @@ def test_targets_that_are_alike_leave_the_choice_as_it_is() -> None:
     assert not moving.grad.any()
 
 
+def test_distillation_at_the_edges() -> None:
+    logits = torch.tensor([[0.1, 0.2, 0.3]], requires_grad=True)
+    distillation_loss(logits, torch.tensor([[-1.0, -2.0, -INF]]), 0.5).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad.any()
+    with_gap = distillation_loss(LOGITS[:1, :3], torch.tensor([[-12.0, -11.0, math.nan]]), 0.001).item()
+    assert with_gap == pytest.approx(distillation_loss(LOGITS[:1, :2], torch.tensor([[-12.0, -11.0]]), 0.001).item())
+    assert with_gap > 0.1
+
+
+def test_a_row_without_candidates_has_no_gradient() -> None:
+    logits = torch.full((1, 3), 0.0, requires_grad=True)
+    masked = logits.masked_fill(torch.ones(1, 3, dtype=torch.bool), -INF)
+    plackett_luce_log_prob(masked, torch.tensor([[-1, -1]])).sum().backward()
+    assert logits.grad is not None
+    assert not logits.grad.any()
+    far = torch.tensor([100.0], requires_grad=True)
+    assert clipped_choice_loss(far, torch.zeros(1), torch.zeros(1), 0.2).item() == 0.0
+
+
 def test_an_encoder_with_dropout_has_one_embedding_of_a_text(plain_bert: Path) -> None:
     encoder = SentenceEncoder(str(plain_bert))
     assert torch.equal(encoder.embed(TEXTS), encoder.copy().embed(TEXTS))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import random
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +20,8 @@ from rag_graph.data.passages import read_passages, read_queries
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.encoder import SentenceEncoder
-from rag_graph.retrieval.index import PassageIndex
+from rag_graph.retrieval.index import PassageIndex, passage_text
+from rag_graph.retrieval.vectors import MilvusVectors
 from tests.contracts.retriever import TEXTS
 
 CITIES = ["Oslo", "Lima", "Köln", "New Port", "Red Hill"]
@@ -76,13 +82,20 @@ def test_a_title_that_lower_case_splits() -> None:
     same(grown, PassageIndex([*passages, ContextNode("c", "", "İİİİ", "another city")]), ["bm25", "walk"])
 
 
+def test_a_title_that_ends_in_sigma() -> None:
+    passages = [ContextNode("a", "", "", "ΟΔΟΣ’Α stands here"), ContextNode("b", "", "", "οδος alone")]
+    grown = PassageIndex(passages)
+    grown.add([ContextNode("c", "", "ΟΔΟΣ", "a street")])
+    same(grown, PassageIndex([*passages, ContextNode("c", "", "ΟΔΟΣ", "a street")]), ["bm25", "walk"])
+
+
 def test_saved_opened_changed_saved(tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
     passages, folder = made_passages(30), tmp_path / "some.idx"
     made = PassageIndex(passages[:20], scratch_encoder, ("link", "title", "phrase"))
     made.save(folder)
     opened = PassageIndex.load(folder, scratch_encoder, passages[:20], ("link", "title", "phrase"))
     same(opened, made, METHODS)
-    assert isinstance(opened.vectors, np.memmap)
+    assert isinstance(opened.parts.vectors, np.memmap)
     assert isinstance(opened.bm25._index.scores["data"], np.memmap)
     assert list(opened.passages) == passages[:20]
     assert opened.passages[-1] == passages[19]
@@ -108,7 +121,8 @@ def test_what_differs_is_named(tmp_path: Path, scratch_encoder: SentenceEncoder)
         PassageIndex.load(folder, other)
     with pytest.raises(DataError, match=r"links is \['link', 'title'\], wanted \['phrase'\]"):
         PassageIndex.load(folder, links=("phrase",))
-    (folder / "manifest.json").write_text('{"format": 0, "fingerprint": {}}')
+    text = (folder / "manifest.json").read_text().replace('"format": 1', '"format": 0')
+    (folder / "manifest.json").write_text(text)
     with pytest.raises(DataError, match="format 0"):
         PassageIndex.load(folder)
     with pytest.raises(DataError, match="no index is there"):
@@ -130,11 +144,11 @@ def test_words_of_refusal(scratch_encoder: SentenceEncoder) -> None:
         index.retriever("dense")
     with pytest.raises(ConfigError, match="one of bm25, dense, walk"):
         index.retriever("none")
-    with pytest.raises(DataError, match="two passages have the id 'p0'"):
+    with pytest.raises(DataError, match="the index has a passage with the id 'p0' already"):
         index.add(passages[:1])
     with pytest.raises(DataError, match="links to 'nowhere', and no passage has this id"):
         index.add([ContextNode("new", "", "", "text", "", ("nowhere",))])
-    with pytest.raises(DataError, match="no passage has the id 'p77'. Nothing was deleted"):
+    with pytest.raises(DataError, match=r"no passage has the id 'p77'\..*Nothing was deleted"):
         index.delete(["p1", "p77"])
     with pytest.raises(DataError, match="pool of passages is empty"):
         index.delete([node.id for node in passages])
@@ -169,7 +183,8 @@ def test_milvus_keeps_its_vectors_between_runs(tmp_path: Path, scratch_encoder: 
     made.save(tmp_path / "i")
     made.store.close()
     opened = PassageIndex.load(tmp_path / "i", scratch_encoder)
-    assert len(opened.store) == 20
+    assert isinstance(opened.store, MilvusVectors)
+    assert opened.store.keys().tolist() == list(range(20))
     opened.add(passages[20:])
     opened.delete(["p0", "p7"])
     opened.save(tmp_path / "i")
@@ -214,3 +229,143 @@ def test_bad_queries(rows: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text(rows)
     with pytest.raises(DataError, match=message):
         read_queries(tmp_path / "q.jsonl")
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "half"])
+def test_a_damaged_index_is_said_to_be_damaged(harm: str, tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
+    PassageIndex(made_passages(12), scratch_encoder, ("link", "title", "phrase")).save(tmp_path / "whole")
+    files = [path.relative_to(tmp_path / "whole") for path in sorted((tmp_path / "whole").rglob("*")) if path.is_file()]
+    assert len(files) > 12
+    for name in files:
+        folder = tmp_path / "hurt"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", folder)
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        if harm != "missing":
+            (folder / name).write_bytes(b"" if harm == "empty" else content[: len(content) // 2])
+        with pytest.raises(DataError, match=r"damaged|no index is there"):
+            PassageIndex.load(folder, scratch_encoder)
+        made = PassageIndex(made_passages(3))
+        if harm != "missing" or name.name != "manifest.json":
+            made.save(folder)  # and can be replaced
+            assert len(PassageIndex.load(folder)) == 3
+
+
+def test_two_who_change_one_folder_do_not_lose_each_others_passages(tmp_path: Path) -> None:
+    passages = made_passages(6)
+    PassageIndex(passages[:4]).save(tmp_path / "i")
+    one, other = PassageIndex.load(tmp_path / "i"), PassageIndex.load(tmp_path / "i")
+    one.add([replace(passages[4], links=())])
+    one.save(tmp_path / "i")
+    other.add([replace(passages[5], links=())])
+    with pytest.raises(DataError, match="another has changed this index since it was opened"):
+        other.save(tmp_path / "i")
+    assert [node.id for node in PassageIndex.load(tmp_path / "i").passages] == ["p0", "p1", "p2", "p3", "p4"]
+    one.delete(["p0"])
+    one.save(tmp_path / "i")
+    assert len(PassageIndex.load(tmp_path / "i")) == 4
+
+
+def test_a_save_that_fails_leaves_the_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PassageIndex(made_passages(4)).save(tmp_path / "i")
+    real = os.replace
+
+    def fails(source: Any, target: Any) -> None:
+        if str(source).endswith(".new"):
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(DataError, match="cannot be written: .*No space left"):
+        PassageIndex(made_passages(7)).save(tmp_path / "i")
+    monkeypatch.undo()
+    assert len(PassageIndex.load(tmp_path / "i")) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["i"]
+
+
+def test_saving_from_several_threads_leaves_a_whole_index(tmp_path: Path) -> None:
+    index = PassageIndex(made_passages(8))
+
+    def save(_: int) -> None:
+        with contextlib.suppress(DataError):
+            index.save(tmp_path / "i")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, range(12)))
+    assert len(PassageIndex.load(tmp_path / "i")) == 8
+    assert [path.name for path in tmp_path.iterdir()] == ["i"]
+
+
+def test_a_failed_change_leaves_the_index_as_it_was(scratch_encoder: SentenceEncoder) -> None:
+    passages = made_passages(8)
+    index = PassageIndex(passages[:6], scratch_encoder)
+    new = [replace(node, links=()) for node in passages[6:]]
+
+    class Breaks:
+        name = "breaks"
+
+        def encode(self, texts: Sequence[str], progress: bool = False) -> Any:
+            raise MemoryError
+
+        def fingerprint(self) -> str:
+            return scratch_encoder.fingerprint()
+
+    index.encoder = Breaks()
+    with pytest.raises(MemoryError):
+        index.add(new)
+    index.encoder = scratch_encoder
+    index.add(new)
+    same(index, PassageIndex([*passages[:6], *new], scratch_encoder), METHODS)
+
+
+def test_a_retriever_keeps_the_index_it_was_made_of() -> None:
+    index = PassageIndex([ContextNode("a", "", "", "apple"), ContextNode("b", "", "", "banana")])
+    held = index.retriever("bm25")
+    index.delete(["a"])
+    index.add([ContextNode("c", "", "", "cherry")])
+    assert held.search(["banana", "cherry"], 2)[0][0].position == 1
+    assert held.search(["cherry"], 2) == [[]]
+    assert index.retriever("bm25").search(["cherry"], 2)[0][0].position == 1
+
+
+def test_what_is_searched() -> None:
+    assert passage_text(ContextNode("a", "", "Heat", "Heathrow is large")) == "Heat. Heathrow is large"
+    assert passage_text(ContextNode("a", "", "Oslo", "The city of Oslo.")) == "The city of Oslo."
+    assert passage_text(ContextNode("a", "", "", "text")) == "text"
+
+
+def test_an_encoder_of_other_pieces_is_another_encoder(tmp_path: Path) -> None:
+    one, other = (SentenceEncoder("scratch", corpus=[text]) for text in ("abc bcd cab", "bca dcb bac"))
+    assert one.fingerprint() != other.fingerprint()
+    PassageIndex(made_passages(4), one).save(tmp_path / "i")
+    with pytest.raises(DataError, match="encoder is"):
+        PassageIndex.load(tmp_path / "i", other)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pymilvus") is None, reason="pymilvus is not installed (pip install pymilvus milvus-lite)"
+)
+def test_a_key_in_milvus_never_means_another_passage(tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
+    uri = f"{tmp_path}/vectors.db"
+
+    def fruit(*names: str) -> list[ContextNode]:
+        return [ContextNode(name, "", "", f"the {name} of the garden") for name in names]
+
+    def found(index: PassageIndex) -> list[str]:
+        hits = index.retriever("dense").search([node.text for node in index.passages], 1)
+        return [index.passages[line[0].position].id for line in hits]
+
+    made = PassageIndex(fruit("kettle", "mixer", "hoses", "rakes"), scratch_encoder, vectors=uri)
+    assert found(made) == ["kettle", "mixer", "hoses", "rakes"]
+    made.save(tmp_path / "x")
+    shutil.copytree(tmp_path / "x", tmp_path / "y")
+    for folder, gone, new in (("x", "rakes", "oslo"), ("y", "kettle", "lima")):
+        opened = PassageIndex.load(tmp_path / folder, scratch_encoder)
+        opened.delete([gone])  # the last one, whose number must not be given again
+        opened.add(fruit(new))
+        opened.save(tmp_path / folder)
+        assert found(opened) == [node.id for node in opened.passages]
+    for folder in ("x", "y"):  # a copy has a collection of its own
+        opened = PassageIndex.load(tmp_path / folder, scratch_encoder)
+        assert found(opened) == [node.id for node in opened.passages]

@@ -32,7 +32,7 @@ def test_the_walk_equals_networkx(seed: int, damping: float) -> None:
         graph.add_edge(a, b, weight=weight + (graph[a][b]["weight"] if graph.has_edge(a, b) else 0))
     reset = rng.random((size, 3)) + 0.01
     walker = PersonalisedPageRank(size, ends, torch.from_numpy(weights), damping)
-    found = walker.walk(torch.from_numpy(reset), iterations=300).numpy()
+    found = walker.walk(torch.from_numpy(reset), tolerance=1e-12).numpy()
     pushed = walker.push(dict(enumerate(reset[:, 0])), epsilon=1e-12)
     for column in range(3):
         expected = networkx.pagerank(
@@ -48,7 +48,7 @@ def test_the_walk_equals_networkx(seed: int, damping: float) -> None:
 def test_push_never_overestimates_and_misses_at_most_what_it_left(seed: int) -> None:
     size, ends, weights, _ = made_graph(seed)
     walker = PersonalisedPageRank(size, ends, torch.from_numpy(weights))
-    exact = walker.walk(torch.eye(size)[:, :1], iterations=200)[:, 0].numpy()
+    exact = walker.walk(torch.eye(size)[:, :1], tolerance=1e-12)[:, 0].numpy()
     for epsilon in (1e-1, 1e-3):
         nodes, visits = walker.push({0: 1.0}, epsilon)
         missing = exact[nodes] - visits
@@ -83,6 +83,37 @@ def test_titles_are_found_as_whole_words_and_without_their_parenthesis() -> None
 def test_names() -> None:
     text = "the University of Oslo was led by Élise Ny-Dal and an engineer from USA"
     assert names_in(node("a", "", text)) == {"university of oslo", "élise ny-dal"}
+    assert names_in(node("a", "", "он жил в городе Москва и был рад")) == {"москва"}
+    assert names_in(node("a", "", "va à l'école avec son élève Éloi Marchand")) == {"éloi marchand"}
+
+
+@pytest.mark.parametrize("damping", [0.85, 0.95])
+def test_power_iteration_goes_on_until_nothing_is_on_its_way(damping: float) -> None:
+    size, ends, weights, _ = made_graph(5)
+    walker = PersonalisedPageRank(size, ends, torch.from_numpy(weights), damping)
+    reset = torch.zeros(size, 1).index_fill(0, torch.tensor([0]), 1.0)
+    assert (walker.walk(reset) - walker.walk(reset, tolerance=1e-14)).abs().sum() < 1e-5
+
+
+def test_push_finds_its_seeds_whatever_its_bound() -> None:
+    passages = [node("hub", "", "kettle"), *(node(f"n{i}", "", f"other {i}", ("hub",)) for i in range(200))]
+    for epsilon in (1e-2, 1e-4):
+        hits = PassageIndex(passages).retriever("walk", epsilon=epsilon).search(["kettle"], 3)[0]
+        assert hits[0].position == 0
+
+
+@pytest.mark.parametrize("damping", [0.5, 0.85])
+def test_a_walk_does_not_say_that_a_seed_came_from_where_it_went(damping: float) -> None:
+    passages = [
+        node("b", "", "kettle kettle"),
+        *(node(f"c{i}", "", f"kettle and more words {i}", ("b",)) for i in range(6)),
+    ]
+    hits = PassageIndex(passages).retriever("walk", damping=damping).search(["kettle"], 7)[0]
+    assert hits[0].position == 0
+    assert hits[0].via is None
+    pair = [node("b", "", "kettle"), node("c", "", "other", ("b",))]
+    found = PassageIndex(pair).retriever("walk", damping=damping).search(["kettle"], 2)[0]
+    assert {hit.position: hit.via is not None for hit in found} == {0: False, 1: True}
 
 
 def test_a_walk_reaches_linked_passages_and_says_by_which_edge() -> None:

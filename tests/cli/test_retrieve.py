@@ -1,0 +1,104 @@
+"""`rag-graph index` and `rag-graph retrieve` as a user meets them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import run
+
+PASSAGES = [
+    {"id": "film", "title": "Red River (film)", "text": "A western. It was directed by Howard Hawks."},
+    {"id": "man", "title": "Howard Hawks", "text": "He was born in Goshen."},
+    {"id": 3, "title": "Goshen", "text": "A city of Indiana."},
+    {"id": "far", "text": "kettles and mixers"},
+]
+QUERIES = [
+    {"id": "q1", "question": "who directed the red river western ?", "supporting_ids": ["film", "man"]},
+    {"id": 2, "question": "kettles", "supporting_ids": ["far"]},
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "P.jsonl").write_text("".join(json.dumps(row) + "\n" for row in PASSAGES))
+    with gzip.open(tmp_path / "Q.jsonl.gz", "wt") as handle:
+        handle.write("".join(json.dumps(row) + "\n" for row in QUERIES))
+    return tmp_path
+
+
+def test_retrieve_writes_and_measures(files: Path) -> None:
+    options = ["--queries", "Q.jsonl.gz", "--method", "walk", "--k", "2", "--eval", "--out", "R.jsonl"]
+    done = run("retrieve", "--passages", "P.jsonl", *options, cwd=files)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (files / "R.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["q1", "2"]
+    assert rows[0]["ids"] == ["film", "man"]
+    assert rows[0]["scores"] == sorted(rows[0]["scores"], reverse=True)
+    assert rows[0]["why"][1]["via"] == "by a title, linked with 'Red River (film)'"
+    assert json.loads((files / "R.settings.json").read_text())["method"] == "walk"
+    assert "2 queries with supporting ids, 4 passages" in done.stdout
+    assert "1.000" in done.stdout
+
+
+def test_an_index_is_made_changed_and_searched(files: Path) -> None:
+    made = run("index", "some.idx", "--passages", "P.jsonl", cwd=files)
+    assert made.returncode == 0, made.stderr
+    assert "passages   4" in made.stdout
+    (files / "more.jsonl").write_text(json.dumps({"id": "new", "text": "Oslo and Howard Hawks", "links": ["far"]}))
+    changed = run("index", "some.idx", "--add", "more.jsonl", "--delete", "3", cwd=files)
+    assert changed.returncode == 0, changed.stderr
+    assert "passages   4" in changed.stdout
+    found = run("retrieve", "--index", "some.idx", "--queries", "Q.jsonl.gz", "--out", "R.jsonl", cwd=files)
+    assert found.returncode == 0, found.stderr
+    again = run("index", ".", "--delete", "new", cwd=files / "some.idx")
+    assert again.returncode == 0, again.stderr
+    refused = run(
+        "retrieve", "--index", "some.idx", "--passages", "P.jsonl", "--queries", "Q.jsonl.gz", "--eval", cwd=files
+    )
+    assert refused.returncode != 0
+    assert "passages is 3, wanted 4" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("retrieve --queries Q.jsonl.gz --eval", "--passages FILE or --index FOLDER"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz", "--out FILE, --eval, or both"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz --eval --method walks", "Did you mean 'walk'"),
+        ("retrieve --passages P.jsonl --queries none.jsonl --eval", "none.jsonl"),
+        ("retrieve --passages P.jsonl --queries P.jsonl --eval", "no 'question'"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz --out no/R.jsonl", "there is no folder no"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz --out P.jsonl", "this file is read"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz --out .", "this is a folder"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz --out R.jsonl.gz", "Leave out .gz"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz --eval --links titel", "Did you mean 'title'"),
+        ("retrieve --index none.idx --queries Q.jsonl.gz --eval", "rag-graph index"),
+        (
+            "retrieve --passages P.jsonl --queries Q.jsonl.gz --eval --method dense --encoder package:a..b",
+            "is not installed",
+        ),
+        ("index i.idx --passages P.jsonl --add P.jsonl", "give one or the other"),
+        ("index i.idx --passages P.jsonl --vectors fais", "exact, faiss"),
+        ("index i.idx --passages P.jsonl --vectors faiss", "name an encoder"),
+        ("index i.idx --vectors faiss", "give --passages as well"),
+        ("index i.idx --add P.jsonl", "no index is there"),
+    ],
+)
+def test_one_message_with_its_remedy(arguments: str, message: str, files: Path) -> None:
+    done = run(*arguments.split(), cwd=files)
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert {path.name for path in files.iterdir()} == {"P.jsonl", "Q.jsonl.gz"}
+
+
+def test_a_supporting_id_that_is_no_passage_is_said_before_the_search(files: Path) -> None:
+    (files / "Q.jsonl").write_text(json.dumps({"question": "a", "supporting_ids": ["fim"]}))
+    done = run("retrieve", "--passages", "P.jsonl", "--queries", "Q.jsonl", "--eval", "--out", "R.jsonl", cwd=files)
+    assert done.returncode != 0
+    assert "supporting id 'fim' is no passage of the pool. Did you mean 'film'" in done.stderr
+    assert not (files / "R.jsonl").exists()
