@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import tempfile
 from collections import Counter
@@ -92,7 +93,9 @@ class SentenceEncoder:
         """12 hex digits over weights, word pieces and pooling: the same name may hold others tomorrow."""
         digest = hashlib.sha256()
         backend = getattr(self.model.tokenizer, "backend_tokenizer", None)
-        pieces = backend.to_str() if backend is not None else repr(sorted(self.model.tokenizer.get_vocab().items()))
+        told = {} if backend is None else json.loads(backend.to_str())
+        kept = {name: told.get(name) for name in ("model", "normalizer", "pre_tokenizer", "post_processor")}
+        pieces = json.dumps(kept) if told else repr(sorted(self.model.tokenizer.get_vocab().items()))
         digest.update(f"{pieces}\n{self.model}\n{self.model.max_seq_length}".encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
