@@ -8,7 +8,7 @@ Arms, at equal updates and episodes, from the same warm-up:
     none            generator and retriever stay as the warm-up left them
     generator       PPO alone, the retriever stays
     retriever       perplexity distillation alone, the generator stays
-    perplexity, reward, policy_gradient        both learn, the retriever in this mode; policy gradient also for 300 updates
+    perplexity, reward, policy_gradient        both learn, the retriever in this mode
 
 and, without PPO, the two supervised warm-ups of the retriever (contrastive, likelihood).
 """
@@ -35,7 +35,6 @@ ARMS = {
     "perplexity": [],
     "reward": ["retrieval.learn.method=reward"],
     "policy_gradient": ["retrieval.learn.method=policy_gradient"],
-    "policy_gradient_300": ["retrieval.learn.method=policy_gradient", "ppo.updates=300"],
     "contrastive_warm_up": [FROZEN, NO_LEARNING, "ppo.updates=1", "retrieval.learn.warm_up=contrastive"],
     "likelihood_warm_up": [FROZEN, NO_LEARNING, "ppo.updates=1", "retrieval.learn.warm_up=likelihood"],
 }

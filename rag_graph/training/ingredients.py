@@ -6,13 +6,15 @@ import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from rag_graph.config import RunConfig
+from rag_graph.config import RetrievalConfig, RunConfig
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
 from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
+from rag_graph.generation.marginal import check_decoding
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Example
 from rag_graph.retrieval.encoder import SentenceEncoder
@@ -36,6 +38,14 @@ def classifiers(graph: AuxiliaryGraph, train: Sequence[Example], seed: int) -> d
         task: FrozenClassifier([e for e in train if e.task == task], seed)
         for task in NodeScorer.classified_tasks(graph)
     }
+
+
+def check_model(model: Any, retrieval: RetrievalConfig) -> None:
+    """Raises ModelError where a model cannot do what the config's retrieval asks of it."""
+    if retrieval.fusion != "concat":
+        check_decoding(model, f"retrieval.fusion={retrieval.fusion}")
+    if retrieval.learning == "perplexity" or retrieval.learn.warm_up == "likelihood":
+        check_decoding(model, "a retriever that learns from likelihoods")
 
 
 def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfig:

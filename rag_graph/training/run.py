@@ -24,7 +24,6 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
-from rag_graph.generation.marginal import check_decoding
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
 from rag_graph.graph.reader import read_graph
@@ -37,7 +36,7 @@ from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everythi
 from rag_graph.training.checkpoints import list_checkpoints, load_state, newest_checkpoint, save_state, write_checkpoint
 from rag_graph.training.cotrain import RetrieverTraining
 from rag_graph.training.demonstrations import demonstration_batches
-from rag_graph.training.ingredients import classifiers, corpus, node_texts, peak_memory, ppo_arguments
+from rag_graph.training.ingredients import check_model, classifiers, corpus, node_texts, peak_memory, ppo_arguments
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
@@ -160,11 +159,7 @@ class _Run:
         self.retriever = self._retriever_training()
         if self.retriever is not None and config.retrieval.learn.warm_up != "none":
             self.retriever.fit_for_warm_up(self.data.train)
-        retrieval = config.retrieval
-        if retrieval.fusion != "concat":
-            check_decoding(self.model, f"retrieval.fusion={retrieval.fusion}")
-        if retrieval.learning == "perplexity" or retrieval.learn.warm_up == "likelihood":
-            check_decoding(self.model, "a retriever that learns from likelihoods")
+        check_model(self.model, config.retrieval)
         self._timed("sft", self._warm_up)
         before = self._timed("evaluation_before", lambda: self._evaluate("before", self.pools["test"]))
         seed_everything(config.seed)  # a resumed run has not drawn the numbers of the warm-up

@@ -174,9 +174,8 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
     assert yaml.safe_load((finished / "config.yaml").read_text())["ppo"]["updates"] == 2
     assert read_graph(finished / "graph.yaml") == read_graph("parcels")
     manifest = json.loads((finished / "manifest.json").read_text())
-    assert set(manifest["data"]) == {
-        f"{task}/{split}" for task in ("topic", "sentiment", "question", "summary") for split in ("train", "test")
-    }
+    parts = ("topic", "sentiment", "question", "summary", "contexts")
+    assert set(manifest["data"]) == {f"{p}/{split}" for p in parts for split in ("train", "test")} | {"demonstrations"}
     metrics = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     updates = [record for record in metrics if record["stage"] == "ppo"]
     assert [record["update"] for record in updates] == [1, 2]
