@@ -59,10 +59,16 @@ def check_pool(size: int) -> None:
         )
 
 
-def best_hits(scores: NDArray[np.floating], k: int) -> list[Hit]:
-    """The `k` largest positive scores, best first, ties by position."""
+def largest(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
+    """Places of the `k` largest positive scores, best first, ties by place."""
     k = min(k, len(scores))
+    if k == 0:
+        return np.empty(0, np.intp)
     threshold = np.partition(scores, -k)[-k]
     candidates = np.flatnonzero(scores >= max(threshold, np.finfo(np.float32).tiny))
-    order = candidates[np.lexsort((candidates, -scores[candidates]))][:k]
-    return [Hit(int(position), float(scores[position])) for position in order]
+    return candidates[np.lexsort((candidates, -scores[candidates]))][:k]
+
+
+def best_hits(scores: NDArray[np.floating], k: int) -> list[Hit]:
+    """The `k` largest positive scores, best first, ties by position."""
+    return [Hit(int(position), float(scores[position])) for position in largest(scores, k)]

@@ -37,7 +37,7 @@ class PersonalisedPageRank:
         self._source, self._target = both[:, 0], both[:, 1]
         doubled = weights.double().repeat(2)
         total = torch.zeros(num_nodes, dtype=torch.float64).index_add(0, self._source, doubled)
-        self._dangling = total == 0
+        self._dangling = (total == 0).nonzero().squeeze(-1)
         self._probability = doubled / total[self._source]  # of going from source to target
         self.total = total.detach().numpy()
         self._matrix: Tensor | None = None
@@ -55,7 +55,7 @@ class PersonalisedPageRank:
                 self._matrix = torch.sparse_csr_tensor(
                     torch.from_numpy(columns.indptr),
                     torch.from_numpy(columns.indices),
-                    torch.from_numpy(columns.data),
+                    torch.from_numpy(columns.data.astype(np.float32)),
                     columns.shape,
                     check_invariants=True,
                 )
@@ -69,19 +69,26 @@ class PersonalisedPageRank:
     def walk(self, reset: Tensor, tolerance: float = TOLERANCE) -> Tensor:
         """Reset weights [N, queries], each column non-negative with a positive sum -> visit probabilities [N, queries]."""
         iterations = max(1, math.ceil(math.log(tolerance) / math.log(self.damping)))
-        reset = reset.double()
+        if self._matrix is None:
+            return self._walk_with_gradients(reset.double(), iterations)
+        reset = reset.float() / reset.sum(0, keepdim=True).float()
+        visits, start = reset, (1 - self.damping) * reset
+        for _ in range(iterations):  # float32 and in place: the time goes into memory
+            lost = visits[self._dangling].sum(0) if len(self._dangling) else None
+            visits = (self._matrix @ visits).mul_(self.damping).add_(start)
+            if lost is not None:
+                visits.add_(reset * (self.damping * lost))
+        return visits
+
+    def _walk_with_gradients(self, reset: Tensor, iterations: int) -> Tensor:
         reset = reset / reset.sum(0, keepdim=True)
         visits = reset
         for _ in range(iterations):
+            moved = visits[self._source] * self._probability[:, None]
+            arrived = torch.zeros_like(visits).index_add(0, self._target, moved)
             lost = visits[self._dangling].sum(0)
-            visits = self.damping * (self._step(visits) + reset * lost) + (1 - self.damping) * reset
+            visits = self.damping * (arrived + reset * lost) + (1 - self.damping) * reset
         return visits
-
-    def _step(self, visits: Tensor) -> Tensor:
-        if self._matrix is not None:
-            return self._matrix @ visits
-        moved = visits[self._source] * self._probability[:, None]
-        return torch.zeros_like(visits).index_add(0, self._target, moved)
 
     def push(self, reset: Mapping[int, float], epsilon: float = 1e-5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """A walk that only looks around its seeds (Andersen, Chung & Lang 2006): its cost does not grow with the graph.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag_graph.errors import DataError, ModelError
+from rag_graph.retrieval.base import largest
 
 Vectors = NDArray[np.float32]
 Keys = NDArray[np.int64]
@@ -32,7 +33,8 @@ class VectorStore(Protocol):
     def dimension(self) -> int: ...
 
     def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
-        """For each row of `queries` [Q, dimension] the keys and similarities of at most `k` nearest, best first, ties by key."""
+        """For each row of `queries` [Q, dimension] the keys and similarities of at most `k` nearest, best first, ties by key; what is at
+        a right angle or further may be left out."""
         ...
 
     def add(self, vectors: Vectors, keys: Keys) -> None:
@@ -56,7 +58,7 @@ class ExactVectors:
         answers = []
         for start in range(0, len(queries), BLOCK):
             for scores in (queries[start : start + BLOCK] @ self.vectors.T).round(DECIMALS):
-                best = _best(scores, k)
+                best = largest(scores, k)
                 answers.append((self.keys[best], scores[best]))
         return answers
 
@@ -67,15 +69,6 @@ class ExactVectors:
     def delete(self, keys: Keys) -> None:
         kept = ~np.isin(self.keys, keys)
         self.vectors, self.keys = self.vectors[kept], self.keys[kept]
-
-
-def _best(scores: Vectors, k: int) -> NDArray[np.intp]:
-    """Places of the k largest, best first, ties by place."""
-    k = min(k, len(scores))
-    if k == 0:
-        return np.empty(0, np.intp)
-    candidates = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
-    return candidates[np.lexsort((candidates, -scores[candidates]))][:k]
 
 
 def _first(keys: Keys, scores: Vectors, k: int) -> tuple[Keys, Vectors]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever, Via
+from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever, Via, largest
 from rag_graph.retrieval.fusion import score_fusion
 from rag_graph.retrieval.links import KINDS, Links
 from rag_graph.retrieval.pagerank import PersonalisedPageRank
@@ -141,16 +141,14 @@ class WalkRetriever:
         nothing = (np.empty(0, np.int64), np.empty(0))
         if self.epsilon > 0:
             return [self.graph.pagerank.push(reset, self.epsilon) if reset else nothing for reset in resets]
-        full = torch.zeros(self.graph.num_nodes, len(resets), dtype=torch.float64)
+        full = torch.zeros(self.graph.num_nodes, len(resets))
         for column, reset in enumerate(resets):
-            full[list(reset), column] = torch.tensor(list(reset.values()), dtype=torch.float64)
+            full[list(reset), column] = torch.tensor(list(reset.values()))
         empty = full.sum(0) == 0
         full[:, empty] = 1.0
-        visits = self.graph.pagerank.walk(full).numpy()
-        return [
-            nothing if empty[column] else (np.flatnonzero(visits[:, column]), visits[visits[:, column] > 0, column])
-            for column in range(len(resets))
-        ]
+        every = np.arange(self.graph.num_nodes)
+        visits = self.graph.pagerank.walk(full).T.contiguous().double().numpy()
+        return [nothing if empty[row] else (every, visits[row]) for row in range(len(resets))]
 
     def _hits(
         self,
@@ -160,8 +158,8 @@ class WalkRetriever:
         k: int,
     ) -> list[Hit]:
         nodes, probability = walked
-        passages = np.flatnonzero((nodes < self.graph.num_passages) & (probability > 0))
-        order = passages[np.lexsort((nodes[passages], -probability[passages]))][:k]
+        passages = probability[: np.searchsorted(nodes, self.graph.num_passages)]
+        order = largest(passages, k)
         total = sum(reset.values())
         share = {node: weight / total for node, weight in reset.items()}
         said = {hit.position: hit.scores for hit in seeds}

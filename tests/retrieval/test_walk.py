@@ -52,9 +52,9 @@ def test_push_never_overestimates_and_misses_at_most_what_it_left(seed: int) -> 
     for epsilon in (1e-1, 1e-3):
         nodes, visits = walker.push({0: 1.0}, epsilon)
         missing = exact[nodes] - visits
-        assert missing.min() > -1e-12
+        assert missing.min() > -1e-7
         edges = max(2 * len(ends), size)
-        assert exact.sum() - visits.sum() <= epsilon * edges + 1e-9
+        assert exact.sum() - visits.sum() <= epsilon * edges + 1e-6
 
 
 def test_the_walk_has_gradients_in_the_edge_weights() -> None:
@@ -65,7 +65,7 @@ def test_the_walk_has_gradients_in_the_edge_weights() -> None:
     def visits(values: torch.Tensor) -> torch.Tensor:
         return PersonalisedPageRank(size, ends, values).walk(reset)
 
-    assert visits(moving).detach().numpy() == pytest.approx(visits(torch.tensor(weights)).numpy(), abs=1e-12)
+    assert visits(moving).detach().numpy() == pytest.approx(visits(torch.tensor(weights)).numpy(), abs=1e-6)
     assert torch.autograd.gradcheck(visits, (moving,), atol=1e-6)
 
 
