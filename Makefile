@@ -22,11 +22,14 @@ $(VENV)/installed: setup.cfg constraints.txt
 quickstart: $(VENV)/installed
 	$(BIN)/rag-graph train experiments/quickstart/config.yaml
 
+# One thread a worker: small tensors gain nothing from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(VENV)/installed
-	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
+	$(PYTEST) -m "slow and not gpu and not hub"
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check $(RUFF_PATHS)

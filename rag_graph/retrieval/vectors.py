@@ -6,6 +6,7 @@ Every vector has a key, a whole number that stays its own when others are delete
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -163,6 +164,7 @@ class MilvusVectors:
     CHUNK = 1000
 
     def __init__(self, uri: str, collection: str, dimension: int) -> None:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else its C core writes about keep-alives into the terminal
         pymilvus = _import("pymilvus", "pymilvus milvus-lite", "milvus")
         self.uri, self.collection, self.dimension = uri, collection, dimension
         if (
