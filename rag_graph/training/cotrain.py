@@ -115,7 +115,10 @@ class RetrieverTraining:
         if method == "perplexity":
             rows = [row for row in rows if observed[row] and prepared[row].example.references]
         rows = random.Random(f"cotrain/{self.seed}/{update}").sample(rows, min(learn.queries, len(rows)))
-        seen = {prepared[row].example.id: observed[row] for row in rows}
+        seen: dict[str, bool] = {}
+        for row in rows:  # an example that was asked twice is seen only where it was both times
+            name = prepared[row].example.id
+            seen[name] = observed[row] and seen.get(name, True)
         asked = self._ask([prepared[row] for row in sorted(rows)])
         if not asked:
             return {}
@@ -132,12 +135,14 @@ class RetrieverTraining:
         """Each with its candidates, those with one alone left out. The drafts are those it was answered with."""
         pool = self.pipeline.pool
         assert pool is not None
-        found = []
-        for one in prepared:
-            query = query_text(one.example, one.draft)
-            (candidates,) = pool.candidates(one.example.task, [query], [one.example.id], self.config.learn.candidates)
-            if len(candidates) > 1:
-                found.append((one, Asked(one.example.task, query, tuple(candidates))))
+        found: list[tuple[Prepared, Asked]] = []
+        for task in dict.fromkeys(one.example.task for one in prepared):
+            mine = [one for one in prepared if one.example.task == task]
+            queries = [query_text(one.example, one.draft) for one in mine]
+            candidates = pool.candidates(task, queries, [one.example.id for one in mine], self.config.learn.candidates)
+            for one, query, pieces in zip(mine, queries, candidates, strict=True):
+                if len(pieces) > 1:
+                    found.append((one, Asked(task, query, tuple(pieces))))
         return found
 
     def _likelihoods(self, asked: Sequence[tuple[Prepared, Asked]]) -> Tensor:
@@ -267,10 +272,8 @@ class RetrieverTraining:
     def _likelihood(self, batch: Sequence[Example]) -> Tensor:
         """-log sum_z p(z|x) p(y|x, z) by the input alone, without drafts; gradients into both models."""
         asked = self._ask([Prepared(example, "") for example in batch])
-        if not asked:
-            raise TrainingError(
-                "retrieval.learn.warm_up=likelihood: nothing was retrieved for a whole batch of queries."
-            )
+        if not asked:  # nothing to choose between
+            return torch.zeros(())
         pairs = [(one, piece) for one, question in asked for piece in question.candidates]
         found, _ = self._answer_log_probs(pairs)
         sizes = [len(question.candidates) for _, question in asked]
