@@ -22,14 +22,12 @@ $(VENV)/installed: setup.cfg constraints.txt
 quickstart: $(VENV)/installed
 	$(BIN)/rag-graph train experiments/quickstart/config.yaml
 
-# One thread a worker: small tensors gain nothing from more.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
-
+# A worker per core with one thread each: small tensors gain nothing from more. Learning tests use all threads, one after the other.
 test: $(VENV)/installed
-	$(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/installed
-	$(PYTEST) -m "slow and not gpu and not hub"
+	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check $(RUFF_PATHS)
