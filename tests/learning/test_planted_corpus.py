@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,14 +11,8 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def experiment(root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cotrain_run", root / "experiments/cotrain/run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cotrain_run"] = module
-    spec.loader.exec_module(module)
-    return module
+def experiment(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("experiments/cotrain/run.py")
 
 
 @pytest.mark.slow

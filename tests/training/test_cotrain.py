@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,13 +40,8 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def task(root: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cotrain_task", root / "experiments/cotrain/task.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def task(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("experiments/cotrain/task.py")
 
 
 @pytest.fixture(scope="module")
