@@ -13,10 +13,15 @@ from rag_graph.version import __version__
 if TYPE_CHECKING:
     from rag_graph.config import RewardConfig, RunConfig, load_config
     from rag_graph.evaluation.scorer import NodeScorer
-    from rag_graph.graph import AuxiliaryGraph, read_graph
+    from rag_graph.graph import AuxiliaryGraph, load_graph
     from rag_graph.graph.picture import draw_graph
+    from rag_graph.report.compare import Comparison, compare
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
+    from rag_graph.report.run import Run
+    from rag_graph.retrieval.base import Hit
+    from rag_graph.retrieval.encoder import SentenceEncoder
+    from rag_graph.retrieval.index import PassageIndex
     from rag_graph.reward import GraphReward
     from rag_graph.runtime import RunFolder
     from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
@@ -25,39 +30,51 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuxiliaryGraph": "rag_graph.graph",
+    "Comparison": "rag_graph.report.compare",
     "GraphPPOConfig": "rag_graph.training.ppo",
     "GraphPPOTrainer": "rag_graph.training.ppo",
     "GraphReward": "rag_graph.reward",
+    "Hit": "rag_graph.retrieval.base",
     "LearningRewards": "rag_graph.training.watching",
     "NodeScorer": "rag_graph.evaluation.scorer",
+    "PassageIndex": "rag_graph.retrieval.index",
     "RewardConfig": "rag_graph.config",
+    "Run": "rag_graph.report.run",
     "RunConfig": "rag_graph.config",
     "RunFolder": "rag_graph.runtime",
+    "SentenceEncoder": "rag_graph.retrieval.encoder",
+    "compare": "rag_graph.report.compare",
     "draw_curves": "rag_graph.report.figures",
     "draw_diagnostics": "rag_graph.report.diagnostics",
     "draw_graph": "rag_graph.graph.picture",
     "load_config": "rag_graph.config",
-    "read_graph": "rag_graph.graph",
+    "load_graph": "rag_graph.graph",
     "resume": "rag_graph.training.run",
     "train": "rag_graph.training.run",
 }
 
 __all__ = [
     "AuxiliaryGraph",
+    "Comparison",
     "GraphPPOConfig",
     "GraphPPOTrainer",
     "GraphReward",
+    "Hit",
     "LearningRewards",
     "NodeScorer",
+    "PassageIndex",
     "RewardConfig",
+    "Run",
     "RunConfig",
     "RunFolder",
+    "SentenceEncoder",
     "__version__",
+    "compare",
     "draw_curves",
     "draw_diagnostics",
     "draw_graph",
     "load_config",
-    "read_graph",
+    "load_graph",
     "resume",
     "train",
 ]

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from rag_graph.errors import ConfigError, near_miss
-from rag_graph.yaml_document import Document, load_document, read_bounded
+from rag_graph.settings_file import read_settings, to_yaml
 
 
 class Settings(BaseModel):
@@ -315,35 +313,7 @@ class RunConfig(Settings):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_yaml(self) -> str:
-        text: str = yaml.dump(self.model_dump(mode="json"), Dumper=_ConfigDumper, sort_keys=False, allow_unicode=True)
-        return text
-
-
-def parse_value(text: str) -> Any:
-    """Read the value of `--set key=value` as YAML 1.2: numbers, booleans, null, lists, text.
-
-    Raises:
-        ValueError: it does not parse.
-    """
-    document = load_document(text.encode("utf-8", "surrogateescape"), "")
-    if document.problems:
-        raise ValueError(document.problems[0].text)
-    return document.data
-
-
-class _ConfigDumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Quotes what `parse_value` would not read back as the same text."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    try:
-        plain = parse_value(text) == text
-    except ValueError:
-        plain = False
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')
-
-
-_ConfigDumper.add_representer(str, _represent_text)
+        return to_yaml(self)
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -356,79 +326,4 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     Raises:
         ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once.
     """
-    document = Document("config", {})
-    if path is not None:
-        try:
-            document = load_document(read_bounded(Path(path)), str(path))
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{path}: no such file. A run's config is a YAML file such as experiments/quickstart/config.yaml."
-            ) from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
-    if document.problems:
-        raise ConfigError("\n".join(map(str, document.problems)))
-    if not isinstance(document.data, dict | None):
-        raise ConfigError(f"{path}: a config is a map of keys, this is a {type(document.data).__name__}.")
-    content: dict[str, Any] = document.data or {}
-    for override in overrides:
-        _apply_override(content, override)
-    try:
-        return RunConfig.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, document))) from None
-
-
-def _apply_override(content: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {override}: write it as key=value, such as --set ppo.learning_rate=1e-4")
-    *parents, last = key.split(".")
-    target = content
-    for parent in parents:
-        if not isinstance(target.get(parent), dict):
-            target[parent] = {}
-        target = target[parent]
-    try:
-        target[last] = parse_value(value)
-    except ValueError as error:
-        raise ConfigError(f"--set {override}: {error}") from None
-
-
-def _explain(error: ValidationError, document: Document) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        location = problem["loc"]
-        unknown = problem["type"] == "extra_forbidden"
-        # A place only for what the file says; what --set said has none.
-        table = document.keys if unknown else document.values
-        where = f"{table[location]}: " if location in table else f"{document.file}: "
-        shown = ".".join(str(part) for part in location)
-        if unknown:
-            text = f"unknown key '{location[-1]}'.{near_miss(str(location[-1]), _fields_at(location[:-1]))}"
-        else:
-            given = problem.get("input")
-            text = problem["msg"].removeprefix("Value error, ")
-            text += f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
-        lines.append(f"{where}{shown + ': ' if shown else ''}{text}")
-    return lines
-
-
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in location:
-        annotation = model.model_fields[str(part)].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return list(model.model_fields)
-
-
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"ppo": {"lam": 1}}` -> `{"ppo.lam": 1}`; what `--set` names."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+    return read_settings(path, RunConfig, overrides)

@@ -80,3 +80,29 @@ def tiny_model() -> Callable[[int], object]:
         return make_model(config, tokenizer), tokenizer
 
     return make
+
+
+SMALL = (
+    "sft.steps=12", "sft.batch_size=4", "ppo.updates=6", "ppo.batch_size=8", "ppo.num_mini_batches=2", "ppo.checkpoint_every=2", "data.train=16",
+    "data.test=8", "model.scratch.hidden_size=32", "model.scratch.intermediate_size=64", "model.scratch.num_layers=2", "model.scratch.num_heads=2",
+    "evaluation.without_retrieval=false", "device=cpu",
+)  # fmt: skip
+"""Makes the quickstart a run of seconds."""
+
+
+@pytest.fixture(scope="session")
+def small() -> tuple[str, ...]:
+    """Overrides that make the quickstart a run of seconds."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def finished_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run that has finished; copy it before changing it."""
+    from rag_graph.training.progress import StageProgress
+    from rag_graph.training.run import train
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    config = root / "experiments/quickstart/config.yaml"
+    train(config, [*SMALL, f"output_dir={folder}"], progress=StageProgress(quiet=True))
+    return folder

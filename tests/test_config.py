@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_graph.config import RunConfig, flatten, load_config
+from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError
+from rag_graph.settings_file import flatten
 
 
 def test_defaults_round_trip(tmp_path: Path) -> None:

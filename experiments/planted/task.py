@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
 
 LENGTH, VOCABULARY = 8, 6
@@ -64,7 +64,7 @@ class PlantedTask:
         """`right`, `wrong` (mistakes stated as supports, the harm not stated), `ungated` (the prerequisite stated as a support),
         `candidates` (the same, and every criterion a prerequisite of strength 0, for the graph to learn),
         `shuffled0`, `shuffled1`, ... (the right relations between the wrong criteria)."""
-        spec = read_graph(HERE / "graphs" / "right.yaml").spec.model_dump(by_alias=True)
+        spec = load_graph(HERE / "graphs" / "right.yaml").spec.model_dump(by_alias=True)
         edges = spec["edges"]
         if which == "wrong":
             spec["edges"] = [edge for edge in edges if edge["from"] != "conf"]

@@ -11,7 +11,9 @@ import typer
 from rag_graph.cli import graph
 from rag_graph.cli.ask import ask
 from rag_graph.cli.evaluate import evaluate
+from rag_graph.cli.report import compare, report
 from rag_graph.cli.retrieve import index, retrieve
+from rag_graph.cli.sweep import sweep
 from rag_graph.cli.train import train
 from rag_graph.errors import RagGraphError
 from rag_graph.version import __version__
@@ -29,6 +31,9 @@ app.add_typer(graph.app, name="graph")
 app.command()(train)
 app.command()(evaluate)
 app.command()(ask)
+app.command()(report)
+app.command()(compare)
+app.command()(sweep)
 app.command()(index)
 app.command()(retrieve)
 

@@ -9,7 +9,7 @@ import typer
 
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.exchange import WRITERS
-from rag_graph.graph.reader import check_graph, find_graph, read_graph
+from rag_graph.graph.reader import check_graph, find_graph, load_graph
 from rag_graph.graph.schema import graph_schema
 from rag_graph.graph.spec import relative_paths
 from rag_graph.runtime import write_atomically
@@ -59,7 +59,7 @@ def show(graph: GraphArgument) -> None:
 
     from rag_graph.graph.picture import relation_table, task_tree
 
-    console, loaded = Console(), read_graph(graph)
+    console, loaded = Console(), load_graph(graph)
     console.print(task_tree(loaded))
     console.print(relation_table(loaded))
 
@@ -74,7 +74,7 @@ def draw(
     """
     from rag_graph.graph.picture import draw_graph
 
-    draw_graph(read_graph(graph), out)
+    draw_graph(load_graph(graph), out)
     typer.echo(f"wrote {out}")
 
 
@@ -97,7 +97,7 @@ def convert(
         raise GraphFileError(f"{out}: no such folder: {out.parent}")
     if out.exists() and not force:
         raise GraphFileError(f"{out}: exists already. Choose another name, or --force to write over it.")
-    loaded = read_graph(graph)
+    loaded = load_graph(graph)
     write_atomically(out, WRITERS[out.suffix](loaded))
     typer.echo(f"wrote {out}")
     beside = [path for path in relative_paths(loaded.spec) if (loaded.root / path).is_file()]

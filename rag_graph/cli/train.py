@@ -10,7 +10,7 @@ import typer
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError
-from rag_graph.graph.reader import read_graph
+from rag_graph.graph.reader import load_graph
 
 Overrides = Annotated[
     list[str],
@@ -54,17 +54,17 @@ def train(
 
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
+    from rag_graph.report.run import Run
     from rag_graph.report.summary import summary_tables
     from rag_graph.runtime import RunFolder
     from rag_graph.training import run
-    from rag_graph.training.progress import StageProgress
 
     try:
         if resume is not None:
-            result = run.resume(resume, StageProgress(), sys.argv)
+            result = run.resume(resume, command=sys.argv)
         else:
             assert settings is not None
-            result = run.train(settings, StageProgress(), sys.argv)
+            result = run.train(settings, command=sys.argv)
     except KeyboardInterrupt:
         typer.echo(
             "interrupted. What was written so far stays in the run folder; `rag-graph train --resume RUN` goes on.",
@@ -74,11 +74,12 @@ def train(
     folder = RunFolder(result.folder)
     draw_curves(folder, folder / "curves.png")
     draw_diagnostics(folder, folder / "diagnostics.png")
+    Run(result.folder).report()
     console = Console()
     for table in summary_tables(folder):
         console.print(table)
     console.print(
-        f"run folder: {result.folder}  (curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
+        f"run folder: {result.folder}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
         soft_wrap=True,
         highlight=False,
     )
@@ -86,7 +87,7 @@ def train(
 
 
 def _explain(settings: RunConfig) -> None:
-    graph = read_graph(settings.graph)
+    graph = load_graph(settings.graph)
     ppo = settings.ppo
     typer.echo(settings.to_yaml(), nl=False)
     typer.echo(

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.floating] | Sequence[Sequence[float]]
 
 RESAMPLES = 2000
 
@@ -54,3 +57,30 @@ def paired_difference(
     return stratified_mean(
         {name: np.asarray(after[name], float) - np.asarray(before[name], float) for name in before}, seed
     )  # type: ignore[misc]
+
+
+def interquartile_mean(values: Scores) -> float:
+    """Mean of the middle half of all runs and tasks, [runs, tasks] (Agarwal et al. 2021, arXiv 2108.13264, sec. 4.3)."""
+    from scipy.stats import trim_mean
+
+    return float(trim_mean(np.asarray(values, float).ravel(), 0.25))
+
+
+def probability_of_improvement(ours: Scores, theirs: Scores) -> float:
+    """P(X > Y) + P(X = Y) / 2 for a run X of ours and Y of theirs, [runs, tasks] each: averaged over tasks (Agarwal et al. 2021, eq. 1)."""
+    x, y = np.asarray(ours, float), np.asarray(theirs, float)
+    wins = (x[:, None] > y[None]).mean((0, 1)) + (x[:, None] == y[None]).mean((0, 1)) / 2
+    return float(wins.mean())
+
+
+def run_interval(values: Scores, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
+    """Mean over runs and tasks, [runs, tasks], with a 95% interval over resampled runs; NaN bounds for a single run, which tells nothing
+    of the spread. For a paired difference, pass ours - theirs with one row per seed."""
+    scores = np.asarray(values, float)
+    if len(scores) == 0:
+        raise ValueError("an interval needs at least one run")
+    if len(scores) == 1:
+        return Interval(float(scores.mean()), float("nan"), float("nan"))
+    rows = np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
+    low, high = np.percentile(scores[rows].mean((1, 2)), [2.5, 97.5])
+    return Interval(float(scores.mean()), float(low), float(high))

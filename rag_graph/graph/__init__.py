@@ -1,7 +1,7 @@
 """The auxiliary graph: files, reader, arrays, exchange formats, pictures. Loads no tensors."""
 
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.reader import check_graph, find_graph, read_graph
+from rag_graph.graph.reader import check_graph, find_graph, load_graph
 from rag_graph.graph.spec import GraphSpec
 
-__all__ = ["AuxiliaryGraph", "GraphSpec", "check_graph", "find_graph", "read_graph"]
+__all__ = ["AuxiliaryGraph", "GraphSpec", "check_graph", "find_graph", "load_graph"]

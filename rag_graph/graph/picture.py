@@ -64,8 +64,8 @@ def relation_table(graph: AuxiliaryGraph) -> Table:
     return table
 
 
-def _positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
-    """Criteria left, tasks in the middle, contexts right; within a column, near the nodes they bear on."""
+def positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
+    """Node -> (x, y), y below 0: criteria left, tasks in the middle, contexts right; within a column, near the nodes they bear on."""
     columns: dict[str, list[str]] = {"criterion": [], "task": [], "context": []}
     for name, kind in graph.kinds.items():
         columns[kind].append(name)
@@ -103,7 +103,7 @@ def draw_graph(graph: AuxiliaryGraph, out: Path) -> None:
         raise GraphFileError(f"{out}: unknown kind of picture '{out.suffix}'. Known: {', '.join(PICTURES)}")
     if not out.parent.is_dir():
         raise GraphFileError(f"{out}: no such folder: {out.parent}")
-    places = _positions(graph)
+    places = positions(graph)
     tallest = max(-y for _, y in places.values()) + 0.5
     figure, axes = pyplot.subplots(figsize=(9.5, min(1.5 + 0.95 * tallest, MAX_HEIGHT_INCHES)))
     drawn: dict[tuple[str, str], int] = {}

@@ -41,7 +41,7 @@ def find_graph(name_or_path: str | Path) -> Path:
     )
 
 
-def read_graph(name_or_path: str | Path) -> AuxiliaryGraph:
+def load_graph(name_or_path: str | Path) -> AuxiliaryGraph:
     """Read a graph-definition file, or a shipped graph by name.
 
     Raises:
@@ -66,6 +66,23 @@ def check_graph(path: Path) -> tuple[AuxiliaryGraph | None, list[Problem]]:
     if problems or spec is None:
         return None, problems
     return AuxiliaryGraph(spec, path.parent), []
+
+
+def edge_places(path: Path) -> list[str]:
+    """`file:line` of each relation of a graph file and what it includes, in the order of the graph's edges."""
+    merged = MergedGraph(path)
+    found = []
+    for index in range(len(merged.data.get("edges") or [])):
+        document, location = merged.owner(("edges", index))
+        place = document.place(location)
+        found.append(f"{_from_here(place.file)}:{place.line}")
+    return found
+
+
+def _from_here(file: str) -> str:
+    """Relative to the current folder where it lies below it."""
+    path = Path(file).absolute()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 
 
 def _validate(merged: MergedGraph) -> tuple[GraphSpec | None, list[Problem]]:

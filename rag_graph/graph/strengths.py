@@ -12,7 +12,7 @@ from pathlib import Path
 from rag_graph.errors import GraphFileError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.merge import MergedGraph
-from rag_graph.graph.reader import read_graph
+from rag_graph.graph.reader import load_graph
 from rag_graph.graph.spec import Edge
 from rag_graph.yaml_document import Document, Location, Place, load_document, read_bounded
 
@@ -114,7 +114,7 @@ def apply_strengths(
         GraphFileError: the file does not read, is no YAML, lacks one of the relations, has changed since, or is written in a way
             that a number cannot be put into safely.
     """
-    graph = read_graph(path)
+    graph = load_graph(path)
     known = {key_of(edge) for edge in graph.spec.edges}
     missing = [key for key in learned if key not in known]
     if missing:

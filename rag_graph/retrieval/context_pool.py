@@ -6,7 +6,7 @@ what comes from that context; the walk starts from the ranked nodes and the task
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,11 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode, Evidence, Example
 from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever
 from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
+from rag_graph.retrieval.fusion import WeightedRetriever
 from rag_graph.retrieval.index import PassageIndex
+
+MakeRetriever = Callable[[Sequence[ContextNode]], Retriever]
+"""Passages of one task -> what ranks them; a hit's position is the passage's place among them."""
 
 
 class TaskPool:
@@ -33,8 +37,10 @@ class TaskPool:
         pinned: set[str],
         config: RetrievalConfig,
         encoders: Encoders | None,
+        own: MakeRetriever | None,
     ) -> None:
         self.task = task
+        self.own = own
         self.pinned = [node for node in nodes if node.node in pinned]
         self.ranked = [node for node in nodes if node.node not in pinned]
         self.prior = prior
@@ -66,6 +72,8 @@ class TaskPool:
         config = self.config
         encoder = self.encoders.queries if self.encoders else None
         weights = [self.prior[node.node] for node in self.ranked]
+        if self.own is not None:
+            return WeightedRetriever(self.own(self.ranked), weights)
         return self.index.retriever(config.method, encoder, weights, config.damping, config.walk_epsilon)
 
     def evidence(self, hit: Hit) -> Evidence:
@@ -80,7 +88,11 @@ class TaskPool:
 
 
 class ContextPool:
-    """All context nodes of one split, searched per task."""
+    """All context nodes of one split, searched per task.
+
+    Args:
+        own: makes the retriever, instead of the config's method.
+    """
 
     def __init__(
         self,
@@ -88,6 +100,7 @@ class ContextPool:
         nodes: Sequence[ContextNode],
         config: RetrievalConfig,
         encoders: Encoders | None = None,
+        own: MakeRetriever | None = None,
     ) -> None:
         self.nodes = {node.id: node for node in nodes}
         self.config = config
@@ -96,8 +109,8 @@ class ContextPool:
         for task in graph.spec.tasks:
             prior = graph.grounding(task)
             mine = [node for node in nodes if node.node in prior]
-            if mine and config.method != "none":
-                self._tasks[task] = TaskPool(task, mine, prior, self._guidelines, config, encoders)
+            if mine and (config.method != "none" or own is not None):
+                self._tasks[task] = TaskPool(task, mine, prior, self._guidelines, config, encoders, own)
 
     def grounds(self, task: str) -> bool:
         """True where something can be retrieved for the task."""

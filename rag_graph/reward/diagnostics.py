@@ -135,7 +135,8 @@ def pareto_front(points: Tensor) -> Tensor:
 
 
 def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration) -> dict[str, float]:
-    """Of each node that bears on an episode of the update: what it paid, how often it was observed, its score, gate, bias and calibration.
+    """Of each node that bears on an episode of the update: what it paid, its weight, how often it was observed, its score,
+    gate, bias and calibration.
 
     Args:
         in_play: bool [B, N].
@@ -148,8 +149,10 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
             continue
         seen = mine & rewards.observed[:, column]
         logged[f"nodes/{name}/reward"] = (rewards.values * rewards.weights)[mine, column].mean().item()
+        logged[f"nodes/{name}/weight"] = rewards.weights[mine, column].mean().item()
         logged[f"nodes/{name}/observed"] = seen.sum().item() / mine.sum().item()
         logged[f"nodes/{name}/imputed"] = rewards.scores[mine, column].mean().item()
+        logged[f"nodes/{name}/gated"] = (rewards.scores * rewards.gates)[mine, column].mean().item()
         logged[f"nodes/{name}/gate"] = rewards.gates[mine, column].mean().item()
         if number >= 1:
             logged[f"nodes/{name}/bias"], logged[f"nodes/{name}/ece"] = bias, ece

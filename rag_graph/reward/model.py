@@ -16,6 +16,7 @@ many independent copies at once (experiments/planted does).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -54,6 +55,10 @@ MOST_LOOP = 0.9
 TRAINED = ("mlp", "gnn", "prior_gnn")
 
 
+OwnReadout = Callable[[Tensor, GraphTensors, Tensor], Tensor]
+"""Scores without gaps [B, N], the graph, task of each episode [B] -> what each node pays [B, N]."""
+
+
 class Paid(NamedTuple):
     """What each node pays. The scalar reward is `(values * weights).sum(-1)` where `paid`."""
 
@@ -74,6 +79,7 @@ class RewardModel(nn.Module):
     Args:
         graph: the auxiliary graph; its strengths are where `strength` starts.
         text: [N, size] embeddings of the nodes' texts.
+        own_readout: what pays, instead of the formulas of `config.readout`; the imputer and the learning of the graph stay.
 
     Raises:
         ConfigError: no goal task, or a damping with which credit diverges.
@@ -81,8 +87,11 @@ class RewardModel(nn.Module):
 
     strength: Tensor
 
-    def __init__(self, graph: AuxiliaryGraph, config: RewardConfig, text: Tensor) -> None:
+    def __init__(
+        self, graph: AuxiliaryGraph, config: RewardConfig, text: Tensor, own_readout: OwnReadout | None = None
+    ) -> None:
         super().__init__()
+        self.own_readout = own_readout
         self.readout, self.damping, self.caution = config.readout, config.damping, config.caution
         self.topology = GraphTensors.of(graph)
         if not bool((self.topology.goal > 0).any()):
@@ -134,6 +143,8 @@ class RewardModel(nn.Module):
     def pay(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors | None = None) -> Paid:
         """What each node pays for scores without gaps, [B, N]."""
         graph, tasks = graph or self.graph, scores.tasks
+        if self.own_readout is not None:
+            return self._own_pay(self.own_readout, filled, graph, tasks)
         paying, gates = self._pay(filled, scores, graph)
         everyone = torch.ones_like(tasks, dtype=torch.bool)
         if self.readout == "gated_fixed":
@@ -151,6 +162,17 @@ class RewardModel(nn.Module):
         walked = self.readout == "diffusion"
         weights = diffusion_weights(graph, tasks) if walked else own_weights(graph, tasks, auxiliary)
         return Paid(values, weights, filled, gates, everyone)
+
+    @staticmethod
+    def _own_pay(readout: OwnReadout, filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Paid:
+        values = readout(filled, graph, tasks)
+        if values.shape != filled.shape or not torch.isfinite(values).all():
+            raise ConfigError(
+                f"your readout returned a tensor of shape {list(values.shape)}{'' if torch.isfinite(values).all() else ' with NaN or infinity'}; "
+                f"finite numbers of shape {list(filled.shape)}, what each node pays in each episode, are expected."
+            )
+        weights = (graph.applies[tasks] | (values != 0)).to(filled.dtype)
+        return Paid(values, weights, filled, torch.ones_like(filled), torch.ones_like(tasks, dtype=torch.bool))
 
     def _pay(self, filled: Tensor, scores: Scores, graph: GraphTensors) -> tuple[Tensor, Tensor]:
         """(scores mixed and gated, gates), [B, N] each; without gates as they are."""

@@ -25,7 +25,7 @@ from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import Alignment, Proposal, Reinforce
 from rag_graph.reward.imputation import hide
 from rag_graph.reward.memory import Batch, Memory
-from rag_graph.reward.model import TRAINED, Paid, RewardModel
+from rag_graph.reward.model import TRAINED, OwnReadout, Paid, RewardModel
 from rag_graph.reward.observation import Observation
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import HASHING, TextEmbeddings
@@ -44,6 +44,8 @@ class GraphReward(Observation):
         make_episodes: columns of a trainer's batch -> episodes without scores.
         seed: of the observation mask and of the imputer.
         embeddings: of node texts; needed where `config.text_encoder` is not 'hashing'.
+        readout: a function of your own that pays: scores without gaps [B, N], graph, tasks [B] -> [B, N]. `config.readout` then names the
+            imputer that fills the gaps, and how the graph learns.
 
     Raises:
         ConfigError: no goal task, credit that diverges, or an encoder that is named and not given.
@@ -59,6 +61,7 @@ class GraphReward(Observation):
         make_episodes: Any,
         seed: int = 0,
         embeddings: TextEmbeddings | None = None,
+        readout: OwnReadout | None = None,
     ) -> None:
         super().__init__(graph, config, score, make_episodes, seed)
         if embeddings is None and config.text_encoder != HASHING:
@@ -69,7 +72,7 @@ class GraphReward(Observation):
         text = self.embeddings.of_graph(graph)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model = RewardModel(graph, config, text)
+            self.model = RewardModel(graph, config, text, readout)
         groups = self.model.parameter_groups(config.learning_rate)
         self.optimizer = torch.optim.AdamW(groups) if config.readout in TRAINED else None
         self.generator = torch.Generator().manual_seed(seed)
@@ -221,7 +224,8 @@ class GraphReward(Observation):
 
         # The same yardstick all along: eta and strengths as at the start, or the utility would move by itself.
         still = model.pay(paid.scores, scores, self.config.auxiliary, model.topology)
-        utility = still.scores * still.gates * still.weights
+        worth = still.scores * still.gates if model.own_readout is None else still.values
+        utility = worth * still.weights
         residual, error = average(gaps[audited]), average(units[hidden_or_reserved].square()) ** 0.5
         held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
         self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, self.kl, int(audited.sum()))

@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 
 from rag_graph.errors import TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
-from rag_graph.records import Episode
+from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder
 from rag_graph.training.progress import StageProgress
@@ -35,17 +35,11 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
         for message in reward.new_alarms:
             self.progress.say(f"  alarm at update {state.global_step}: {message}")
         assert reward.last_rewards is not None
-        paid = (reward.last_rewards.values * reward.last_rewards.weights).tolist()
-        totals = reward.last_rewards.total().tolist()
         folder.append(
             "episodes.jsonl",
             (
-                {
-                    **episode_record(episode),
-                    "reward": total,
-                    "paid": {n: round(v, 4) for n, v in zip(reward.graph.nodes, row, strict=True) if v},
-                }
-                for episode, total, row in zip(reward.last_episodes, totals, paid, strict=True)
+                {**episode_record(episode), **paid}
+                for episode, paid in zip(reward.last_episodes, paid_records(reward.last_rewards), strict=True)
             ),
         )
         bad = sum(bool(episode.error) for episode in reward.last_episodes) / max(1, len(reward.last_episodes))
@@ -91,3 +85,29 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "goal_probability": episode.probability,
         "error": episode.error,
     }
+
+
+def paid_records(rewards: NodeRewards) -> list[dict[str, Any]]:
+    """What each episode was paid, as JSON: the scalar, each node's share of it, what was filled in, and the gates that are not open."""
+    totals, rows = rewards.total().tolist(), []
+    shares = (rewards.values * rewards.weights).tolist()
+    columns = zip(
+        totals,
+        shares,
+        rewards.scores.tolist(),
+        rewards.gates.tolist(),
+        rewards.observed.tolist(),
+        rewards.weights.tolist(),
+        strict=True,
+    )
+    for total, paid, scores, gates, observed, weights in columns:
+        nodes = range(len(rewards.nodes))
+        rows.append(
+            {
+                "reward": total,
+                "paid": {rewards.nodes[n]: round(paid[n], 4) for n in nodes if paid[n]},
+                "imputed": {rewards.nodes[n]: round(scores[n], 4) for n in nodes if weights[n] and not observed[n]},
+                "gates": {rewards.nodes[n]: round(gates[n], 4) for n in nodes if weights[n] and gates[n] < 1},
+            }
+        )
+    return rows

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import shutil
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from transformers import logging as transformers_logging
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.data.load import load_data
-from rag_graph.errors import DataError, TrainingError
+from rag_graph.errors import ConfigError, DataError, TrainingError
 from rag_graph.evaluation.evaluate import Evaluation, evaluate
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
@@ -26,17 +28,19 @@ from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
-from rag_graph.graph.reader import read_graph
+from rag_graph.graph.reader import load_graph
 from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.records import Episode, Example
-from rag_graph.retrieval.context_pool import ContextPool, load_encoders
+from rag_graph.retrieval.context_pool import ContextPool, MakeRetriever, load_encoders
+from rag_graph.reward.model import OwnReadout
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runtime import RunFolder, manifest, resolve_device, seed_everything, to_json
 from rag_graph.training.checkpoints import list_checkpoints, load_state, newest_checkpoint, save_state, write_checkpoint
 from rag_graph.training.cotrain import RetrieverTraining
 from rag_graph.training.demonstrations import demonstration_batches
 from rag_graph.training.ingredients import check_model, classifiers, corpus, node_texts, peak_memory, ppo_arguments
+from rag_graph.training.own_parts import OwnParts, Scorer
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.training.recording import RunRecorder, episode_record, evaluation_record
@@ -60,23 +64,55 @@ class RunResult:
     seconds: dict[str, float]
 
 
-def train(config: RunConfig, progress: StageProgress | None = None, command: Sequence[str] = ()) -> RunResult:
-    """Run `config`. Everything lands in the run folder as it comes; an error or Ctrl-C leaves what was written whole, and `resume`
+def train(
+    config: RunConfig | str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    scorers: Mapping[str, Scorer] | None = None,
+    retriever: MakeRetriever | None = None,
+    readout: OwnReadout | None = None,
+    progress: StageProgress | None = None,
+    command: Sequence[str] = (),
+) -> RunResult:
+    """Run a config. Everything lands in the run folder as it comes; an error or Ctrl-C leaves what was written whole, and `resume`
     goes on from there.
+
+    Args:
+        config: a config, or its file.
+        overrides: of a file, such as "ppo.updates=20".
+        scorers: your own functions of an episode, by node of the graph: a number in [0, 1], or None where there is nothing to observe.
+        retriever: makes your own retriever from the passages that ground a task; `retrieval.method` is put aside.
+        readout: your own function that pays: scores without gaps [B, N], the graph's tensors, task of each episode [B] -> [B, N].
+        progress: where it is shown; default bars on stderr.
 
     Raises:
         RagGraphError: bad graph, config, data or model; training that cannot go on.
     """
-    graph = read_graph(config.graph)
+    if not isinstance(config, RunConfig):
+        config = load_config(config, overrides)
+    elif tuple(overrides):
+        raise ConfigError("overrides change what a file says; this config was loaded. Give them to load_config.")
+    own = OwnParts(scorers or {}, retriever, readout)
+    own.check(config.retrieval)
+    graph = load_graph(config.graph)
     folder = RunFolder.create(config.output_dir, f"runs/{config.name}-seed{config.seed}")
-    return _run(config, graph, folder, progress, command)
+    return _run(config, graph, folder, progress, command, own)
 
 
-def resume(path: str | Path, progress: StageProgress | None = None, command: Sequence[str] = ()) -> RunResult:
+def resume(
+    path: str | Path,
+    *,
+    scorers: Mapping[str, Scorer] | None = None,
+    retriever: MakeRetriever | None = None,
+    readout: OwnReadout | None = None,
+    progress: StageProgress | None = None,
+    command: Sequence[str] = (),
+) -> RunResult:
     """Go on with a run that was stopped, from its warm-up or its newest whole checkpoint; it ends as if it had not been stopped.
+    Arguments as of `train`; a run with parts of its own needs the same again.
 
     Raises:
-        DataError: no run folder, a run that has finished, or data sets that have changed since.
+        DataError: no run folder, a run that has finished, other parts than it began with, or data sets that have changed since.
     """
     folder = RunFolder.open(path)
     status = folder / "status.json"
@@ -85,8 +121,10 @@ def resume(path: str | Path, progress: StageProgress | None = None, command: Seq
     if not (folder / "manifest.json").is_file():
         raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
     written = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    graph = AuxiliaryGraph(read_graph(folder / "graph.yaml").spec, Path(written["graph_root"]))
-    return _run(load_config(folder / "config.yaml"), graph, folder, progress, command, written)
+    graph = AuxiliaryGraph(load_graph(folder / "graph.yaml").spec, Path(written["graph_root"]))
+    own = OwnParts(scorers or {}, retriever, readout)
+    own.check_same(written["own_parts"], str(path))
+    return _run(load_config(folder / "config.yaml"), graph, folder, progress, command, own, written)
 
 
 def _run(
@@ -95,11 +133,12 @@ def _run(
     folder: RunFolder,
     progress: StageProgress | None,
     command: Sequence[str],
+    own: OwnParts,
     resumed: dict[str, Any] | None = None,
 ) -> RunResult:
-    with progress or StageProgress(quiet=True) as shown:
+    with progress or StageProgress() as shown:
         try:
-            return _Run(config, graph, folder, shown, list(command or sys.argv), resumed).run()
+            return _Run(config, graph, folder, shown, list(command or sys.argv), own, resumed).run()
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             folder.write_json("status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
@@ -116,8 +155,10 @@ class _Run:
         folder: RunFolder,
         progress: StageProgress,
         command: list[str],
+        own: OwnParts,
         resumed: dict[str, Any] | None = None,
     ) -> None:
+        self.own = own
         self.config, self.graph, self.folder, self.progress, self.command = config, graph, folder, progress, command
         self.resumed = resumed
         self.seconds: dict[str, float] = {}
@@ -128,7 +169,7 @@ class _Run:
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         seed_everything(config.seed)
-        folder.write_json("status.json", {"status": "running"})
+        folder.write_json("status.json", {"status": "running", "pid": os.getpid(), "host": platform.node()})
         self.progress.say(
             f"graph {self.graph.name}: {len(self.graph.nodes)} nodes, {len(self.graph.spec.edges)} relations; run folder {folder.path}"
         )
@@ -137,10 +178,10 @@ class _Run:
         everything = [node for nodes in self.data.contexts.values() for node in nodes]
         self.encoders = load_encoders(config.retrieval, everything, config.seed)
         self.pools = {
-            split: ContextPool(self.graph, nodes, config.retrieval, self.encoders)
+            split: ContextPool(self.graph, nodes, config.retrieval, self.encoders, self.own.retriever)
             for split, nodes in self.data.contexts.items()
         }
-        self.scorer = NodeScorer(self.graph, classifiers(self.graph, self.data.train, config.seed))
+        self.scorer = NodeScorer(self.graph, classifiers(self.graph, self.data.train, config.seed), self.own.scorers)
         self.model, self.tokenizer = load_language_model(config.model, corpus(self.graph, self.data), self.device)
         size = sum(parameter.numel() for parameter in self.model.parameters())
         self.progress.say(
@@ -150,7 +191,13 @@ class _Run:
         # Made before the long stages: what is wrong with the graph's rewards shows now.
         self.builder = EpisodeBuilder(self.data.train, self.tokenizer.eos_token_id)
         self.reward = GraphReward(
-            self.graph, config.reward, self.scorer.score, self.builder, config.seed, node_texts(config)
+            self.graph,
+            config.reward,
+            self.scorer.score,
+            self.builder,
+            config.seed,
+            node_texts(config),
+            self.own.readout,
         )
         if len(self.data.train) < config.ppo.batch_size:
             raise DataError(
@@ -193,7 +240,8 @@ class _Run:
         for split, nodes in self.data.contexts.items():
             folder.write(f"contexts/{split}.jsonl", "".join(to_json(asdict(node)) + "\n" for node in nodes))
         about = manifest(config.seed, self.command, self.data.hashes, config.fingerprint(), graph_hash)
-        folder.write_json("manifest.json", {**about, "graph_root": str(self.graph.root.resolve())})
+        more = {"graph_root": str(self.graph.root.resolve()), "own_parts": self.own.names()}
+        folder.write_json("manifest.json", {**about, **more})
 
     def _timed(self, stage: str, work: Any) -> Any:
         started = time.perf_counter()

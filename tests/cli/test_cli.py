@@ -53,7 +53,7 @@ def test_check_loads_no_torch() -> None:
     done = run("graph", "check", "parcels", "news", "four_tasks")
     assert done.returncode == 0
     assert done.stdout.count("ok,") == 3
-    code = "import sys, rag_graph.cli.app, rag_graph; rag_graph.read_graph('parcels'); print([m for m in ('torch', 'transformers', 'trl', 'torch_geometric') if m in sys.modules])"
+    code = "import sys, rag_graph.cli.app, rag_graph; rag_graph.load_graph('parcels'); print([m for m in ('torch', 'transformers', 'trl', 'torch_geometric') if m in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert loaded.stdout.strip() == "[]"
 
@@ -169,10 +169,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 def test_a_run_leaves_everything_behind(finished: Path) -> None:
     import yaml
 
-    from rag_graph.graph import read_graph
+    from rag_graph.graph import load_graph
 
     assert yaml.safe_load((finished / "config.yaml").read_text())["ppo"]["updates"] == 2
-    assert read_graph(finished / "graph.yaml") == read_graph("parcels")
+    assert load_graph(finished / "graph.yaml") == load_graph("parcels")
     manifest = json.loads((finished / "manifest.json").read_text())
     parts = ("topic", "sentiment", "question", "summary", "contexts")
     assert set(manifest["data"]) == {f"{p}/{split}" for p in parts for split in ("train", "test")} | {"demonstrations"}
@@ -190,7 +190,7 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
     assert (finished / "curves.png").stat().st_size > 10_000
     assert (finished / "diagnostics.png").stat().st_size > 10_000
     strengths = yaml.safe_load((finished / "strengths.yaml").read_text())
-    assert [edge["was"] for edge in strengths["edges"]] == [edge.strength for edge in read_graph("parcels").spec.edges]
+    assert [edge["was"] for edge in strengths["edges"]] == [edge.strength for edge in load_graph("parcels").spec.edges]
     assert set(json.loads((finished / "graph_report.json").read_text())) == {"proposals", "alarms"}
     reserved = [episode for episode in episodes if episode["reserved"]]
     assert reserved, "some examples are kept for audits"

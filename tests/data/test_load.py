@@ -16,10 +16,10 @@ from rag_graph.data.load import load_contexts, load_data, read_examples
 from rag_graph.data.parcels import CITIES, archive, make_parcels
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.records import ContextNode, Evidence, Example
 
-PARCELS = read_graph("parcels")
+PARCELS = load_graph("parcels")
 
 
 def test_parcels_answers_follow_from_passage_and_archive() -> None:
@@ -117,7 +117,7 @@ def project(tmp_path: Path, write_graph: Callable[..., Path]) -> Callable[..., P
 
 @pytest.mark.parametrize("train", ["train.jsonl", "train.jsonl.gz", "train.csv", "train.parquet"])
 def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
-    data = load_data(read_graph(project(train)), DataConfig(), seed=0)
+    data = load_data(load_graph(project(train)), DataConfig(), seed=0)
     assert sorted((e.id, e.inputs["input"], e.references) for e in data.train) == [
         ("topic/a", "one", ("world",)), ("topic/b", "two", ("technology",)), ("topic/c", "three", ("world",)),
     ]  # fmt: skip
@@ -141,11 +141,11 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
 )  # fmt: skip
 def test_bad_rows_are_named(project: Callable[..., Path], row: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        load_data(read_graph(project(rows=[ROWS[0], row])), DataConfig(), seed=0)
+        load_data(load_graph(project(rows=[ROWS[0], row])), DataConfig(), seed=0)
 
 
 def test_missing_and_empty_files(project: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    graph = read_graph(project("gone.jsonl"))
+    graph = load_graph(project("gone.jsonl"))
     monkeypatch.delenv("RAG_GRAPH_DATA", raising=False)
     with pytest.raises(DataError, match=r"data file 'gone.jsonl' was not found at .*\$RAG_GRAPH_DATA is not set"):
         load_data(graph, DataConfig(), seed=0)
@@ -165,14 +165,14 @@ def test_missing_and_empty_files(project: Callable[..., Path], tmp_path: Path, m
 def test_csv_rows_are_whole_and_named_by_their_line(
     project: Callable[..., Path], tmp_path: Path, content: str, message: str
 ) -> None:
-    graph = read_graph(project("train.csv"))
+    graph = load_graph(project("train.csv"))
     (tmp_path / "train.csv").write_text(content)
     with pytest.raises(DataError, match=message):
         load_data(graph, DataConfig(), seed=0)
 
 
 def test_parquet_keeps_lists_and_refuses_nulls(project: Callable[..., Path], tmp_path: Path) -> None:
-    graph = read_graph(project("train.parquet"))
+    graph = load_graph(project("train.parquet"))
     pandas.DataFrame([{"text": "x", "label": ["World", "Sci/Tech"]}]).to_parquet(tmp_path / "train.parquet")
     assert load_data(graph, DataConfig(), seed=0).train[0].references == ("world", "technology")
     pandas.DataFrame([{"text": None, "label": "World"}]).to_parquet(tmp_path / "train.parquet")
@@ -181,7 +181,7 @@ def test_parquet_keeps_lists_and_refuses_nulls(project: Callable[..., Path], tmp
 
 
 def test_bad_passages_are_named(project: Callable[..., Path], tmp_path: Path) -> None:
-    graph = read_graph(project())
+    graph = load_graph(project())
     for content, message in (
         ('{"id": 1}', r"notes\.jsonl:1: no 'text'"),
         ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', r"notes\.jsonl:2: id '1' stands on line 1 too"),
@@ -210,6 +210,6 @@ def test_prompts_are_filled_once() -> None:
 
 def test_real_data_loads(real_data: Path) -> None:
     for name in ("news", "four_tasks"):
-        data = load_data(read_graph(name), DataConfig(train=20, test=10), seed=0)
-        assert len(data.train) == 20 * len(read_graph(name).spec.tasks)
+        data = load_data(load_graph(name), DataConfig(train=20, test=10), seed=0)
+        assert len(data.train) == 20 * len(load_graph(name).spec.tasks)
         assert all(example.references for example in data.test)

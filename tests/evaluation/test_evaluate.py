@@ -11,10 +11,10 @@ from rag_graph.errors import DataError
 from rag_graph.evaluation.evaluate import evaluate
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import bootstrap_mean, paired_difference, stratified_mean
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.records import Episode, Example
 
-SCORER = NodeScorer(read_graph("parcels"))
+SCORER = NodeScorer(load_graph("parcels"))
 
 
 def always(text: str) -> object:
@@ -74,10 +74,10 @@ def test_tasks_weigh_the_same_whatever_their_size() -> None:
 
 
 def test_your_own_scorers_score_their_nodes() -> None:
-    from rag_graph.graph import AuxiliaryGraph, read_graph
+    from rag_graph.graph import AuxiliaryGraph, load_graph
     from rag_graph.graph.spec import GraphSpec
 
-    spec = read_graph("parcels").spec.model_dump(by_alias=True)
+    spec = load_graph("parcels").spec.model_dump(by_alias=True)
     spec["criteria"]["kind"] = {"metric": "external", "applies_to": ["topic"]}
     graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     episode = Episode("1", Example("1", "topic", {"input": "a kettle"}, ("kitchen",)), "", "kitchen")

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rag_graph.errors import GraphFileError
-from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.exchange import WRITERS
 from rag_graph.graph.spec import GraphSpec
 
@@ -83,7 +83,7 @@ def graphs(draw: Any) -> AuxiliaryGraph:
 def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:
     path = tmp_path / f"g{suffix}"
     path.write_bytes(WRITERS[suffix](graph).encode("utf-8"))
-    again = read_graph(path)
+    again = load_graph(path)
     assert again == graph
     assert again.nodes == graph.nodes
     assert again.edge_index.tolist() == graph.edge_index.tolist()
@@ -92,22 +92,22 @@ def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:
 
 @pytest.mark.parametrize("name", ["parcels", "news", "four_tasks"])
 def test_shipped_graphs_through_all_formats(tmp_path: Path, name: str) -> None:
-    graph = current = read_graph(name)
+    graph = current = load_graph(name)
     for suffix in (".json", ".graphml", ".yaml", ".graphml", ".json"):
         path = tmp_path / f"g{suffix}"
         path.write_text(WRITERS[suffix](current), encoding="utf-8")
-        current = read_graph(path)
+        current = load_graph(path)
     assert current == graph
 
 
 def test_parallel_relations_between_two_nodes_survive(tmp_path: Path) -> None:
-    graph = read_graph("parcels")
+    graph = load_graph("parcels")
     spec = graph.spec.model_dump(by_alias=True)
     spec["edges"] = [*spec["edges"], {"from": "topic", "to": "summary", "relation": "supports", "strength": 0.1}]
     doubled = AuxiliaryGraph(GraphSpec.model_validate(spec))
     path = tmp_path / "g.graphml"
     path.write_text(WRITERS[".graphml"](doubled), encoding="utf-8")
-    assert read_graph(path) == doubled
+    assert load_graph(path) == doubled
 
 
 @pytest.mark.parametrize(
@@ -127,11 +127,11 @@ def test_what_is_no_graph_is_refused_in_one_line(tmp_path: Path, name: str, cont
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(GraphFileError, match=name):
-        read_graph(path)
+        load_graph(path)
 
 
 def edited(tmp_path: Path, change: Any) -> Path:
-    content = json.loads(WRITERS[".json"](read_graph("parcels")))
+    content = json.loads(WRITERS[".json"](load_graph("parcels")))
     change(content)
     path = tmp_path / "g.json"
     path.write_text(json.dumps(content))
@@ -154,7 +154,7 @@ def edited(tmp_path: Path, change: Any) -> Path:
 )  # fmt: skip
 def test_hand_edited_exchange_files_are_checked_like_any_other(tmp_path: Path, change: Any, message: str) -> None:
     with pytest.raises(GraphFileError, match=message):
-        read_graph(edited(tmp_path, change))
+        load_graph(edited(tmp_path, change))
 
 
 def test_all_problems_of_an_exchange_file_at_once(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_all_problems_of_an_exchange_file_at_once(tmp_path: Path) -> None:
         content["edges"][1]["key"] = "supportz"
 
     with pytest.raises(GraphFileError) as caught:
-        read_graph(edited(tmp_path, change))
+        load_graph(edited(tmp_path, change))
     assert "2 is above 1" in str(caught.value)
     assert "Did you mean 'supports'?" in str(caught.value)
 
@@ -171,10 +171,10 @@ def test_all_problems_of_an_exchange_file_at_once(tmp_path: Path) -> None:
 def test_repeated_keys_and_devices_are_refused(tmp_path: Path) -> None:
     (tmp_path / "g.json").write_text('{"directed": true, "directed": true}')
     with pytest.raises(GraphFileError, match="the key 'directed' is stated twice in one object"):
-        read_graph(tmp_path / "g.json")
+        load_graph(tmp_path / "g.json")
     (tmp_path / "z.json").symlink_to("/dev/zero")
     with pytest.raises(GraphFileError, match="not a regular file"):
-        read_graph(tmp_path / "z.json")
+        load_graph(tmp_path / "z.json")
 
 
 def test_includes_are_merged_away(tmp_path: Path) -> None:
@@ -182,14 +182,14 @@ def test_includes_are_merged_away(tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(
         "format: 1\nname: g\ninclude: [more.yaml]\ntasks: {t: {kind: generation, metrics: {bleu: 1}, prompt: x}}\n"
     )
-    graph = read_graph(tmp_path / "g.yaml")
+    graph = load_graph(tmp_path / "g.yaml")
     for suffix, writer in WRITERS.items():
         path = tmp_path / f"out{suffix}"
         path.write_text(writer(graph))
-        assert read_graph(path) == graph
+        assert load_graph(path) == graph
 
 
 def test_networkx_view() -> None:
-    view = read_graph("parcels").networkx
+    view = load_graph("parcels").networkx
     assert view.nodes["archive"]["kind"] == "context"
     assert view.edges["archive", "question", "grounds"]["strength"] == 0.9

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rag_graph.errors import GraphFileError
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.graph.reader import check_graph, find_graph, shipped_graphs
 
 GOOD = """\
@@ -31,7 +31,7 @@ def problems(path: Path) -> list[str]:
 
 
 def test_a_good_file_becomes_arrays(write_graph: Callable[..., Path]) -> None:
-    graph = read_graph(write_graph(GOOD))
+    graph = load_graph(write_graph(GOOD))
     assert graph.nodes == ("topic", "headline", "brief")
     assert graph.edge_index.tolist() == [[2], [1]]
     assert graph.relation_names[graph.relation[0]] == "prerequisite"
@@ -106,7 +106,7 @@ def test_messages(write_graph: Callable[..., Path], change: tuple[str, str], mes
 
 def test_yaml_words_stay_words(write_graph: Callable[..., Path]) -> None:
     text = GOOD.replace("labels: [a, b]", "labels: [no, on]").replace("strength: 0.8", "strength: 5e-1")
-    graph = read_graph(write_graph(text))
+    graph = load_graph(write_graph(text))
     assert graph.spec.tasks["topic"].label_words == ("no", "on")
     assert graph.strength.tolist() == [0.5]
 
@@ -121,7 +121,7 @@ def test_includes_merge_and_know_their_files(write_graph: Callable[..., Path]) -
             "include: [parts/criteria.yaml, parts/deep/contexts.yaml]\n",
         )
     )
-    graph = read_graph(main)
+    graph = load_graph(main)
     assert graph.spec.criteria["brief"].args == {"most": 12}
     assert graph.spec.contexts["notes"].file == "parts/deep/notes.jsonl"
     write_graph("criteria:\n  brief: {metric: lenght_band}\n", "parts/criteria.yaml")
@@ -167,13 +167,13 @@ def test_a_file_that_includes_itself(write_graph: Callable[..., Path]) -> None:
 def test_shipped_graphs_are_found_by_name() -> None:
     assert set(shipped_graphs()) == {"parcels", "news", "four_tasks"}
     for name in shipped_graphs():
-        assert read_graph(name).name == name
+        assert load_graph(name).name == name
     with pytest.raises(GraphFileError, match=r"no shipped graph of that name. Did you mean 'parcels'\?"):
         find_graph("parcel")
 
 
 def test_strengths_change_in_a_new_graph_only() -> None:
-    graph = read_graph("parcels")
+    graph = load_graph("parcels")
     changed = graph.with_strengths([0.25] * len(graph.spec.edges))
     assert set(changed.strength.tolist()) == {0.25}
     assert graph.strength[0] == pytest.approx(0.9)
@@ -188,7 +188,7 @@ def test_includes_of_includes(write_graph: Callable[..., Path]) -> None:
     main = write_graph(
         "format: 1\nname: g\ninclude: [deep/a.yaml]\ntasks: {t: {kind: generation, metrics: {bleu: 1}, prompt: x}}\n"
     )
-    assert read_graph(main).nodes == ("t", "brief", "notes")
+    assert load_graph(main).nodes == ("t", "brief", "notes")
 
 
 def test_an_included_files_head_is_checked_too(write_graph: Callable[..., Path]) -> None:
@@ -209,12 +209,12 @@ def test_a_linked_main_file_and_impossible_paths(write_graph: Callable[..., Path
     real = write_graph(GOOD, "real/g.yaml")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/link.yaml").symlink_to(real)
-    assert read_graph(tmp_path / "other/link.yaml").name == "g"
+    assert load_graph(tmp_path / "other/link.yaml").name == "g"
     found = problems(write_graph(GOOD.replace("name: g\n", f"name: g\ninclude: [{'x' * 300}]\n").replace("0.8", "1.8")))
     assert any("no such file" in line for line in found)
     assert any("1.8 is above 1" in line for line in found), "one bad include hides nothing"
     with pytest.raises(GraphFileError, match="no such file, and no shipped graph"):
-        read_graph("x" * 5000)
+        load_graph("x" * 5000)
 
 
 def test_paths_of_an_included_file_may_lie_elsewhere(write_graph: Callable[..., Path]) -> None:
@@ -223,7 +223,7 @@ def test_paths_of_an_included_file_may_lie_elsewhere(write_graph: Callable[..., 
         "sub/a.yaml",
     )
     write_graph("", "sub/near.jsonl")
-    contexts = read_graph(write_graph(GOOD.replace("name: g\n", "name: g\ninclude: [sub/a.yaml]\n"))).spec.contexts
+    contexts = load_graph(write_graph(GOOD.replace("name: g\n", "name: g\ninclude: [sub/a.yaml]\n"))).spec.contexts
     assert contexts["near"].file == "sub/near.jsonl"
     assert contexts["far"].file == "ag_news/far.jsonl", (
         "what is not beside the file is looked up below the root or $RAG_GRAPH_DATA"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rag_graph.cli.app import app
 from rag_graph.errors import GraphFileError
-from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.strengths import Learned, apply_strengths, key_of, read_strengths, strengths_yaml
 
 FILE = """# my graph
@@ -40,12 +40,12 @@ edges:
 
 
 def learned(path: Path, values: list[float]) -> AuxiliaryGraph:
-    return read_graph(path).with_strengths(values)
+    return load_graph(path).with_strengths(values)
 
 
 def test_only_the_numbers_change(write_graph: Callable[..., Path]) -> None:
     path = write_graph(FILE)
-    graph = read_graph(path)
+    graph = load_graph(path)
     values = [0.75, 0.9, 0.1, 0.625, 0.3]
     strengths = {key_of(e): Learned(v, e.strength) for e, v in zip(graph.spec.edges, values, strict=True)}
     texts, changes = apply_strengths(path, strengths)
@@ -65,14 +65,14 @@ def test_what_is_written_reads_back(tmp_path_factory: pytest.TempPathFactory, th
     folder = tmp_path_factory.mktemp("g")
     path = folder / "g.yaml"
     path.write_text(FILE, encoding="utf-8")
-    graph = read_graph(path)
+    graph = load_graph(path)
     wanted = [0.5 if not e.tuned else n / 1000 for e, n in zip(graph.spec.edges, thousandths, strict=True)]
     run = folder / "strengths.yaml"
     run.write_text(strengths_yaml(graph, graph.with_strengths(wanted)), encoding="utf-8")
     texts, _ = apply_strengths(path, read_strengths(run))
     for file, text in texts.items():
         file.write_text(text, encoding="utf-8")
-    assert [e.strength for e in read_graph(path).spec.edges] == pytest.approx(wanted)
+    assert [e.strength for e in load_graph(path).spec.edges] == pytest.approx(wanted)
     assert apply_strengths(path, read_strengths(run))[1] == [], "twice is once"
 
 
@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused(write_graph: Callable[..., Path], tmp_path
 def test_the_command_shows_applies_and_picks(write_graph: Callable[..., Path], tmp_path: Path) -> None:
     path, run = write_graph(FILE), tmp_path / "run"
     run.mkdir()
-    graph = read_graph(path)
+    graph = load_graph(path)
     (run / "strengths.yaml").write_text(strengths_yaml(graph, learned(path, [0.7, 0.9, 0.1, 0.6, 0.3])))
     shown = CliRunner().invoke(app, ["graph", "apply", str(run), str(path), "--dry-run"])
     assert shown.exit_code == 0
@@ -140,7 +140,7 @@ def test_an_odd_layout_is_spliced_rightly_or_refused(write_graph: Callable[..., 
         assert path.read_bytes() == before
         return
     path.write_bytes(texts[path].encode())
-    assert read_graph(path).spec.edges[0].strength == 0.125
+    assert load_graph(path).spec.edges[0].strength == 0.125
     assert ("\r\n" in texts[path]) == ("\r\n" in edges)
 
 
@@ -158,7 +158,7 @@ def test_bom_links_and_names_that_yaml_would_misread(write_graph: Callable[..., 
         .replace("from: a\n", 'from: "null"\n')
     )
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    graph = read_graph(path)
+    graph = load_graph(path)
     run, link = tmp_path / "strengths.yaml", tmp_path / "link.yaml"
     run.write_text(strengths_yaml(graph, graph.with_strengths([0.75, 0.5, 0.1, 0.6, 0.3])), encoding="utf-8")
     link.symlink_to(path)
@@ -166,10 +166,10 @@ def test_bom_links_and_names_that_yaml_would_misread(write_graph: Callable[..., 
     assert done.exit_code == 0, done.exception
     assert link.is_symlink()
     assert path.read_bytes().startswith(b"\xef\xbb\xbf")
-    assert read_graph(path).spec.edges[0].strength == 0.75
+    assert load_graph(path).spec.edges[0].strength == 0.75
 
 
 def test_strengths_that_did_not_move_are_written_as_the_file_has_them() -> None:
-    graph = read_graph("parcels").with_strengths([0.0065] * 9)
+    graph = load_graph("parcels").with_strengths([0.0065] * 9)
     text = strengths_yaml(graph, AuxiliaryGraph(graph.spec).with_strengths(graph.strength.tolist()))
     assert text.count("strength: 0.0065,") == 9

@@ -9,12 +9,12 @@ import pytest
 from rag_graph.config import RetrievalConfig
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.generation.generate import Response
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.rag import RagPipeline
 from rag_graph.records import Example
 from rag_graph.retrieval import ContextPool
 
-GRAPH = read_graph("parcels")
+GRAPH = load_graph("parcels")
 POOL = ContextPool(GRAPH, archive("test"), RetrievalConfig())
 
 

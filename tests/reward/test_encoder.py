@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.reward.encoder import Contexts, GraphEncoder, RelationalConv
 from rag_graph.reward.graph_tensors import GraphTensors
@@ -33,7 +33,7 @@ def test_one_layer_equals_the_formula() -> None:
 @pytest.fixture
 def encoder_and_graph() -> tuple[GraphEncoder, GraphTensors]:
     torch.manual_seed(0)
-    tensors = GraphTensors.of(read_graph("parcels"))
+    tensors = GraphTensors.of(load_graph("parcels"))
     return GraphEncoder(tensors, num_features=12, hidden_size=16, num_layers=2, num_bases=3), tensors
 
 
@@ -58,7 +58,7 @@ def test_permuting_nodes_permutes_states(encoder_and_graph: tuple[GraphEncoder, 
 
 def test_strength_zero_is_an_edge_removed(encoder_and_graph: tuple[GraphEncoder, GraphTensors]) -> None:
     encoder, _ = encoder_and_graph
-    graph = read_graph("parcels")
+    graph = load_graph("parcels")
     strengths = graph.strength.copy()
     strengths[3] = 0.0
     removed = GraphSpec.model_validate(
@@ -103,7 +103,7 @@ def test_the_fused_product_equals_message_passing(size: int) -> None:
 def test_joined_contexts_give_the_numbers_of_the_same_graph_stated_whole() -> None:
     """One episode with two retrieved nodes: joined to the graph, and written out as a static graph of two nodes more."""
     torch.manual_seed(0)
-    tensors = GraphTensors.of(read_graph("parcels"))
+    tensors = GraphTensors.of(load_graph("parcels"))
     encoder = GraphEncoder(tensors, num_features=7, hidden_size=8, num_layers=2, num_bases=3)
     size = len(tensors.nodes)
     features, of_contexts = torch.randn(2, size, 7), torch.randn(3, 7)

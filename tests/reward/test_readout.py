@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy import linalg
 
 from rag_graph.errors import ConfigError, GraphFileError
-from rag_graph.graph import AuxiliaryGraph, read_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.reward.graph_tensors import GraphTensors, check_damping, katz_credit, longest_path, spectral_radius
 from rag_graph.reward.readout import (
@@ -105,7 +105,7 @@ def test_a_cycle_of_prerequisites_raises(write_graph: Callable[..., Path]) -> No
         "edges:\n  - {from: t, to: u, relation: prerequisite}\n  - {from: u, to: t, relation: prerequisite}\n"
     )
     with pytest.raises(GraphFileError, match="prerequisites form a cycle: (t -> u -> t|u -> t -> u)"):
-        read_graph(path)
+        load_graph(path)
 
 
 def test_components_enter_with_their_strength() -> None:

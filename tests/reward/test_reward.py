@@ -10,7 +10,7 @@ import torch
 
 from rag_graph.config import READOUTS, RewardConfig
 from rag_graph.evaluation.scorer import NodeScorer
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.records import Episode, Example
 from rag_graph.reward.memory import Batch
@@ -18,7 +18,7 @@ from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.scores import Scores
 from rag_graph.training.checkpoints import load_state, save_state
 
-GRAPH = read_graph("parcels")
+GRAPH = load_graph("parcels")
 EXAMPLES = {
     "a": Example("a", "topic", {"input": "ben bought a red kettle ."}, ("kitchen",)),
     "b": Example("b", "sentiment", {"input": "the kettle is great ."}, ("positive",)),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.records import ContextNode
 from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.text import TextEmbeddings, hashed_ngrams
@@ -38,21 +38,21 @@ def test_a_text_is_embedded_once() -> None:
 
 
 def test_a_graph_is_embedded_once_between_runs(tmp_path: Path) -> None:
-    graph = read_graph("parcels")
+    graph = load_graph("parcels")
     encoders = [Counting() for _ in range(4)]
     first = TextEmbeddings("e", encoders[0], tmp_path).of_graph(graph)
     assert len(encoders[0].asked) == len(graph.nodes)
     assert torch.equal(TextEmbeddings("e", encoders[1], tmp_path).of_graph(graph), first)
     assert encoders[1].asked == [], "it was kept"
     TextEmbeddings("other", encoders[2], tmp_path).of_graph(graph)
-    TextEmbeddings("e", encoders[3], tmp_path).of_graph(read_graph("news"))
+    TextEmbeddings("e", encoders[3], tmp_path).of_graph(load_graph("news"))
     assert encoders[2].asked, "another encoder has another fingerprint"
     assert encoders[3].asked, "another graph too"
     assert len(list(tmp_path.glob("*.safetensors"))) == 3
 
 
 def test_an_encoder_that_is_named_must_be_given() -> None:
-    graph = read_graph("parcels")
+    graph = load_graph("parcels")
     with pytest.raises(ConfigError, match="text_encoder is 'bert'.*no embeddings were given"):
         GraphReward(graph, RewardConfig(text_encoder="bert"), lambda e: {}, lambda **_: [])
     reward = GraphReward(

@@ -18,7 +18,7 @@ from rag_graph.data.load import load_data
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.rag import RagPipeline, passage_weights
 from rag_graph.records import Episode
 from rag_graph.retrieval import ContextPool, load_encoders
@@ -63,7 +63,7 @@ def config(root: Path, corpus_folder: Path) -> Any:
 
 def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTraining, list[Episode]]:
     """A trainer with its retriever, and the reward calls it will get."""
-    graph = read_graph(config.graph)
+    graph = load_graph(config.graph)
     data = load_data(graph, config.data, config.seed)
     encoders = load_encoders(config.retrieval, [n for nodes in data.contexts.values() for n in nodes], config.seed)
     assert encoders is not None
@@ -266,7 +266,7 @@ def test_changed_passages_stop_a_resume(config: Any, tmp_path: Path, corpus_fold
         shutil.copy(corpus_folder / name, tmp_path / name)
     settings = [f"graph={tmp_path / 'graph.yaml'}", "ppo.updates=2", f"output_dir={tmp_path / 'run'}"]
     with pytest.raises(KeyboardInterrupt):
-        train(config(*settings), StopIn("PPO", 1))
+        train(config(*settings), progress=StopIn("PPO", 1))
     text = (tmp_path / "passages.jsonl").read_text()
     (tmp_path / "passages.jsonl").write_text(text.replace(" , say ", " , they say ", 1))
     with pytest.raises(DataError, match="data sets have changed since the run began: contexts/train, contexts/test"):
@@ -303,7 +303,7 @@ def test_stopped_and_resumed(method: str, warm_up: str, stage: str, steps: int, 
     settings = [f"retrieval.learn.method={method}", f"retrieval.learn.warm_up={warm_up}", "ppo.updates=4"]
     train(config(*settings, f"output_dir={tmp_path / 'plain'}"))
     with pytest.raises(KeyboardInterrupt):
-        train(config(*settings, f"output_dir={tmp_path / 'run'}"), StopIn(stage, steps))
+        train(config(*settings, f"output_dir={tmp_path / 'run'}"), progress=StopIn(stage, steps))
     resume(tmp_path / "run")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "plain")
     plain, resumed = OpenedRun(tmp_path / "plain"), OpenedRun(tmp_path / "run")

@@ -17,7 +17,7 @@ from rag_graph.config import DataConfig, RetrievalConfig, RewardConfig
 from rag_graph.data.load import load_data
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.generation.generate import Response
-from rag_graph.graph import read_graph
+from rag_graph.graph import load_graph
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.retrieval.context_pool import ContextPool
 from rag_graph.reward.reward import GraphReward
@@ -25,7 +25,7 @@ from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
 from rag_graph.training.rag_ppo import EpisodeBuilder, prepared_rows
 from rag_graph.training.watching import LearningRewards
 
-GRAPH = read_graph("parcels")
+GRAPH = load_graph("parcels")
 DATA = load_data(GRAPH, DataConfig(train=24, test=8), 0)
 
 

@@ -14,13 +14,8 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import DataError
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.run import resume, train
+from tests.conftest import SMALL
 from tests.training.test_resume import outcome
-
-SMALL = [
-    "sft.steps=12", "sft.batch_size=4", "ppo.updates=6", "ppo.batch_size=8", "ppo.num_mini_batches=2", "ppo.checkpoint_every=2", "data.train=16",
-    "data.test=8", "model.scratch.hidden_size=32", "model.scratch.intermediate_size=64", "model.scratch.num_layers=2", "model.scratch.num_heads=2",
-    "evaluation.without_retrieval=false", "device=cpu",
-]  # fmt: skip
 
 
 class StopIn(StageProgress):
@@ -65,7 +60,7 @@ def results(folder: Path) -> dict[str, Any]:
 def test_a_run_that_was_stopped_goes_on(root: Path, tmp_path: Path, plain: Path, stage: str, steps: int) -> None:
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(config(root, folder), StopIn(stage, steps))
+        train(config(root, folder), progress=StopIn(stage, steps))
     assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
     resume(folder)
     assert json.loads((folder / "status.json").read_text()) == {"status": "finished"}
@@ -86,7 +81,7 @@ def test_what_cannot_go_on_is_said(root: Path, tmp_path: Path, plain: Path) -> N
         resume(tmp_path / "nowhere")
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(config(root, folder), StopIn("PPO", 3))
+        train(config(root, folder), progress=StopIn("PPO", 3))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["data"]["topic/train"] = "other"
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -1,0 +1,5 @@
+"""`python -m rag_graph`."""
+
+from rag_graph.cli.app import main
+
+main()

@@ -1,0 +1,90 @@
+"""`rag-graph report` and `rag-graph compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rag_graph.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from rag_graph.report.compare import Comparison
+
+
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder; finished, still going or stopped.", metavar="RUN")],
+    out: Annotated[Path | None, typer.Option(help="The HTML file; default RUN/report.html.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a run as one HTML file: graph, curves, episodes, alarms, proposals for the graph file, settings. It needs no network.
+
+    Example: `rag-graph report runs/quickstart-seed0 --open`
+    """
+    from rag_graph.report.run import Run
+
+    if out is not None and not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: no such folder: {out.parent}")
+    written = Run(run).report(out)
+    typer.echo(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)")
+    if show:
+        typer.launch(str(written.resolve()))
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, or globs in quotes.", metavar="RUN...")],
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="`score` (the tasks' scores after PPO), `gain`, TASK/METRIC such as question/exact_match, or a column of metrics.jsonl."
+        ),
+    ] = "score",
+    baseline: Annotated[
+        str | None, typer.Option(help="An arm's label or one of its run folders; default the first.")
+    ] = None,
+    out: Annotated[
+        list[Path] | None, typer.Option(help="Also write .md, .csv, .tex, .png, .svg or .pdf. Repeatable.")
+    ] = None,
+) -> None:
+    """Compare finished runs: grouped by config, paired by seed; means, IQM, paired 95% intervals, probability of improvement.
+
+    Says aloud in what runs are not comparable: other data, another budget, other code.
+
+    Examples:
+
+    `rag-graph compare 'runs/quickstart-*' 'runs/flat-*'`
+
+    `rag-graph compare 'sweeps/readouts/*' --baseline readout=flat --out table.md --out figure.png`
+    """
+    from rich.console import Console
+
+    from rag_graph.report.compare import FORMATS
+    from rag_graph.report.compare import compare as measure
+
+    for path in out or []:
+        if path.suffix not in FORMATS:
+            raise ConfigError(f"--out {path}: unknown kind of table '{path.suffix}'. Known: {', '.join(FORMATS)}.")
+    found = measure(runs, metric, baseline)
+    console = Console()
+    print_comparison(found, console)
+    for path in out or []:
+        console.print(f"wrote {found.write(path)}", soft_wrap=True, highlight=False)
+
+
+def print_comparison(found: Comparison, console: Console) -> None:
+    """The table, and below it in what the runs are not comparable."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    header, *rows = found.cells()
+    table = Table(
+        *header, title=escape(found.caption), title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0)
+    )
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+    for warning in found.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)

@@ -1,0 +1,128 @@
+"""`rag-graph sweep`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rag_graph.training.sweep import Sweep, SweepRun
+
+SECONDS_PER_LOOK = 1.0
+MOST_LINES = 40
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep file; see the example below.", metavar="SWEEP.yaml")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and stop.")] = False,
+) -> None:
+    """Run a grid of settings times seeds; run it again to go on: what is finished is passed over, what was stopped goes on.
+
+    A run that fails does not stop the rest. Ends with the comparison of the arms (`comparison.md` in the sweep's folder).
+
+    A sweep file:
+
+    `config: experiments/quickstart/config.yaml`
+
+    `grid: {reward.readout: [flat, prior_gnn]}`
+
+    `seeds: [0, 1, 2]`
+
+    More keys: `set` (overrides of every run), `folder`, `parallel` (runs at once), `executor: ray` (with `ray_address`, `cpus`, `gpus`).
+    """
+    from rich.console import Console
+
+    from rag_graph.training.sweep import Sweep
+
+    plan, console = Sweep(file), Console()
+    if dry_run:
+        for run in plan.runs:
+            console.print(f"{run.state:<12}{run.path}", soft_wrap=True, highlight=False, markup=False)
+        console.print(f"{len(plan.runs)} runs, executor {plan.config.executor}", highlight=False)
+        return
+    done = sum(run.state == "finished" for run in plan.runs)
+    console.print(f"{len(plan.runs)} runs in {plan.folder}, {done} finished before", highlight=False)
+    try:
+        codes = _run(plan, console)
+    except KeyboardInterrupt:
+        console.print("interrupted. What was written stays; run the same command to go on.")
+        raise typer.Exit(1) from None
+    failed = [run for run in plan.runs if codes.get(run.path)]
+    for run in failed:
+        console.print(f"[red]failed[/]: {run.path}: {_reason(run)}", soft_wrap=True, highlight=False)
+    if any(run.state == "finished" for run in plan.runs):
+        _compare(plan, console)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(plan: Sweep, console: Console) -> dict[Path, int]:
+    """With a live table on a terminal; elsewhere a line for each run that ends."""
+    if not console.is_terminal:
+        return plan.run(
+            lambda run, code: console.print(
+                f"{'failed' if code else 'finished'}: {run.path}", soft_wrap=True, highlight=False, markup=False
+            )
+        )
+    from rich.live import Live
+
+    stop, started = threading.Event(), time.monotonic()
+    with Live(_table(plan, 0.0), console=console, refresh_per_second=2) as live:
+
+        def watch() -> None:
+            while not stop.wait(SECONDS_PER_LOOK):
+                live.update(_table(plan, time.monotonic() - started))
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            return plan.run()
+        finally:
+            stop.set()
+            watcher.join()
+            live.update(_table(plan, time.monotonic() - started))
+
+
+def _table(plan: Sweep, seconds: float) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    rows = [(run, run.state) for run in plan.runs]
+    done = sum(state == "finished" for _, state in rows)
+    table = Table("arm", "seed", "state", "update", "reward", "held-out goal", title=f"{done} of {len(rows)} runs finished, {seconds:.0f} s", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))  # fmt: skip
+    # On a small terminal: what is going on first, then what waits.
+    order = {"running": 0, "failed": 1, "interrupted": 2, "waiting": 3, "finished": 4}
+    shown = rows if len(rows) <= MOST_LINES else sorted(rows, key=lambda row: order.get(row[1], 5))[:MOST_LINES]
+    for run, state in shown:
+        last = run.recent()
+        at = f"{last['update']}/{run.config.ppo.updates}" if last.get("stage") == "ppo" else str(last.get("stage", ""))
+        numbers = (
+            f"{last[key]:.3f}" if last.get(key) is not None else ""
+            for key in ("objective/scores", "reward/held_out_goal")
+        )
+        table.add_row(escape(run.arm), str(run.config.seed), state, at, *numbers)
+    if len(shown) < len(rows):
+        table.caption = f"and {len(rows) - len(shown)} more"
+    return table
+
+
+def _reason(run: SweepRun) -> str:
+    """The last line of its log."""
+    lines = run.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if run.log.is_file() else []
+    return f"{lines[-1] if lines else 'no log'} (all of it in {run.log})"
+
+
+def _compare(plan: Sweep, console: Console) -> None:
+    from rag_graph.cli.report import print_comparison
+    from rag_graph.report.compare import compare
+
+    found = compare([run.path for run in plan.runs if run.state == "finished"])
+    print_comparison(found, console)
+    console.print(f"wrote {found.write(plan.folder / 'comparison.md')}", soft_wrap=True, highlight=False)

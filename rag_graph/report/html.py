@@ -1,0 +1,224 @@
+"""A run as one HTML file: graph, curves, episodes, alarms, proposals, settings. It needs no network and opens from disk.
+
+Everything a run wrote is text: the template escapes it, and the script puts data into the page as text only. Works for a run that is
+still going or that crashed: what is not there yet is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from rag_graph.errors import GraphFileError
+from rag_graph.graph.reader import find_graph
+from rag_graph.report.episode_pack import pack_episodes
+from rag_graph.report.page_data import edge_lines, page_data
+from rag_graph.report.run import Run
+from rag_graph.reward.graph_learning import Proposal
+from rag_graph.runtime import to_json, write_atomically
+from rag_graph.version import __version__
+
+SECTIONS = (("results", "Results"), ("graph", "Graph"), ("curves", "Curves"), ("episodes", "Episodes"), ("alarms", "Alarms"), ("proposals", "Proposals"), ("settings", "Settings"))  # fmt: skip
+
+
+def write_report(run: Run, out: Path) -> Path:
+    """Write the page; returns its path.
+
+    Raises:
+        DataError: a damaged run folder. TrainingError: `out` cannot be written.
+    """
+    assets = resources.files("rag_graph.report") / "assets"
+
+    def asset(name: str) -> str:
+        return (assets / name).read_text(encoding="utf-8")
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    pack = pack_episodes(run)
+    page = environment.from_string(asset("report.html.j2")).render(
+        css=asset("report.css"),
+        uplot_css=asset("uPlot.min.css"),
+        uplot=asset("uPlot.iife.min.js"),
+        script=asset("report.js"),
+        data=_for_script(page_data(run)),
+        episodes=pack.packed,
+        sampling=pack.said,
+        sections=SECTIONS,
+        version=__version__,
+        written=time.strftime("%Y-%m-%d %H:%M:%S"),
+        path=str(run.path),
+        **_texts(run),
+    )
+    write_atomically(out, page)
+    return out
+
+
+def _for_script(content: Any) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = to_json(content)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _texts(run: Run) -> dict[str, Any]:
+    graph, config, results, report = run.stated_graph, run.config, run.results, run.graph_report
+    records, places = run.records(), edge_lines(run)
+    ended = (run.folder / "graph_report.json").is_file()
+    learned = run.graph()
+    changes = [
+        {"place": place, "relation": f"{was.source} → {was.target} {was.relation}", "was": f"{was.strength:.2f}", "now": f"{now.strength:.2f}", "change": f"{now.strength - was.strength:+.2f}"}
+        for was, now, place in zip(graph.spec.edges, learned.spec.edges, places, strict=True)
+        if abs(now.strength - was.strength) >= 0.01
+    ]  # fmt: skip
+    lines = {(e.source, e.target): place for e, place in zip(graph.spec.edges, places, strict=True)}
+    below = f"add below {places[-1]}" if places else "add under edges:"
+    proposals = [
+        {"place": lines.get((p["source"], p["target"]), below) if p["relation"] else below, "text": str(Proposal(**p))}
+        for p in report["proposals"]
+    ]
+    alarms = report["alarms"] if ended else _alarms_on(records)
+    later = "" if ended else " so far; they are written when training ends"
+    return {
+        "title": f"{config.name}, seed {config.seed}",
+        "lead": _lead(run, records),
+        "state": _state(run, records),
+        "results": _results(results) if results else None,
+        "alarms": alarms,
+        "no_alarms": f"No alarm for reward hacking went on in {len(records)} updates."
+        if records
+        else "No update has been made yet.",
+        "changes": changes,
+        "proposals": proposals,
+        "no_proposals": f"None{later}.",
+        "apply": f"rag-graph graph apply {run.path} {_graph_file(config.graph)}",
+        "cost": _cost(run, records),
+        "environment": _environment(run),
+        "config": config.to_yaml(),
+        "graph_file": (run.folder / "graph.yaml").read_text(encoding="utf-8"),
+    }
+
+
+def _graph_file(name: str) -> str:
+    """The file to name in a command; the name itself where there is none any more."""
+    try:
+        return str(find_graph(name))
+    except GraphFileError:
+        return name
+
+
+def _alarms_on(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Alarms of a run that has not ended, as far as its metrics tell."""
+    found: list[dict[str, Any]] = []
+    before: dict[str, float] = {}
+    for record in records:
+        now = {key: value for key, value in record.items() if key.startswith("alarms/")}
+        new = [key for key, value in now.items() if value and not before.get(key)]
+        found += [{"update": record["update"], "alarm": key.removeprefix("alarms/"), "seen": "went on"} for key in new]
+        before = now
+    return found
+
+
+def _lead(run: Run, records: list[dict[str, Any]]) -> str:
+    ppo = run.config.ppo
+    if run.results:
+        before, after, gain = (run.results[k] for k in ("before", "after", "gain"))
+        change = f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+        return f"Mean task score {before['mean_task_score']['mean']:.3f} before PPO, {after['mean_task_score']['mean']:.3f} after: {change} on the same held-out examples."
+    return f"{len(records)} of {ppo.updates} updates of PPO with readout {run.config.reward.readout}."
+
+
+def _state(run: Run, records: list[dict[str, Any]]) -> dict[str, str]:
+    status = run.status
+    kind = status["status"]
+    if kind == "finished":
+        return {"kind": "finished", "label": "finished", "detail": ""}
+    at = f"update {records[-1]['update']}" if records else "before the first update"
+    again = f"rag-graph train --resume {run.path}"
+    if kind == "running" and _is_alive(status):
+        return {
+            "kind": "running",
+            "label": "still going",
+            "detail": f"This run is still going: the report stands at {at}. Write it again for more.",
+        }
+    if kind == "running":
+        return {
+            "kind": "stopped",
+            "label": "stopped",
+            "detail": f"This run stopped without a word at {at}: its process is gone (killed, or the machine went down). Go on with: {again}",
+        }
+    if kind == "unknown":
+        return {"kind": "stopped", "label": "not begun", "detail": "This run was stopped before it began."}
+    return {"kind": "failed", "label": kind, "detail": f"This run {'was interrupted' if kind == 'interrupted' else 'failed'} at {at}: {status.get('error', '')}\nGo on with: {again}"}  # fmt: skip
+
+
+def _is_alive(status: dict[str, Any]) -> bool:
+    """False only where this machine knows that the process is gone."""
+    if status.get("host") != platform.node() or "pid" not in status:
+        return True
+    try:
+        os.kill(int(status["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _results(results: dict[str, Any]) -> dict[str, Any]:
+    without = results["without_retrieval"]
+    parts = [results["before"], results["after"], *([without] if without else [])]
+    tables = [{(r["task"], r["metric"]): r for r in part["results"]} for part in parts]
+    rows = [
+        {"task": task, "metric": metric, "n": record["n"], "cells": [_interval(t[task, metric]["value"], t[task, metric]["low"], t[task, metric]["high"]) for t in tables]}
+        for (task, metric), record in tables[0].items()
+    ]  # fmt: skip
+    changes = [
+        "",
+        _interval(**results["gain"], sign="+"),
+        *([_interval(**without["loss"], sign="+")] if without else []),
+    ]
+    return {
+        "columns": ["before PPO", "after PPO", *(["after, without retrieval"] if without else [])],
+        "rows": rows,
+        "means": [_interval(**part["mean_task_score"]) for part in parts],
+        "changes": changes,
+    }
+
+
+def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
+    return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def _cost(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    results = run.results or {}
+    rows = [
+        (f"{stage.replace('_', ' ')}, s", f"{seconds:,.1f}") for stage, seconds in results.get("seconds", {}).items()
+    ]
+    spent = sum(record.get("seconds/update") or 0 for record in records)
+    tokens = sum((r.get("tokens_per_second") or 0) * (r.get("seconds/update") or 0) for r in records)
+    rows += [
+        ("updates", f"{len(records):,} of {run.config.ppo.updates:,}"),
+        ("episodes", f"{len(records) * run.config.ppo.batch_size:,}"),
+    ]
+    rows += [("seconds in updates", f"{spent:,.1f}"), ("response tokens", f"{tokens:,.0f}")]
+    if "peak_memory_bytes" in results:
+        rows.append(("peak memory, GB", f"{results['peak_memory_bytes'] / 1e9:.2f}"))
+    return rows
+
+
+def _environment(run: Run) -> list[tuple[str, str]]:
+    about = run.manifest
+    git = about.get("git")
+    rows: list[tuple[str, str]] = [(name, str(about[name])) for name in ("started", "rag_graph", "python", "platform", "processors", "config_hash", "graph_hash") if name in about]  # fmt: skip
+    rows += [("git", f"{git['commit'][:12]}{' with changes' if git['dirty'] else ''}")] if git else []
+    rows += [("command", " ".join(about.get("command", [])))] if about else []
+    rows += [("own parts", json.dumps(about["own_parts"]))] if about.get("own_parts") else []
+    rows += [(name, str(version)) for name, version in about.get("versions", {}).items() if version]
+    return rows + [(f"data {name}", str(value)) for name, value in about.get("data", {}).items()]
