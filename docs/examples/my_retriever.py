@@ -1,4 +1,4 @@
-"""Passages by how many words of the query are in their title."""
+"""Passages by the words of the query that their title has; a long word counts more."""
 
 from rag_graph import Hit
 
@@ -10,5 +10,6 @@ class ByTitle:
         self.titles = [set(passage.title.split()) for passage in passages]
 
     def search(self, queries, k):
-        scored = ([Hit(i, len(t & set(query.split()))) for i, t in enumerate(self.titles)] for query in queries)
+        asked = [set(query.split()) for query in queries]
+        scored = [[Hit(i, sum(map(len, title & words))) for i, title in enumerate(self.titles)] for words in asked]
         return [sorted((hit for hit in hits if hit.score > 0), key=lambda hit: -hit.score)[:k] for hits in scored]

@@ -48,7 +48,7 @@ def sweep(
         console.print(f"{len(plan.runs)} runs, executor {plan.config.executor}", highlight=False)
         return
     done = sum(run.state == "finished" for run in plan.runs)
-    console.print(f"{len(plan.runs)} runs in {plan.folder}, {done} finished before", highlight=False)
+    console.print(f"{len(plan.runs)} runs in {plan.folder}, {done} finished before", highlight=False, soft_wrap=True)
     try:
         codes = _run(plan, console)
     except KeyboardInterrupt:

@@ -58,7 +58,8 @@ def _data(arms: Arms) -> list[str]:
 
 def _seeds(arms: Arms) -> list[str]:
     (first, base), *others = arms
-    found = []
+    found: list[str] = []
+    few: list[str] = []
     for label, runs in others:
         shared, all_seeds = set(runs) & set(base), set(runs) | set(base)
         if not shared:
@@ -67,10 +68,9 @@ def _seeds(arms: Arms) -> list[str]:
             found.append(
                 f"'{label}' and '{first}' share {len(shared)} of {len(all_seeds)} seeds; the difference is of those."
             )
-        if 0 < len(shared) < FEW:
-            found.append(
-                f"'{label}' and '{first}' share {len(shared)} seeds; an interval over fewer than {FEW} says little."
-            )
+        few += [label] if 0 < len(shared) < FEW else []
+    if few:
+        found.append(f"Fewer than {FEW} seeds shared with '{first}', whose interval says little: {'; '.join(few)}.")
     return found
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import jinja2
 
 from rag_graph.errors import GraphFileError
+from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import find_graph
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import edge_lines, page_data
 from rag_graph.report.run import Run
-from rag_graph.reward.graph_learning import Proposal
 from rag_graph.runtime import to_json, write_atomically
 from rag_graph.version import __version__
 
@@ -77,10 +77,10 @@ def _texts(run: Run) -> dict[str, Any]:
         for was, now, place in zip(graph.spec.edges, learned.spec.edges, places, strict=True)
         if abs(now.strength - was.strength) >= 0.01
     ]  # fmt: skip
-    lines = {(e.source, e.target): place for e, place in zip(graph.spec.edges, places, strict=True)}
+    lines = {(e.source, e.target, e.relation): place for e, place in zip(graph.spec.edges, places, strict=True)}
     below = f"add below {places[-1]}" if places else "add under edges:"
     proposals = [
-        {"place": lines.get((p["source"], p["target"]), below) if p["relation"] else below, "text": str(Proposal(**p))}
+        {"place": lines.get((p["source"], p["target"], p["stated"]), below), "text": str(Proposal(**p))}
         for p in report["proposals"]
     ]
     alarms = report["alarms"] if ended else _alarms_on(records)
@@ -136,26 +136,25 @@ def _lead(run: Run, records: list[dict[str, Any]]) -> str:
 
 def _state(run: Run, records: list[dict[str, Any]]) -> dict[str, str]:
     status = run.status
-    kind = status["status"]
+    kind, error = status["status"], status.get("error", "")
     if kind == "finished":
         return {"kind": "finished", "label": "finished", "detail": ""}
-    at = f"update {records[-1]['update']}" if records else "before the first update"
-    again = f"rag-graph train --resume {run.path}"
+    at = f"at update {records[-1]['update']}" if records else "before the first update"
     if kind == "running" and _is_alive(status):
-        return {
-            "kind": "running",
-            "label": "still going",
-            "detail": f"This run is still going: the report stands at {at}. Write it again for more.",
-        }
-    if kind == "running":
-        return {
-            "kind": "stopped",
-            "label": "stopped",
-            "detail": f"This run stopped without a word at {at}: its process is gone (killed, or the machine went down). Go on with: {again}",
-        }
+        detail = f"This run is still going: the report stands {at}. Write it again for more."
+        return {"kind": "running", "label": "still going", "detail": detail}
     if kind == "unknown":
         return {"kind": "stopped", "label": "not begun", "detail": "This run was stopped before it began."}
-    return {"kind": "failed", "label": kind, "detail": f"This run {'was interrupted' if kind == 'interrupted' else 'failed'} at {at}: {status.get('error', '')}\nGo on with: {again}"}  # fmt: skip
+    what = {
+        "running": f"stopped without a word {at}: its process is gone (killed, or the machine went down).",
+        "interrupted": f"was interrupted {at}.",
+    }.get(kind, f"failed {at}: {error}")
+    label = "stopped" if kind == "running" else kind
+    return {
+        "kind": "failed",
+        "label": label,
+        "detail": f"This run {what}\nGo on with: rag-graph train --resume {run.path}",
+    }
 
 
 def _is_alive(status: dict[str, Any]) -> bool:

@@ -8,9 +8,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from rag_graph.graph.proposal import Proposal
 from rag_graph.report.diagnostics import graph_report
 from rag_graph.report.figures import node_series, smooth
-from rag_graph.reward.graph_learning import Proposal
 from rag_graph.runtime import RunFolder
 from rag_graph.yaml_document import load_document
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from rag_graph.config import GraphLearningConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.proposal import Proposal
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.readout import SIGNS
 from rag_graph.reward.scores import Scores
@@ -30,27 +30,6 @@ MIN_UPDATES = 20
 MIN_T = 4.0
 """A proposal needs so many updates with evidence, and a mean so many standard errors from 0."""
 MIN_CORRELATION = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """Something that looks wrong in the file, for a person to decide."""
-
-    kind: str  # flip, relation or gate
-    source: str
-    target: str
-    stated: str  # relation in the file, or ""
-    proposed: str
-    evidence: str
-
-    def __str__(self) -> str:
-        what = f"{self.source} -> {self.target}"
-        if self.kind == "flip":
-            return f"{what} is stated as '{self.stated}' and looks like '{self.proposed}' ({self.evidence})"
-        return f"{what} is not stated and looks like '{self.proposed}' ({self.evidence})"
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 class GraphLearner(nn.Module):

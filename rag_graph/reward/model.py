@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.proposal import Proposal
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.graph_learning import LEARNERS, Alignment, Proposal, Reinforce, with_reserved_goals
+from rag_graph.reward.graph_learning import LEARNERS, Alignment, Reinforce, with_reserved_goals
 from rag_graph.reward.graph_tensors import MAX_PATH, GraphTensors, check_damping, longest_path, spectral_radius
 from rag_graph.reward.imputation import IMPUTERS, hide
 from rag_graph.reward.memory import Batch

@@ -18,11 +18,12 @@ from torch import Tensor
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.proposal import Proposal
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.alarms import Alarms
 from rag_graph.reward.diagnostics import Calibration, gradient_attribution, leakage, node_metrics, shapley_attribution
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.graph_learning import Alignment, Proposal, Reinforce
+from rag_graph.reward.graph_learning import Alignment, Reinforce
 from rag_graph.reward.imputation import hide
 from rag_graph.reward.memory import Batch, Memory
 from rag_graph.reward.model import TRAINED, OwnReadout, Paid, RewardModel

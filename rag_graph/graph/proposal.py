@@ -1,0 +1,26 @@
+"""What looks wrong or missing in a graph file, as a sentence for a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Something that looks wrong in the file, for a person to decide."""
+
+    kind: str  # flip, relation or gate
+    source: str
+    target: str
+    stated: str  # relation in the file, or ""
+    proposed: str
+    evidence: str
+
+    def __str__(self) -> str:
+        what = f"{self.source} -> {self.target}"
+        if self.kind == "flip":
+            return f"{what} is stated as '{self.stated}' and looks like '{self.proposed}' ({self.evidence})"
+        return f"{what} is not stated and looks like '{self.proposed}' ({self.evidence})"
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
