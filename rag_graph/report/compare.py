@@ -85,6 +85,8 @@ class Comparison:
     @property
     def caption(self) -> str:
         """What the numbers are."""
+        if len(self.arms) == 1:
+            return f"{self.metric}; [95% bootstrap intervals over seeds]"
         return f"{self.metric}; difference from {self.baseline}, paired by seed; [95% bootstrap intervals over seeds]"
 
     def cells(self) -> list[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +10,18 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from rag_graph.report.figures import PALETTE, node_series, smooth
+from rag_graph.report.run import Run
 from rag_graph.reward.diagnostics import pareto_front
-from rag_graph.runtime import RunFolder
 
 Records = list[dict[str, Any]]
 
 
-def graph_report(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """Proposals and alarms of a run; empty where it has not ended."""
-    path = folder / "graph_report.json"
-    found: dict[str, list[dict[str, Any]]] = {"proposals": [], "alarms": []}
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else found
-
-
-def draw_diagnostics(folder: RunFolder, out: Path) -> None:
+def draw_diagnostics(run: Run, out: Path) -> None:
     """Four panels: paid utility against the held-out goal, with alarms; learned strengths; bias of predictions; goal against the mean
     of the other nodes, update by update, with the Pareto front."""
-    records = [record for record in folder.read("metrics.jsonl") if record.get("stage") == "ppo"]
+    records = run.records()
     figure, axes = pyplot.subplots(2, 2, figsize=(11, 7.2))
-    _utility(axes[0, 0], records, graph_report(folder)["alarms"])
+    _utility(axes[0, 0], records, run.graph_report["alarms"])
     _strengths(axes[0, 1], records)
     _calibration(axes[1, 0], records)
     _pareto(axes[1, 1], records)

@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from rag_graph.evaluation.statistics import Interval
-from rag_graph.runtime import RunFolder
+from rag_graph.report.run import Run
 
 if TYPE_CHECKING:
     from rag_graph.report.compare import Comparison
@@ -37,9 +37,9 @@ def smooth(values: list[float], width: int) -> list[float]:
     return [sum(values[max(0, i - width + 1) : i + 1]) / (i + 1 - max(0, i - width + 1)) for i in range(len(values))]
 
 
-def draw_curves(folder: RunFolder, out: Path) -> None:
+def draw_curves(run: Run, out: Path) -> None:
     """Per-node scores, the scalar reward and the KL over the updates of PPO; a faint line each update, a strong one smoothed."""
-    records = [record for record in folder.read("metrics.jsonl") if record.get("stage") == "ppo"]
+    records = run.records()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 3.8), width_ratios=(1.5, 1))
     width = max(1, len(records) // 15)
     for number, (name, (updates, values)) in enumerate(node_series(records, "score").items()):

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from rag_graph.graph.proposal import Proposal
-from rag_graph.report.diagnostics import graph_report
 from rag_graph.report.figures import node_series, smooth
-from rag_graph.runtime import RunFolder
-from rag_graph.yaml_document import load_document
+from rag_graph.report.run import Run
 
 
-def summary_tables(folder: RunFolder) -> list[Table]:
+def summary_tables(run: Run) -> list[Table]:
     """Task metrics before and after PPO with 95% intervals; node scores and rewards, first -> last updates."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return [_metrics(results), _nodes(folder), *_graph(folder)]
+    results = run.results
+    assert results is not None
+    return [_metrics(results), _nodes(run), *_graph(run)]
 
 
-def _graph(folder: RunFolder) -> list[Table]:
+def _graph(run: Run) -> list[Table]:
     """Strengths that moved, what looks wrong in the file, and the alarms; nothing where there is nothing to say."""
     tables = []
-    path = folder / "strengths.yaml"
-    edges = (load_document(path.read_bytes(), str(path)).data or {}).get("edges", []) if path.is_file() else []
-    moved = [edge for edge in edges if abs(edge["strength"] - edge["was"]) >= 0.01]
+    edges = zip(run.stated_graph.spec.edges, run.graph().spec.edges, strict=True)
+    moved = [(was, now) for was, now in edges if abs(now.strength - was.strength) >= 0.01]
     if moved:
         table = Table("relation", "file", "learned", title="Strengths that moved (strengths.yaml)", **_PLAIN)
-        for edge in sorted(moved, key=lambda edge: -abs(edge["strength"] - edge["was"])):
-            name = f"{edge['from']} -> {edge['to']} {edge['relation']}"
-            table.add_row(escape(name), f"{edge['was']:.2f}", f"{edge['strength']:.2f}")
+        for was, now in sorted(moved, key=lambda pair: -abs(pair[1].strength - pair[0].strength)):
+            name = f"{was.source} -> {was.target} {was.relation}"
+            table.add_row(escape(name), f"{was.strength:.2f}", f"{now.strength:.2f}")
         tables.append(table)
-    report = graph_report(folder)
+    report = run.graph_report
     if report["proposals"]:
         table = Table("", title="Proposals for the graph file; nothing of it was applied", show_header=False, **_PLAIN)
         for proposal in report["proposals"]:
@@ -83,8 +80,8 @@ def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
     return f"{sign if mean >= 0 else ''}{shown[0]} \\[{shown[1]}, {shown[2]}]"
 
 
-def _nodes(folder: RunFolder) -> Table:
-    records = [record for record in folder.read("metrics.jsonl") if record.get("stage") == "ppo"]
+def _nodes(run: Run) -> Table:
+    records = run.records()
     span = max(1, len(records) // 10)
     table = Table(
         "node",

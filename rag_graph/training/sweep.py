@@ -109,7 +109,7 @@ class Sweep:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.config = read_settings(path, SweepConfig, what="sweep", example="experiments/planted/sweep.yaml")
+        self.config = read_settings(path, SweepConfig, what="sweep", example="experiments/quickstart/sweep.yaml")
         self.folder = Path(self.config.folder or f"sweeps/{Path(path).stem}")
         self.runs = list(self._plan(Path(path)))
         for run in self.runs:

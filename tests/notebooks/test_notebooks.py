@@ -15,9 +15,10 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01_graph", "02_train"]
+    assert [path.stem for path in NOTEBOOKS] == ["01_graph", "02_rewards", "03_retrieval", "04_training", "05_comparing"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_and_shows_a_picture(path: Path) -> None:

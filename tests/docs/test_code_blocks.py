@@ -1,0 +1,74 @@
+"""Every code block of README and of the documentation does what it says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.docs.blocks import NOT_CODE, Block, Sandbox, blocks_of
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "reference" not in path.parts),
+    *sorted(ROOT.glob("experiments/*/README.md")),
+]
+RUN = [path for path in DOCUMENTS if any(not block.reason for block in blocks_of(path, path.name))]
+
+
+def reduced(path: Path, small: tuple[str, ...]) -> str:
+    """An experiment's config at a size that takes seconds; everything that a reader types stays as it is."""
+    from rag_graph.config import load_config
+
+    content = yaml.safe_load(path.read_text())
+    settings = load_config(path, small) if content.get("model", {}).get("source") == "scratch" else load_config(path)
+    return settings.to_yaml()
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, small: tuple[str, ...], finished_run: Path) -> Sandbox:
+    """What a reader has in front of them: a checkout, and a run of the quickstart."""
+    for name in ("graphs", "docs", "benchmarks", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (tmp_path / "experiments").glob("*/config.yaml"):
+        path.write_text(reduced(path, small))
+    shutil.copytree(finished_run, tmp_path / "runs/quickstart-seed0")
+    return Sandbox(tmp_path, ROOT)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("path", RUN, ids=lambda path: str(path.relative_to(ROOT)))
+def test_runs(path: Path, sandbox: Sandbox) -> None:
+    for block in blocks_of(path, str(path.relative_to(ROOT))):
+        if not block.reason:
+            sandbox.run(block)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_block_says_what_it_is(path: Path) -> None:
+    """No block without a language slips through, and what is not run says why."""
+    for block in blocks_of(path, str(path.relative_to(ROOT))):
+        assert block.language in ("python", "bash", "console", "yaml", "json"), (
+            f"{block}: say what it is: {block.text[:60]!r}"
+        )
+        assert block.language not in NOT_CODE
+
+
+def test_the_runner_finds_what_is_wrong(tmp_path: Path) -> None:
+    box = Sandbox(tmp_path, ROOT)
+    block = Block("x.md", 3, "console", "$ echo one two\none\ntwo\n")
+    box.run(block)
+    with pytest.raises(AssertionError, match="not said"):
+        box.run(Block("x.md", 3, "console", "$ echo one two\ntwo\none\n"))
+    with pytest.raises(AssertionError, match="false"):
+        box.run(Block("x.md", 3, "bash", "true\nfalse\n"))
+    with pytest.raises(ZeroDivisionError):
+        box.run(Block("x.md", 3, "python", "1 / 0"))
+    with pytest.raises(Exception, match="unknown key 'ppoo'"):
+        box.run(Block("x.md", 3, "yaml", "ppoo: {}"))
