@@ -15,7 +15,13 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [path.stem for path in NOTEBOOKS] == ["01_graph", "02_rewards", "03_retrieval", "04_training", "05_comparing"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_graph",
+        "02_rewards",
+        "03_retrieval",
+        "04_training",
+        "05_comparing",
+    ]
 
 
 @pytest.mark.slow
