@@ -6,6 +6,7 @@ renamed) or, for `*.jsonl`, grow by whole lines.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import math
@@ -20,9 +21,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import FileLock, Timeout
+
 from rag_graph.errors import ConfigError, DataError, TrainingError
 from rag_graph.version import __version__
 
+LOCK = ".lock"
 PACKAGES = (
     "torch",
     "transformers",
@@ -198,6 +202,58 @@ class RunFolder:
     def write_json(self, name: str, record: Any) -> None:
         self.write(name, json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
+    def read_json(self, name: str) -> Any:
+        """The content of a `.json` file; None where there is none.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError as error:
+            raise DataError(f"{path}: not valid JSON ({error}): the file is damaged. Delete it, or the run.") from None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from working on this run; let go when this one ends, however it ends.
+
+        Raises:
+            DataError: another process works on it.
+        """
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DataError(f"{self.path}: another process is working on this run. Wait for it, or stop it.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def standing(self) -> str:
+        """running, finished, interrupted or failed as the run wrote it; "stopped" where it says running and its process on this machine is gone;
+        "waiting" before it began.
+
+        Raises:
+            DataError: a damaged status.json.
+        """
+        status = self.read_json("status.json") or {"status": "waiting"}
+        if status["status"] == "running" and status.get("host") == platform.node() and not self.is_held:
+            return "stopped"
+        return str(status["status"])
+
+    @property
+    def is_held(self) -> bool:
+        """True while some process works on this run."""
+        if not self.path.is_dir():
+            return False
+        try:
+            with self.held():
+                return False
+        except DataError:
+            return True
+
     def append(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Add whole lines to a `.jsonl` file."""
         text = "".join(to_json(record) + "\n" for record in records)
@@ -214,12 +270,12 @@ class RunFolder:
         path = self.path / name
         if not path.is_file():
             return []
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # not splitlines: U+2028 may stand in a text
+        lines = path.read_bytes().rstrip(b"\n").split(b"\n")  # not splitlines: U+2028 may stand in a text
         records = []
         for number, line in enumerate(lines, 1):
             try:
-                records.append(json.loads(line))
-            except json.JSONDecodeError:
+                records.append(json.loads(line.decode("utf-8")))
+            except ValueError:  # of JSON, and of a character cut in the middle
                 if number < len(lines):
                     raise DataError(
                         f"{path}:{number}: not valid JSON, and not the last line: the file was changed by hand."

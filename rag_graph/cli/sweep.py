@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -48,7 +49,15 @@ def sweep(
         console.print(f"{len(plan.runs)} runs, executor {plan.config.executor}", highlight=False)
         return
     done = sum(run.state == "finished" for run in plan.runs)
+    others = [run.path for run in plan.runs if run.is_held]
     console.print(f"{len(plan.runs)} runs in {plan.folder}, {done} finished before", highlight=False, soft_wrap=True)
+    if others:
+        console.print(
+            f"{len(others)} left to another process that works on them: {', '.join(map(str, others))}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    signal.signal(signal.SIGTERM, _interrupt)  # a batch system's way to say stop: as Ctrl-C
     try:
         codes = _run(plan, console)
     except KeyboardInterrupt:
@@ -61,6 +70,10 @@ def sweep(
         _compare(plan, console)
     if failed:
         raise typer.Exit(1)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _run(plan: Sweep, console: Console) -> dict[Path, int]:
@@ -98,7 +111,7 @@ def _table(plan: Sweep, seconds: float) -> Table:
     done = sum(state == "finished" for _, state in rows)
     table = Table("arm", "seed", "state", "update", "reward", "held-out goal", title=f"{done} of {len(rows)} runs finished, {seconds:.0f} s", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))  # fmt: skip
     # On a small terminal: what is going on first, then what waits.
-    order = {"running": 0, "failed": 1, "interrupted": 2, "waiting": 3, "finished": 4}
+    order = {"running": 0, "failed": 1, "stopped": 1, "interrupted": 2, "waiting": 3, "finished": 4}
     shown = rows if len(rows) <= MOST_LINES else sorted(rows, key=lambda row: order.get(row[1], 5))[:MOST_LINES]
     for run, state in shown:
         last = run.recent()

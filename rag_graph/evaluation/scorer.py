@@ -102,16 +102,23 @@ class NodeScorer:
                 scores[node] = value
         for node, function in self.scorers.items():
             if self.graph.applies(node, name):
-                value = function(episode)
+                try:
+                    value = function(episode)
+                except Exception as error:  # anyone's code: say whose
+                    raise DataError(f"the scorer of '{node}' failed: {type(error).__name__}: {error}") from error
                 scores.pop(node, None)
                 if value is not None:
                     scores[node] = _checked(value, node)
         return scores
 
 
-def _checked(value: float, node: str) -> float:
-    if not 0 <= value <= 1:  # NaN too
+def _checked(value: object, node: str) -> float:
+    try:
+        score = float(value) if not isinstance(value, str) else float("nan")  # type: ignore[arg-type]
+    except (TypeError, ValueError, RuntimeError):
+        score = float("nan")
+    if not 0 <= score <= 1:  # NaN too
         raise DataError(
-            f"the scorer of '{node}' returned {value}. A score is a number from 0 to 1, or None where there is none."
+            f"the scorer of '{node}' returned {value!r}. A score is a number from 0 to 1, or None where there is none."
         )
-    return float(value)
+    return score

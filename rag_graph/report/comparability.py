@@ -87,6 +87,11 @@ def _code(arms: Arms) -> list[str]:
         found.append(
             "Other versions of: " + "; ".join(f"{p} {', '.join(sorted(known))}" for p, known in mixed.items()) + "."
         )
+    changed = [str(run.path) for run in runs if (run.manifest.get("git") or {}).get("dirty")]
+    if changed and len(changed) < len(runs):
+        found.append(
+            f"Made with changes that no commit has, unlike the others: {', '.join(changed[:4])}{' and more' if len(changed) > 4 else ''}."
+        )
     commits = {(run.manifest.get("git") or {}).get("commit", "") for run in runs}
     if len(commits) > 1:
         found.append(f"Other code: {len(commits)} git commits ({', '.join(sorted(c[:8] or 'none' for c in commits))}).")

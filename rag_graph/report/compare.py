@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.errors import ConfigError, DataError, near_miss
+from rag_graph.errors import ConfigError, DataError, RagGraphError, near_miss
 from rag_graph.evaluation.statistics import Interval, interquartile_mean, probability_of_improvement, run_interval
 from rag_graph.report.comparability import warnings_about
 from rag_graph.report.run import Run
@@ -21,7 +22,7 @@ from rag_graph.settings_file import flatten
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-IDENTITY = ("seed", "name", "output_dir")
+IDENTITY = ("seed", "name", "output_dir", "device")
 FORMATS = (".md", ".csv", ".tex", ".png", ".svg", ".pdf")
 
 
@@ -29,16 +30,22 @@ FORMATS = (".md", ".csv", ".tex", ".png", ".svg", ".pdf")
 class Arm:
     """Runs of one config over seeds.
 
-    scores: seed -> one number per task (one in all for a single metric).
+    scores: seed -> task -> number (one in all for a single metric).
     """
 
     label: str
     runs: Mapping[int, Run]
-    scores: Mapping[int, Sequence[float]]
+    scores: Mapping[int, Mapping[str, float]]
 
     def matrix(self, seeds: Iterable[int] | None = None) -> NDArray[np.float64]:
-        """[runs, tasks], by seed."""
-        return np.array([self.scores[seed] for seed in sorted(self.scores if seeds is None else seeds)], dtype=float)
+        """[runs, tasks], by seed; tasks in the order of their names."""
+        chosen = sorted(self.scores if seeds is None else seeds)
+        return np.array([[self.scores[seed][task] for task in self.tasks] for seed in chosen], dtype=float)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Those that every run has."""
+        return tuple(sorted(set.intersection(*(set(scores) for scores in self.scores.values()))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,8 @@ def compare(runs: Iterable[str | Path | Run], metric: str = "score", baseline: s
     """Compare finished runs.
 
     Args:
-        runs: folders, globs such as "runs/flat-*", or runs. Runs of one config (but for seed, name and folder) are one arm.
+        runs: run folders, folders of sweeps, globs such as "runs/flat-*", or runs. Runs of one config (but for seed, name, folder and device) are one
+            arm.
         metric: "score" (the tasks' scores after PPO), "gain" (after minus before), "TASK/METRIC" such as "question/exact_match", or a
             column of metrics.jsonl such as "objective/kl", of which the last tenth of the updates is averaged.
         baseline: label of an arm, or one of its run folders; default the first arm.
@@ -170,48 +178,77 @@ def compare(runs: Iterable[str | Path | Run], metric: str = "score", baseline: s
             notes.append(f"{older.path} and {newer.path} are of one config and seed; the newer one counts.")
             run = newer
         mine[run.config.seed] = run
-    labels = _labels([next(iter(group.values())) for group in groups.values()])
-    arms = [Arm(label, dict(sorted(group.items())), {seed: _scores(run, metric) for seed, run in sorted(group.items())}) for label, group in zip(labels, groups.values(), strict=True)]  # fmt: skip
+    scores = {run.path: _scores(run, metric) for group in groups.values() for run in group.values()}
+    notes += [f"{path} has no value of {metric} and is left out." for path, found in scores.items() if found is None]
+    kept = [
+        {seed: run for seed, run in sorted(group.items()) if scores[run.path] is not None} for group in groups.values()
+    ]
+    kept = [group for group in kept if group]
+    if not kept:
+        raise DataError(f"no run has a value of {metric}.")
+    labels = _labels([next(iter(group.values())) for group in kept])
+    arms = [
+        Arm(label, group, {seed: scores[run.path] or {} for seed, run in group.items()})
+        for label, group in zip(labels, kept, strict=True)
+    ]
     base = _baseline(arms, baseline)
     arms.sort(key=lambda arm: arm is not base)
     rows = tuple(_row(arm, base) for arm in arms)
+    notes += [
+        f"Not the same tasks: {arm.label}: {', '.join(arm.tasks)}; {base.label}: {', '.join(base.tasks)}. There is no difference to state."
+        for arm in arms
+        if arm.tasks != base.tasks
+    ]
     notes += warnings_about([(arm.label, arm.runs) for arm in arms])
     return Comparison(metric, base.label, tuple(arms), rows, tuple(notes))
 
 
 def _open(wanted: Iterable[str | Path | Run]) -> tuple[list[Run], list[str]]:
     found: dict[Path, Run] = {}
-    notes = []
-    for one in wanted:
-        if isinstance(one, Run):
-            found[one.path.resolve()] = one
-            continue
-        paths = [str(one)] if Path(one).is_dir() else sorted(glob.glob(str(one)))
-        if not paths:
-            raise DataError(f"{one}: no such run folder, and nothing matches it.")
-        for path in paths:
-            if not (Path(path) / "config.yaml").is_file() and len(paths) > 1:
-                continue  # a glob may find more than runs
-            run = Run(path)
+    notes: list[str] = []
+    asked = list(wanted)
+    for one in asked:
+        for run in [one] if isinstance(one, Run) else map(Run, _folders(str(one))):
             found[run.path.resolve()] = run
     finished = []
     for run in found.values():
-        if run.results is None:
+        try:
+            results = run.results and run.config and run.results
+        except RagGraphError as error:
+            notes.append(f"{run.path} cannot be read and is left out: {error}")
+            continue
+        if results is None:
             notes.append(f"{run.path} has not finished ({run.status['status']}) and is left out.")
         else:
             finished.append(run)
     if not finished:
-        raise DataError(
-            "no finished run among " + (", ".join(str(run.path) for run in found.values()) or "these") + "."
-        )
+        raise DataError(f"no finished run among {', '.join(map(str, asked))}. {' '.join(notes)}")
     return finished, notes
+
+
+def _folders(one: str) -> list[Path]:
+    """The run folders that a path or a glob names; of a sweep, or an arm of one, the runs below it.
+
+    Raises:
+        DataError: there are none.
+    """
+    matched = [Path(one)] if Path(one).exists() else sorted(map(Path, glob.glob(one, recursive=True)))
+    if not matched:
+        raise DataError(f"{one}: no such run folder, and nothing matches it.")
+    folders = [path for path in matched if (path / "config.yaml").is_file()]
+    for path in matched:
+        if path not in folders:
+            folders += sorted(config.parent for depth in ("*", "*/*") for config in path.glob(f"{depth}/config.yaml"))
+    if not folders:
+        raise DataError(f"{one}: no run folder, which has a config.yaml, and none below it.")
+    return folders
 
 
 def _settings(run: Run) -> dict[str, Any]:
     settings = flatten(run.config.model_dump(mode="json", exclude=set(IDENTITY)))
     own = flatten({"own": run.manifest.get("own_parts", {})})
     graph = run.manifest.get("graph_hash")
-    return {**settings, **own, "graph": f"{settings['graph']}#{graph[:6]}" if graph else settings["graph"]}
+    return {**settings, **own, "graph": f"{Path(settings['graph']).stem}#{graph[:6]}" if graph else settings["graph"]}
 
 
 def _identity(run: Run) -> str:
@@ -247,31 +284,42 @@ def _baseline(arms: Sequence[Arm], wanted: str | Path | None) -> Arm:
     )
 
 
-def _scores(run: Run, metric: str) -> list[float]:
+def _scores(run: Run, metric: str) -> dict[str, float] | None:
+    """Task -> number; None where the run has the metric and no value for it."""
     results = run.results
     assert results is not None
     before, after = results["before"]["task_scores"], results["after"]["task_scores"]
-    if metric == "score":
-        return list(after.values())
-    if metric == "gain":
-        return [after[task] - before[task] for task in after]
     measured = {f"{record['task']}/{record['metric']}": record["value"] for record in results["after"]["results"]}
-    if metric in measured:
-        return [measured[metric]]
-    records = run.records()
-    recent = records[-max(1, len(records) // 10) :]
-    values = [record[metric] for record in recent if isinstance(record.get(metric), int | float)]
-    if not values:
-        names = ["score", "gain", *measured, *(key for key in (records[-1] if records else {}))]
-        raise DataError(f"{run.path}: no metric '{metric}'.{near_miss(metric, names)} Known: score, gain, {', '.join(measured)}, and the columns of metrics.jsonl.")  # fmt: skip
-    return [sum(values) / len(values)]
+    found: dict[str, float | None]
+    if metric == "score":
+        found = dict(after)
+    elif metric == "gain":
+        found = {task: _minus(after[task], before.get(task)) for task in after}
+    elif metric in measured:
+        found = {metric: measured[metric]}
+    else:
+        records = run.records()
+        columns = {key for record in records for key in record}
+        if metric not in columns:
+            near = near_miss(metric, ["score", "gain", *measured, *columns])
+            raise DataError(
+                f"{run.path}: no metric '{metric}'.{near} Known: score, gain, {', '.join(measured)}, and the columns of metrics.jsonl."
+            )
+        recent = [record.get(metric) for record in records[-max(1, len(records) // 10) :]]
+        known = [value for value in recent if isinstance(value, int | float)]
+        found = {metric: sum(known) / len(known) if known else None}
+    numbers = {task: float(value) for task, value in found.items() if value is not None and math.isfinite(value)}
+    return numbers if len(numbers) == len(found) else None
+
+
+def _minus(after: float | None, before: float | None) -> float | None:
+    return None if after is None or before is None else after - before
 
 
 def _row(arm: Arm, base: Arm) -> Row:
     mine = arm.matrix()
     difference, improvement, shared = None, None, sorted(set(arm.scores) & set(base.scores))
-    comparable = all(len(arm.scores[seed]) == len(base.scores[seed]) for seed in shared)
-    if arm is not base and shared and comparable:
+    if arm is not base and shared and arm.tasks == base.tasks:
         ours, theirs = arm.matrix(shared), base.matrix(shared)
         difference, improvement = run_interval(ours - theirs), probability_of_improvement(ours, theirs)
     return Row(arm.label, tuple(arm.scores), run_interval(mine), interquartile_mean(mine), difference, improvement, len(shared) if difference else 0)  # fmt: skip

@@ -14,6 +14,10 @@ MOST_TEXT = 32_000_000
 """Characters of JSON that a browser unpacks in a moment."""
 MOST_PACKED = 9_000_000
 """Characters in the page."""
+MOST_FAILED = 500
+"""Failed episodes of a part that are kept whatever else is left out."""
+LONG = 20_000
+"""Characters of one text that are kept."""
 KEPT = ("id", "task", "update", "prompt", "draft", "response", "references", "evidence", "scores", "reserved", "error", "reward", "paid", "imputed", "gates")  # fmt: skip
 PARTS = ("train", "before", "after", "without_retrieval")
 
@@ -24,55 +28,83 @@ class EpisodePack(NamedTuple):
     packed: str
     """base64 of gzip of JSON `{rows, contexts}`."""
     said: str
-    """How many of how many, and how they were chosen."""
+    """How many of how many, and how they were chosen; what could not be read."""
 
 
 def pack_episodes(run: Run, most_text: int = MOST_TEXT, most_packed: int = MOST_PACKED) -> EpisodePack:
-    """Everything, or every k-th episode of each part, so many that the page stays small. A failed one is always kept."""
-    parts: dict[str, Rows] = {}
-    for part in PARTS:
-        try:
-            rows = run.episode_records(part)
-        except DataError:
-            continue
-        parts[part] = [
-            {"part": part, **{key: row[key] for key in KEPT if row.get(key) not in (None, "", [], {})}} for row in rows
-        ]
-        for row in parts[part]:
-            row.setdefault("scores", {})
+    """Everything, or every k-th episode of each part, so many that the page stays small; failed ones first."""
+    parts, damaged = _read(run)
     total = sum(map(len, parts.values()))
-    contexts = _contexts(run)
+    contexts, more = _contexts(run)
     share = min(1.0, most_text / max(1, sum(len(to_json(row)) for rows in parts.values() for row in rows)))
+    size = total + 1
     while True:
         chosen = [row for rows in parts.values() for row in _spread(rows, share)]
-        cited = {piece["id"] for row in chosen for piece in row.get("evidence", ())}
-        text = to_json(
-            {"rows": chosen, "contexts": {name: contexts[name] for name in sorted(cited) if name in contexts}}
-        )
-        packed = base64.b64encode(gzip.compress(text.encode("utf-8"), 6, mtime=0)).decode()
-        if len(packed) <= most_packed or len(chosen) <= 1:
+        packed = _packed(chosen, contexts)
+        if len(packed) <= most_packed or len(chosen) >= size:
             break
-        share *= 0.95 * most_packed / len(packed)
-    if not total:
-        return EpisodePack(packed, "No episode has been written yet.")
-    if len(chosen) == total:
-        return EpisodePack(packed, f"All {total:,} episodes.")
-    return EpisodePack(
-        packed,
-        f"A sample: {len(chosen):,} of {total:,} episodes, every {1 / share:.1f}th in the order they were made, and each that failed, so that "
-        "this file stays small. All of them are in the run folder (episodes.jsonl, evaluation/).",
-    )
+        size, share = len(chosen), share * 0.95 * most_packed / len(packed)
+    said = f"All {total:,} episodes." if total else "No episode has been written yet."
+    if len(chosen) < total:
+        said = (
+            f"A sample: {len(chosen):,} of {total:,} episodes, evenly in the order they were made, and those that failed (up to {MOST_FAILED}), so that "
+            "this file stays small. All of them are in the run folder (episodes.jsonl, evaluation/)."
+        )
+    return EpisodePack(packed, " ".join([said, *damaged, *more]))
+
+
+def _packed(rows: Rows, contexts: dict[str, tuple[str, str]]) -> str:
+    cited = {piece["id"] for row in rows for piece in row.get("evidence", ())}
+    text = to_json({"rows": rows, "contexts": {name: contexts[name] for name in sorted(cited) if name in contexts}})
+    return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode()
+
+
+def _read(run: Run) -> tuple[dict[str, Rows], list[str]]:
+    """Part -> its episodes; and a sentence for each part that is damaged."""
+    parts: dict[str, Rows] = {}
+    damaged = []
+    for part in PARTS:
+        if not run.episode_file(part).is_file():
+            continue
+        try:
+            rows = run.episode_records(part)
+        except DataError as error:
+            damaged.append(f"The part '{part}' cannot be shown: {error}")
+            continue
+        parts[part] = [
+            {
+                "part": part,
+                "scores": {},
+                **{key: _short(row[key]) for key in KEPT if row.get(key) not in (None, "", [], {})},
+            }
+            for row in rows
+        ]
+    return parts, damaged
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > LONG:
+        return f"{value[:LONG]} … ({len(value) - LONG:,} more characters in the run folder)"
+    return value
 
 
 def _spread(rows: Rows, share: float) -> Rows:
-    """`share` of the rows, evenly, the first and every failed one among them."""
+    """`share` of the rows, evenly, and the first failed ones."""
     if share >= 1:
         return rows
-    return [row for n, row in enumerate(rows) if int((n + 1) * share) > int(n * share) or n == 0 or row.get("error")]
+    failed = {n for n, row in enumerate(rows) if row.get("error")}
+    most = set(sorted(failed)[: max(1, int(MOST_FAILED * min(1.0, 10 * share)))])
+    return [
+        row for n, row in enumerate(rows) if n in most or (n not in failed and int((n + 1) * share) > int(n * share))
+    ]
 
 
-def _contexts(run: Run) -> dict[str, tuple[str, str]]:
+def _contexts(run: Run) -> tuple[dict[str, tuple[str, str]], list[str]]:
     found: dict[str, tuple[str, str]] = {}
+    damaged = []
     for path in sorted(run.path.glob("contexts/*.jsonl")):
-        found |= {row["id"]: (row["title"], row["text"]) for _, row in read_jsonl(path)}
-    return found
+        try:
+            found |= {row["id"]: (_short(row["title"]), _short(row["text"])) for _, row in read_jsonl(path)}
+        except DataError as error:
+            damaged.append(f"Some texts of the evidence cannot be shown: {error}")
+    return found, damaged

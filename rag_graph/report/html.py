@@ -7,8 +7,8 @@ still going or that crashed: what is not there yet is said.
 from __future__ import annotations
 
 import json
-import os
 import platform
+import shlex
 import time
 from importlib import resources
 from pathlib import Path
@@ -20,7 +20,7 @@ from rag_graph.errors import GraphFileError
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import find_graph
 from rag_graph.report.episode_pack import pack_episodes
-from rag_graph.report.page_data import edge_lines, page_data
+from rag_graph.report.page_data import edge_lines, page_data, thinned
 from rag_graph.report.run import Run
 from rag_graph.runtime import to_json, write_atomically
 from rag_graph.version import __version__
@@ -49,6 +49,7 @@ def write_report(run: Run, out: Path) -> Path:
         data=_for_script(page_data(run)),
         episodes=pack.packed,
         sampling=pack.said,
+        thinned=thinned(run),
         sections=SECTIONS,
         version=__version__,
         written=time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -97,7 +98,7 @@ def _texts(run: Run) -> dict[str, Any]:
         "changes": changes,
         "proposals": proposals,
         "no_proposals": f"None{later}.",
-        "apply": f"rag-graph graph apply {run.path} {_graph_file(config.graph)}",
+        "apply": shlex.join(["rag-graph", "graph", "apply", str(run.path), _graph_file(config.graph)]),
         "cost": _cost(run, records),
         "environment": _environment(run),
         "config": config.to_yaml(),
@@ -126,48 +127,29 @@ def _alarms_on(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lead(run: Run, records: list[dict[str, Any]]) -> str:
-    ppo = run.config.ppo
     if run.results:
-        before, after, gain = (run.results[k] for k in ("before", "after", "gain"))
-        change = f"{gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-        return f"Mean task score {before['mean_task_score']['mean']:.3f} before PPO, {after['mean_task_score']['mean']:.3f} after: {change} on the same held-out examples."
-    return f"{len(records)} of {ppo.updates} updates of PPO with readout {run.config.reward.readout}."
+        before, after = (_interval(**run.results[part]["mean_task_score"]) for part in ("before", "after"))
+        return f"Mean task score {before} before PPO, {after} after: {_interval(**run.results['gain'], sign='+')} on the same held-out examples."
+    return f"{len(records)} of {run.config.ppo.updates} updates of PPO with readout {run.config.reward.readout}."
 
 
 def _state(run: Run, records: list[dict[str, Any]]) -> dict[str, str]:
-    status = run.status
-    kind, error = status["status"], status.get("error", "")
+    kind, status = run.folder.standing(), run.status
     if kind == "finished":
         return {"kind": "finished", "label": "finished", "detail": ""}
     at = f"at update {records[-1]['update']}" if records else "before the first update"
-    if kind == "running" and _is_alive(status):
-        detail = f"This run is still going: the report stands {at}. Write it again for more."
+    if kind == "running":
+        where = "" if status.get("host") == platform.node() else f" on {status.get('host')}, or was when it last wrote"
+        detail = f"This run is still going{where}: the report stands {at}. Write it again for more."
         return {"kind": "running", "label": "still going", "detail": detail}
-    if kind == "unknown":
+    if kind == "waiting":
         return {"kind": "stopped", "label": "not begun", "detail": "This run was stopped before it began."}
     what = {
-        "running": f"stopped without a word {at}: its process is gone (killed, or the machine went down).",
+        "stopped": f"stopped without a word {at}: its process is gone (killed, or the machine went down).",
         "interrupted": f"was interrupted {at}.",
-    }.get(kind, f"failed {at}: {error}")
-    label = "stopped" if kind == "running" else kind
-    return {
-        "kind": "failed",
-        "label": label,
-        "detail": f"This run {what}\nGo on with: rag-graph train --resume {run.path}",
-    }
-
-
-def _is_alive(status: dict[str, Any]) -> bool:
-    """False only where this machine knows that the process is gone."""
-    if status.get("host") != platform.node() or "pid" not in status:
-        return True
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    }.get(kind, f"failed {at}: {status.get('error', '')}")
+    again = f"Go on with: rag-graph train --resume {shlex.quote(str(run.path))}"
+    return {"kind": "failed", "label": kind, "detail": f"This run {what}\n{again}"}
 
 
 def _results(results: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +173,9 @@ def _results(results: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
+def _interval(mean: float | None, low: float | None, high: float | None, sign: str = "") -> str:
+    if mean is None or low is None or high is None:  # not a number, written as null
+        return "–"
     return f"{mean:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 

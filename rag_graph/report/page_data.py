@@ -13,6 +13,8 @@ from rag_graph.graph.spec import Context, Criterion, Task
 from rag_graph.report.run import Run
 
 OF_NODES = ("reward", "weight", "score", "imputed", "gated", "gate", "observed", "bias")
+MOST_NUMBERS = 200_000
+"""Of node quantities that a page draws."""
 NODE_CHARTS = (
     ("score", "Score of each node, as observed", "mean over episodes in which it was measured", (-0.02, 1.02)),
     ("imputed", "Score of each node, gaps filled in", "mean over all episodes it bears on; predicted where it was not measured", (-0.02, 1.02)),
@@ -34,7 +36,7 @@ CHARTS = (
 
 def page_data(run: Run) -> dict[str, Any]:
     """What the script draws: graph with positions, strengths and node quantities per update, curves."""
-    graph, records = run.stated_graph, run.records()
+    graph, records = run.stated_graph, _drawn(run)
     nodes: dict[str, dict[str, list[float | None]]] = {}
     for name in graph.nodes:
         series = {q: [record.get(f"nodes/{name}/{q}") for record in records] for q in OF_NODES}
@@ -42,7 +44,7 @@ def page_data(run: Run) -> dict[str, Any]:
             nodes[name] = told
     strengths = [run.strengths_in(record) for record in records]
     moving = {
-        index: [round(at[index], 5) for at in strengths]
+        index: [round(at[index], 4) for at in strengths]
         for index, edge in enumerate(graph.spec.edges)
         if any(at[index] != edge.strength for at in strengths)
     }
@@ -61,12 +63,29 @@ def page_data(run: Run) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _drawn(run: Run) -> list[dict[str, Any]]:
+    """The updates that are drawn: all, or every k-th and the last, so many that the page stays small."""
+    records = run.records()
+    step = -(-len(records) // max(200, MOST_NUMBERS // (len(OF_NODES) * max(1, len(run.stated_graph.nodes)))))
+    return records if step <= 1 else records[:-1][::step] + records[-1:]
+
+
+def thinned(run: Run) -> str:
+    """What the page says where it does not draw every update."""
+    shown, made = len(_drawn(run)), len(run.records())
+    return (
+        ""
+        if shown == made
+        else f"{shown:,} of {made:,} updates are drawn, here and in the curves; all of them are in metrics.jsonl."
+    )
+
+
 def _last(values: list[float | None], count: int) -> list[float]:
     return [value for value in values if value is not None][-count:]
 
 
 def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.5g}")
+    return None if value is None else float(f"{value:.4g}")
 
 
 def _graph(graph: AuxiliaryGraph, places: list[str]) -> dict[str, Any]:

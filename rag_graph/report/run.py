@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -105,14 +104,17 @@ class Run:
 
     def episode_records(self, part: str = "train") -> list[dict[str, Any]]:
         """The same as plain records."""
-        name = "episodes.jsonl" if part == "train" else f"evaluation/{part}.episodes.jsonl"
-        if not (self.folder / name).is_file():
-            there = sorted(
-                path.name.removesuffix(".episodes.jsonl") for path in self.path.glob("evaluation/*.episodes.jsonl")
-            )
-            there = [*(["train"] if (self.folder / "episodes.jsonl").is_file() else []), *there]
+        path = self.episode_file(part)
+        if not path.is_file():
+            written = sorted(self.path.glob("evaluation/*.episodes.jsonl"))
+            there = ["train"] if (self.folder / "episodes.jsonl").is_file() else []
+            there += [found.name.removesuffix(".episodes.jsonl") for found in written]
             raise DataError(f"{self.path}: no episodes '{part}'. There are so far: {', '.join(there) or 'none'}.")
-        return self.folder.read(name)
+        return self.folder.read(str(path.relative_to(self.path)))
+
+    def episode_file(self, part: str = "train") -> Path:
+        """Where the episodes of a part are, or will be."""
+        return self.folder / ("episodes.jsonl" if part == "train" else f"evaluation/{part}.episodes.jsonl")
 
     @cached_property
     def stated_graph(self) -> AuxiliaryGraph:
@@ -132,16 +134,15 @@ class Run:
             raise DataError(f"{self.path}: no update {update}; there are 0 (the file) to {last}.")
         if update is None and (self.folder / "strengths.yaml").is_file():
             learned = {key: found.strength for key, found in read_strengths(self.folder / "strengths.yaml").items()}
-            return stated.with_strengths([learned[key_of(edge)] for edge in stated.spec.edges])
+            return stated.with_strengths([learned.get(key_of(edge), edge.strength) for edge in stated.spec.edges])
         known = [record for record in records if update is None or record["update"] <= update]
         return stated.with_strengths(self.strengths_in(known[-1] if known else {}))
 
     def strengths_in(self, record: Mapping[str, Any]) -> list[float]:
         """The strengths [E] of one line of the metrics; what is not in it is as the file states it."""
-        return [
-            float(record.get(f"graph/{edge.source}>{edge.target}:{edge.relation}", edge.strength))
-            for edge in self.stated_graph.spec.edges
-        ]
+        edges = self.stated_graph.spec.edges
+        known = [record.get(f"graph/{edge.source}>{edge.target}:{edge.relation}") for edge in edges]
+        return [edge.strength if value is None else float(value) for edge, value in zip(edges, known, strict=True)]
 
     @cached_property
     def _opened(self) -> OpenedRun:
@@ -170,5 +171,4 @@ class Run:
         return write_report(self, Path(out) if out is not None else self.folder / "report.html")
 
     def _json(self, name: str) -> Any:
-        path = self.folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return self.folder.read_json(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -49,6 +50,28 @@ class Retriever(Protocol):
             k: at least 1.
         """
         ...
+
+
+class CheckedRetriever:
+    """Somebody's own retriever, held to the protocol: what it gives is used as it is, or refused with its name."""
+
+    def __init__(self, retriever: Retriever, size: int) -> None:
+        self.retriever, self.size = retriever, size
+        self.name = str(getattr(retriever, "name", type(retriever).__name__))
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        answers = self.retriever.search(queries, k)
+        if len(answers) != len(queries):
+            raise DataError(f"retriever '{self.name}': {len(answers)} lists of hits for {len(queries)} queries.")
+        for hits in answers:
+            positions = [hit.position if isinstance(hit, Hit) else None for hit in hits]
+            sound = all(position is not None and 0 <= position < self.size for position in positions)
+            if not sound or len(set(positions)) < len(positions) or not all(math.isfinite(hit.score) for hit in hits):
+                raise DataError(
+                    f"retriever '{self.name}': hits must be Hit(position, score), position from 0 to {self.size - 1} and none twice, score a finite "
+                    f"number; it gave {list(hits)[:3]}."
+                )
+        return [list(hits)[:k] for hits in answers]
 
 
 def check_pool(size: int) -> None:

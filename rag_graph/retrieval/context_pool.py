@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rag_graph.config import DENSE_METHODS, RetrievalConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode, Evidence, Example
-from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever
+from rag_graph.retrieval.base import CANDIDATES, CheckedRetriever, Hit, Retriever
 from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
 from rag_graph.retrieval.fusion import WeightedRetriever
 from rag_graph.retrieval.index import PassageIndex
@@ -73,7 +73,7 @@ class TaskPool:
         encoder = self.encoders.queries if self.encoders else None
         weights = [self.prior[node.node] for node in self.ranked]
         if self.own is not None:
-            return WeightedRetriever(self.own(self.ranked), weights)
+            return WeightedRetriever(CheckedRetriever(self.own(self.ranked), len(self.ranked)), weights)
         return self.index.retriever(config.method, encoder, weights, config.damping, config.walk_epsilon)
 
     def evidence(self, hit: Hit) -> Evidence:

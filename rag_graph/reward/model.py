@@ -167,6 +167,10 @@ class RewardModel(nn.Module):
     @staticmethod
     def _own_pay(readout: OwnReadout, filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Paid:
         values = readout(filled, graph, tasks)
+        if not isinstance(values, Tensor):
+            raise ConfigError(
+                f"your readout returned a {type(values).__name__}; a tensor of shape {list(filled.shape)} is expected."
+            )
         if values.shape != filled.shape or not torch.isfinite(values).all():
             raise ConfigError(
                 f"your readout returned a tensor of shape {list(values.shape)}{'' if torch.isfinite(values).all() else ' with NaN or infinity'}; "

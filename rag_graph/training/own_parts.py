@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from types import CodeType, FunctionType
 from typing import Any
 
 from rag_graph.config import DENSE_METHODS, RetrievalConfig
@@ -36,7 +39,17 @@ class OwnParts:
         return {kind: name for kind, name in named.items() if name}
 
     def check(self, config: RetrievalConfig) -> None:
-        """Raises ConfigError where the config asks an encoder to learn that an own retriever puts aside."""
+        """Raises ConfigError for a part that cannot be called, and an own retriever beside an encoder that it puts aside."""
+        parts = {
+            **{f"scorers['{node}']": scorer for node, scorer in self.scorers.items()},
+            "retriever": self.retriever,
+            "readout": self.readout,
+        }
+        for name, part in parts.items():
+            if part is not None and not callable(part):
+                raise ConfigError(
+                    f"{name}: a {type(part).__name__}, which cannot be called. Give a function; for a retriever the class itself, or a function that makes one."
+                )
         if self.retriever is not None and config.method in DENSE_METHODS:
             raise ConfigError(
                 f"retrieval.method={config.method} and a retriever of your own: there is nothing for its encoder to do. "
@@ -57,5 +70,28 @@ class OwnParts:
 
 
 def name_of(part: Any) -> str:
-    """How a function or class is told apart in a manifest."""
-    return str(getattr(part, "__qualname__", type(part).__qualname__))
+    """How a function, class or object is told apart in a manifest: its name, and a digest of what it does."""
+    if isinstance(part, partial):
+        return f"partial {name_of(part.func)}{_digest(repr((part.args, sorted(part.keywords.items()))))}"
+    if isinstance(part, FunctionType):
+        return part.__qualname__ + _digest(_code(part))
+    kind = part if isinstance(part, type) else type(part)
+    methods = "".join(_code(item) for item in vars(kind).values() if isinstance(item, FunctionType))
+    return kind.__qualname__ + _digest(
+        methods + ("" if isinstance(part, type) else repr(getattr(part, "__dict__", "")))
+    )
+
+
+def _digest(text: str) -> str:
+    return "#" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:6]
+
+
+def _code(function: FunctionType) -> str:
+    """What a function is made of: instructions, constants, names, defaults, what it closes over."""
+
+    def told(code: CodeType) -> str:
+        constants = [told(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+        return f"{code.co_code.hex()}{constants}{code.co_names}"
+
+    closed = [repr(cell.cell_contents) for cell in function.__closure__ or ()]
+    return f"{told(function.__code__)}{function.__defaults__}{closed}"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import platform
 import shutil
 import sys
@@ -115,12 +113,11 @@ def resume(
         DataError: no run folder, a run that has finished, other parts than it began with, or data sets that have changed since.
     """
     folder = RunFolder.open(path)
-    status = folder / "status.json"
-    if status.is_file() and json.loads(status.read_text(encoding="utf-8")).get("status") == "finished":
+    if (folder.read_json("status.json") or {}).get("status") == "finished":
         raise DataError(f"{path}: this run has finished; its results are in {folder / 'results.json'}.")
-    if not (folder / "manifest.json").is_file():
+    written = folder.read_json("manifest.json")
+    if written is None:
         raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
-    written = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     graph = AuxiliaryGraph(load_graph(folder / "graph.yaml").spec, Path(written["graph_root"]))
     own = OwnParts(scorers or {}, retriever, readout)
     own.check_same(written["own_parts"], str(path))
@@ -136,7 +133,7 @@ def _run(
     own: OwnParts,
     resumed: dict[str, Any] | None = None,
 ) -> RunResult:
-    with progress or StageProgress() as shown:
+    with folder.held(), progress or StageProgress() as shown:
         try:
             return _Run(config, graph, folder, shown, list(command or sys.argv), own, resumed).run()
         except (KeyboardInterrupt, Exception) as error:
@@ -169,7 +166,7 @@ class _Run:
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         seed_everything(config.seed)
-        folder.write_json("status.json", {"status": "running", "pid": os.getpid(), "host": platform.node()})
+        folder.write_json("status.json", {"status": "running", "host": platform.node()})
         self.progress.say(
             f"graph {self.graph.name}: {len(self.graph.nodes)} nodes, {len(self.graph.spec.edges)} relations; run folder {folder.path}"
         )

@@ -6,9 +6,11 @@ nothing with it. What is finished is passed over and what was stopped goes on wh
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,18 +25,21 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from rag_graph.config import RunConfig, Settings, load_config
-from rag_graph.errors import ConfigError, TrainingError
-from rag_graph.runtime import write_atomically
+from rag_graph.errors import ConfigError, DataError, TrainingError
+from rag_graph.runtime import RunFolder, write_atomically
 from rag_graph.settings_file import read_settings, to_yaml
 
-Value = bool | int | float | str | None | list[str]
+Value = bool | int | float | str | None | list[bool | int | float | str]
+RESERVED = ("seed", "output_dir")
 
 
 class SweepConfig(Settings):
     """What a sweep file says."""
 
     config: str = Field(description="the config that every run starts from; a path beside this file")
-    folder: str | None = Field(None, description="where the runs go; default sweeps/NAME OF THE FILE")
+    folder: str | None = Field(
+        None, description="where the runs go; default sweeps/NAME OF THE FILE, or of its folder for a sweep.yaml"
+    )
     set: tuple[str, ...] = Field((), description="overrides of every run, such as ppo.updates=50")
     grid: dict[str, list[Value]] = Field({}, description="setting -> its values; every combination is an arm")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="each arm is run with each of them")
@@ -52,9 +57,27 @@ class SweepConfig(Settings):
         for key, values in grid.items():
             if not values:
                 raise ValueError(f"'{key}' has no values.")
-            if key in ("seed", "output_dir"):
-                raise ValueError(f"'{key}' is the sweep's own: state seeds under 'seeds', a folder under 'folder'.")
+            _check_key(key)
         return grid
+
+    @field_validator("set")
+    @classmethod
+    def _not_reserved(cls, overrides: tuple[str, ...]) -> tuple[str, ...]:
+        for override in overrides:
+            _check_key(override.partition("=")[0].strip())
+        return overrides
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is stated twice.")
+        return seeds
+
+
+def _check_key(key: str) -> None:
+    if key in RESERVED:
+        raise ValueError(f"'{key}' is the sweep's own: state seeds under 'seeds', a folder under 'folder'.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +101,21 @@ class SweepRun:
 
     @property
     def state(self) -> str:
-        """waiting (nothing there), running, finished, interrupted, failed: as its folder tells."""
-        status = self.path / "status.json"
-        return str(json.loads(status.read_text(encoding="utf-8"))["status"]) if status.is_file() else "waiting"
+        """waiting (nothing there), running, stopped (its process is gone), finished, interrupted, failed: as its folder tells."""
+        try:
+            return RunFolder(self.path).standing()
+        except DataError:
+            return "damaged"
+
+    @property
+    def is_held(self) -> bool:
+        """True while a process works on it, ours or another's."""
+        return RunFolder(self.path).is_held
+
+    @property
+    def is_open(self) -> bool:
+        """True where there is something left to do that nobody does."""
+        return self.state not in ("finished", "running") and not self.is_held
 
     def recent(self) -> dict[str, Any]:
         """The last line of its metrics; empty before the first."""
@@ -110,8 +145,14 @@ class Sweep:
 
     def __init__(self, path: str | Path) -> None:
         self.config = read_settings(path, SweepConfig, what="sweep", example="experiments/quickstart/sweep.yaml")
-        self.folder = Path(self.config.folder or f"sweeps/{Path(path).stem}")
-        self.runs = list(self._plan(Path(path)))
+        self.file = Path(path)
+        stem = self.file.stem if self.file.stem != "sweep" else self.file.absolute().parent.name
+        self.folder = Path(self.config.folder or f"sweeps/{stem}")
+        self.runs = list(self._plan())
+        paths = [run.path for run in self.runs]
+        if len(set(paths)) < len(paths):
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise ConfigError(f"{path}: two arms of the grid are the same: {twice}. State each value once.")
         for run in self.runs:
             written = run.path / "config.yaml"
             if written.is_file() and load_config(written).fingerprint() != run.config.fingerprint():
@@ -119,10 +160,14 @@ class Sweep:
                     f"{run.path}: holds a run of other settings than {path} asks for. Choose another 'folder', or delete it."
                 )
 
-    def _plan(self, path: Path) -> Iterator[SweepRun]:
+    @property
+    def base(self) -> Path:
+        """The config that every run starts from: beside the sweep file, else from here."""
+        beside = self.file.parent / self.config.config
+        return beside if beside.is_file() else Path(self.config.config)
+
+    def _plan(self) -> Iterator[SweepRun]:
         grid = self.config.grid
-        base = Path(self.config.config)
-        beside = path.parent / base
         last = [key.rsplit(".", 1)[-1] for key in grid]
         for values in itertools.product(*grid.values()):
             chosen = dict(zip(grid, values, strict=True))
@@ -133,22 +178,25 @@ class Sweep:
             )
             for seed in self.config.seeds:
                 folder = self.folder / _as_file_name(arm) / f"seed{seed}"
-                settings = [f"{key}={json.dumps(value)}" for key, value in chosen.items()]
-                overrides = [*self.config.set, *settings, f"seed={seed}", f"output_dir={json.dumps(str(folder))}"]
-                yield SweepRun(arm, load_config(beside if beside.is_file() else base, overrides), folder)
+                settings = [f"{key}={_as_yaml(value)}" for key, value in chosen.items()]
+                overrides = [*self.config.set, *settings, f"seed={seed}", f"output_dir={_as_yaml(str(folder))}"]
+                yield SweepRun(arm, load_config(self.base, overrides), folder)
 
     def start(self) -> None:
         """Make the folder: the sweep as resolved, and the config of each run. A run that died before it began is cleared away."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder / "sweep.yaml", to_yaml(self.config))
+        resolved = self.config.model_copy(
+            update={"config": str(self.base.absolute()), "folder": str(self.folder.absolute())}
+        )
+        write_atomically(self.folder / "sweep.resolved.yaml", to_yaml(resolved))
         for run in self.runs:
             run.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(run.path.with_suffix(".yaml"), run.config.to_yaml())
-            if run.path.is_dir() and not (run.path / "manifest.json").is_file():
+            if run.path.is_dir() and not (run.path / "manifest.json").is_file() and not run.is_held:
                 shutil.rmtree(run.path)
 
     def run(self, on_end: Callable[[SweepRun, int], None] = lambda run, code: None) -> dict[Path, int]:
-        """Run what is not finished.
+        """Run what is not finished and what no other process works on.
 
         Args:
             on_end: called with each run and its exit code when it ends.
@@ -157,7 +205,7 @@ class Sweep:
             folder -> exit code, of the runs that were started.
         """
         self.start()
-        open_runs = [run for run in self.runs if run.state != "finished"]
+        open_runs = [run for run in self.runs if run.is_open]
         execute = _on_ray if self.config.executor == "ray" else _here
         codes: dict[Path, int] = {}
         for run, code in execute(open_runs, self.config):
@@ -170,8 +218,14 @@ def _shown(value: Value) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+def _as_yaml(value: Value) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _as_file_name(text: str) -> str:
-    return "".join(character if character.isalnum() or character in "=,._-" else "_" for character in text)[:150]
+    """With a digest of the text where it had to be changed or cut, so that no two arms meet in one folder."""
+    name = re.sub(r"[^\w=,.+-]", "_", text, flags=re.ASCII)[:120]
+    return name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def _here(runs: Sequence[SweepRun], config: SweepConfig) -> Iterator[tuple[SweepRun, int]]:
@@ -183,6 +237,8 @@ def _here(runs: Sequence[SweepRun], config: SweepConfig) -> Iterator[tuple[Sweep
     def one(run: SweepRun) -> int:
         if stopping.is_set():
             return -signal.SIGINT
+        if not run.is_open:  # another sweep was quicker
+            return 0
         with run.log.open("ab") as log:
             process = subprocess.Popen(
                 run.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": threads}, start_new_session=True

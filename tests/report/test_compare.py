@@ -226,3 +226,48 @@ def test_a_real_run_compares(finished_run: Path) -> None:
     results = Run(finished_run).results
     assert results is not None
     assert row.mean.mean == pytest.approx(results["after"]["mean_task_score"]["mean"])
+
+
+def test_tasks_meet_by_name(make: Callable[..., Path]) -> None:
+    scores = {"topic": 0.9, "summary": 0.2}
+    ours = [make("a", seed, scores) for seed in (0, 1, 2)]
+    theirs = [make("b", seed, {"summary": 0.25, "topic": 0.95}, "reward.readout=flat") for seed in (0, 1, 2)]
+    row = compare([*ours, *theirs]).rows[1]
+    assert row.improvement == 1.0
+    assert row.difference is not None
+    assert row.difference.mean == pytest.approx(0.05)
+    other = [make("c", seed, {"w": 0.5, "x": 0.5}, "reward.readout=ridge") for seed in (0, 1, 2)]
+    found = compare([*ours, *other])
+    assert found.rows[1].difference is None
+    assert any("Not the same tasks" in warning for warning in found.warnings)
+
+
+def test_a_value_that_is_no_number_leaves_its_run_out(make: Callable[..., Path]) -> None:
+    good, bad = make("a", 0, 0.5), make("a", 1, {**dict.fromkeys(TASKS, 0.5), "topic": None})  # type: ignore[dict-item]
+    found = compare([good, bad])
+    assert found.rows[0].seeds == (0,)
+    assert any("has no value of score and is left out" in warning for warning in found.warnings)
+    with pytest.raises(DataError, match="no run has a value of score"):
+        compare([bad])
+
+
+def test_where_and_on_what_it_ran_makes_no_arm(make: Callable[..., Path], tmp_path: Path) -> None:
+    one, two = make("a", 0, 0.5), make("b", 1, 0.6, "device=cpu", f"graph={tmp_path}/parcels.yaml")
+    assert len(compare([one, two]).arms) == 1
+
+
+def test_a_sweeps_folder_stands_for_its_runs(make: Callable[..., Path], tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        make("sweep/readout=flat", seed, 0.5, "reward.readout=flat")
+        make("sweep/readout=ridge", seed, 0.6, "reward.readout=ridge")
+    (tmp_path / "sweep/readout=flat/seed0.log").write_text("")
+    for wanted in ([tmp_path / "sweep"], [f"{tmp_path}/sweep/*"], [f"{tmp_path}/sweep/**"]):
+        assert [len(arm.runs) for arm in compare(wanted).arms] == [3, 3]
+    (tmp_path / "sweep/readout=flat/seed0/results.json").write_text("{")
+    found = compare([tmp_path / "sweep"])
+    assert any("seed0 cannot be read and is left out" in warning for warning in found.warnings)
+
+
+def test_uncommitted_changes_are_said(make: Callable[..., Path]) -> None:
+    runs = [make("a", 0, 0.5), make("b", 0, 0.6, "reward.readout=flat", git={"commit": "a" * 40, "dirty": True})]
+    assert any("changes that no commit has" in warning for warning in compare(runs).warnings)

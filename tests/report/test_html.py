@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
+import platform
+import random
 import re
 import shutil
 import subprocess
@@ -16,9 +17,10 @@ from typing import Any
 import pytest
 
 from rag_graph import Run
+from rag_graph.errors import DataError
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import edge_lines, page_data
-from rag_graph.runtime import to_json
+from rag_graph.runtime import RunFolder, to_json
 
 EVIL = "<script>alert('x')</script>"
 
@@ -66,28 +68,25 @@ def test_all_text_is_escaped(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"status": "running", "pid": os.getpid(), "host": __import__("platform").node()}, "This run is still going: the report stands at update 6"),
-        ({"status": "running", "host": "elsewhere", "pid": 1}, "This run is still going"),
+        ({"status": "running", "host": platform.node()}, "This run is still going: the report stands at update 6"),
+        ({"status": "running", "host": "elsewhere"}, "still going on elsewhere, or was when it last wrote"),
         ({"status": "failed", "error": "OSError: no space"}, "This run failed at update 6: OSError: no space"),
         ({"status": "interrupted", "error": "KeyboardInterrupt: "}, "This run was interrupted at update 6."),
     ],
-)  # fmt: skip
+)
 def test_a_run_that_has_not_finished(folder: Path, content: dict[str, Any], said: str) -> None:
     for name in ("results.json", "graph_report.json", "strengths.yaml"):
         (folder / name).unlink()
     status(folder, **content)
-    page = Run(folder).report().read_text()
+    with RunFolder(folder).held():
+        page = Run(folder).report().read_text()
     assert said in page
     assert "No results yet" in page
     assert "None so far; they are written when training ends." in page
 
 
 def test_a_run_whose_process_is_gone_is_not_called_running(folder: Path) -> None:
-    import platform
-
-    gone = subprocess.Popen([sys.executable, "-c", "pass"])
-    gone.wait()
-    status(folder, status="running", pid=gone.pid, host=platform.node())
+    status(folder, status="running", host=platform.node())
     assert "stopped without a word" in Run(folder).report().read_text()
 
 
@@ -107,6 +106,44 @@ def test_a_line_cut_short_by_a_crash_is_left_out(folder: Path) -> None:
         (folder / name).write_text(text[: len(text) - 40])
     rows, _ = unpacked(Run(folder))
     assert sum(row["part"] == "train" for row in rows["rows"]) == 47
+    with (folder / "episodes.jsonl").open("ab") as handle:
+        handle.write('\n{"prompt": "é'.encode()[:-1])  # within a character
+    assert Run(folder).report().is_file()
+
+
+def test_damage_is_said_and_hides_nothing_else(folder: Path) -> None:
+    lines = (folder / "episodes.jsonl").read_text().splitlines()
+    (folder / "episodes.jsonl").write_text("\n".join([*lines[:3], lines[3][:50], *lines[4:]]) + "\n")
+    rows, said = unpacked(Run(folder))
+    assert {row["part"] for row in rows["rows"]} == {"before", "after"}
+    assert re.search(r"All 64 episodes. The part 'train' cannot be shown: .*episodes.jsonl:4: not valid JSON", said)
+    (folder / "results.json").write_text('{"before": ')
+    with pytest.raises(DataError, match=r"results\.json: not valid JSON .* the file is damaged"):
+        Run(folder).report()
+
+
+def test_failed_and_endless_texts_do_not_keep_it_from_ending(folder: Path) -> None:
+    row = json.loads((folder / "episodes.jsonl").read_text().splitlines()[0])
+    noise = random.Random(0)
+    made = ({**row, "id": f"e{i}", "error": "".join(noise.choices("abcdefghij", k=400))} for i in range(3000))
+    (folder / "episodes.jsonl").write_text("".join(to_json(one) + "\n" for one in made))
+    found, said = unpacked(Run(folder), most_packed=100_000)
+    assert len(found["rows"]) < 1000
+    assert "A sample" in said
+    (folder / "episodes.jsonl").write_text(to_json({**row, "prompt": "x" * 1_000_000}) + "\n")
+    found, _ = unpacked(Run(folder))
+    assert "980,000 more characters in the run folder" in found["rows"][0]["prompt"]
+
+
+def test_many_updates_are_thinned_and_it_says_so(folder: Path) -> None:
+    records = Run(folder).records()
+    with (folder / "metrics.jsonl").open("w") as handle:
+        handle.writelines(to_json({**records[i % 6], "update": i + 1}) + "\n" for i in range(9000))
+    run = Run(folder)
+    data = page_data(run)
+    assert len(data["updates"]) < 3500
+    assert data["updates"][-1] == 9000
+    assert f"{len(data['updates']):,} of 9,000 updates are drawn" in run.report().read_text()
 
 
 def test_many_episodes_become_a_sample_said_aloud(folder: Path) -> None:
@@ -123,15 +160,14 @@ def test_many_episodes_become_a_sample_said_aloud(folder: Path) -> None:
     for limits in ({"most_text": 400_000}, {"most_packed": 40_000}):
         found, said = unpacked(run, **limits)
         kept = [row for row in found["rows"] if row["part"] == "train"]
-        assert re.match(
-            rf"A sample: {len(found['rows']):,} of 5,064 episodes, every [\d.]+th in the order they were made, and each that failed",
-            said,
+        assert said.startswith(
+            f"A sample: {len(found['rows']):,} of 5,064 episodes, evenly in the order they were made, and those that failed"
         )
         assert 50 < len(kept) < 2500
         assert {"e7", "e4001"} <= {row["id"] for row in kept}, "failed ones are kept"
         updates = [row["update"] for row in kept]
-        assert min(updates) == 1
-        assert max(updates) == 40
+        assert min(updates) <= 3
+        assert max(updates) >= 38
         thirds = [sum(low < u <= low + 13 for u in updates) for low in (0, 13, 26)]
         assert max(thirds) - min(thirds) <= 4, "evenly over the run"
         assert {row["part"] for row in found["rows"]} == {"train", "before", "after"}
@@ -164,7 +200,7 @@ def test_what_the_script_draws(folder: Path) -> None:
     assert nodes["archive"]["x"] > nodes["topic"]["x"] > nodes["well_formed"]["x"]
     metrics = run.metrics()
     assert [float("nan") if v is None else v for v in data["nodes"]["topic"]["reward"]] == pytest.approx(
-        metrics["nodes/topic/reward"].tolist(), rel=1e-4, nan_ok=True
+        metrics["nodes/topic/reward"].tolist(), rel=1e-3, nan_ok=True
     )
     goal = next(chart for chart in data["charts"] if chart["title"].startswith("Goal"))
     assert len(goal["series"][0]["values"]) == 6

@@ -15,11 +15,11 @@ import torch
 from rag_graph import Run, load_graph, train
 from rag_graph.config import RetrievalConfig, RewardConfig
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.retrieval.base import check_pool
+from rag_graph.retrieval.base import CheckedRetriever, Hit, check_pool
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import TextEmbeddings
-from rag_graph.training.own_parts import OwnParts
+from rag_graph.training.own_parts import OwnParts, name_of
 from rag_graph.training.progress import StageProgress
 from rag_graph.training.run import resume
 from tests.contracts.retriever import RetrieverContract
@@ -93,11 +93,13 @@ def test_all_three_take_part_in_a_run(folder: Path) -> None:
 
 def test_the_manifest_names_them_and_the_run_asks_for_them(folder: Path, parts: dict[str, Any]) -> None:
     named = json.loads((folder / "manifest.json").read_text())["own_parts"]
-    assert named == {"scorers": {"coloured": "names_a_colour"}, "retriever": "ByTitle", "readout": "weakest"}
+    assert named["scorers"]["coloured"].startswith("names_a_colour#")
+    assert named["retriever"].startswith("ByTitle#")
+    assert named["readout"].startswith("weakest#")
     answer = Run(folder, **parts).ask("anna bought a red kettle . it is good .", task="summary")
     assert answer.scores["coloured"] in (0.0, 1.0)
     assert answer.reward == pytest.approx(min(answer.scores.values()), abs=1e-5)
-    with pytest.raises(DataError, match=r"parts of its own .*readout=weakest.*now there are: none.*Open it in Python"):
+    with pytest.raises(DataError, match=r"parts of its own .*readout=weakest#.*now there are: none.*Open it in Python"):
         Run(folder).ask("anna")
     with pytest.raises(DataError, match="now there are"):
         Run(folder, retriever=parts["retriever"]).ask("anna")
@@ -152,3 +154,65 @@ def test_overrides_of_a_loaded_config_are_refused() -> None:
 
     with pytest.raises(ConfigError, match="Give them to load_config"):
         train(RunConfig(), ["seed=1"])
+
+
+def test_what_a_part_does_is_part_of_its_name() -> None:
+    from functools import partial
+
+    def pays(values: Any, graph: Any, tasks: Any, share: float = 1.0) -> Any:
+        return values * share
+
+    class Fixed:
+        def __init__(self, share: float) -> None:
+            self.share = share
+
+        def __call__(self, values: Any, graph: Any, tasks: Any) -> Any:
+            return values * self.share
+
+    def make(share: float) -> Any:
+        return lambda values, graph, tasks: values * share
+
+    different = [
+        lambda v, g, t: v,
+        lambda v, g, t: v * 2,
+        partial(pays, share=0.1),
+        partial(pays, share=0.9),
+        Fixed(1.0),
+        Fixed(2.0),
+        make(1.0),
+        make(2.0),
+    ]
+    assert len({name_of(part) for part in different}) == len(different)
+    assert name_of(make(2.0)) == name_of(make(2.0))
+    assert name_of(load("my_retriever").ByTitle) == name_of(load("my_retriever").ByTitle)
+
+
+@pytest.mark.parametrize("value", ["0.5", (0.5,), 1.5, float("nan"), torch.ones(2)])
+def test_a_scorer_that_returns_nonsense_is_named(value: Any) -> None:
+    from rag_graph import Episode, Example, NodeScorer
+
+    scorer = NodeScorer(load_graph("parcels"), scorers={"well_formed": lambda episode: value})
+    with pytest.raises(DataError, match="the scorer of 'well_formed' returned"):
+        scorer.score(Episode("e", Example("e", "topic", {"input": "x"}), "x", "y"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [[], [[(0, 1.0)]], [[Hit(-1, 1.0)]], [[Hit(9, 1.0)]], [[Hit(0, float("nan"))]], [[Hit(0, 1.0), Hit(0, 0.5)]]],
+)
+def test_a_retriever_that_breaks_the_protocol_is_named(answer: Any) -> None:
+    class Broken:
+        name = "broken"
+
+        def search(self, queries: Any, k: int) -> Any:
+            return answer
+
+    with pytest.raises(DataError, match="retriever 'broken'"):
+        CheckedRetriever(Broken(), 3).search(["x"], 1)
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="retriever: a int, which cannot be called. Give a function; for a retriever the class itself"
+    ):
+        OwnParts(retriever=3).check(RetrievalConfig())  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from rag_graph.errors import ConfigError
+from rag_graph.runtime import RunFolder
 from rag_graph.training.sweep import Sweep
 
 TOOL = str(Path(sys.executable).parent / "rag-graph")
@@ -62,6 +64,9 @@ def test_the_grid_times_the_seeds(write: Callable[..., Path], tmp_path: Path) ->
         ({"grid": {"reward.readouts": ["flat"]}}, r"unknown key 'readouts'. Did you mean 'readout'"),
         ({"grid": {"reward.readout": []}}, r"'reward.readout' has no values"),
         ({"grid": {"seed": [1]}}, "state seeds under 'seeds'"),
+        ({"set": ["seed=7"]}, "state seeds under 'seeds'"),
+        ({"seeds": [0, 0]}, "a seed is stated twice"),
+        ({"grid": {"reward.readout": ["flat", "flat"]}}, "two arms of the grid are the same"),
         ({"sed": [1]}, r"s\.yaml:\d+:\d+: sed: unknown key 'sed'"),
         ({"seeds": []}, "seeds"),
         ({"config": "nowhere.yaml"}, "nowhere.yaml: no such file"),
@@ -92,6 +97,35 @@ def test_one_failure_stops_nothing_and_again_goes_on(write: Callable[..., Path],
     other = write(grid={"data.train": [1, 16]}, seeds=[0], set=["ppo.updates=7"])
     with pytest.raises(ConfigError, match=r"holds a run of other settings than .*s\.yaml asks for"):
         Sweep(other)
+
+
+def test_no_two_arms_meet_in_one_folder(write: Callable[..., Path], tmp_path: Path, root: Path) -> None:
+    for name in ("g/x.yaml", "g_x.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text((root / "graphs/parcels.yaml").read_text())
+    file = write(
+        grid={"graph": [str(tmp_path / "g/x.yaml"), str(tmp_path / "g_x.yaml"), "parcels", "parcels.yaml" * 30]},
+        seeds=[0],
+        folder=str(tmp_path / "sw 😀"),
+    )
+    runs = Sweep(file).runs
+    assert len({run.path for run in runs}) == 4
+    assert all(len(run.path.parent.name.encode()) < 200 for run in runs)
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(write: Callable[..., Path], tmp_path: Path) -> None:
+    file = write(seeds=[0])
+    (run,) = Sweep(file).runs
+    run.path.mkdir(parents=True)
+    (run.path / "status.json").write_text(json.dumps({"status": "running", "host": platform.node()}))
+    with RunFolder(run.path).held():
+        done = subprocess.run([TOOL, "sweep", str(file)], capture_output=True, text=True)
+        assert "1 left to another process" in done.stdout
+        assert run.state == "running"
+        again = subprocess.run([TOOL, "train", "--resume", str(run.path)], capture_output=True, text=True)
+        assert again.returncode == 1
+    assert (run.path / "status.json").is_file(), "nothing was cleared away"
+    assert run.state == "stopped"
 
 
 @pytest.mark.slow

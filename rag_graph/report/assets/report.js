@@ -1,6 +1,8 @@
 "use strict";
 // The interactive parts of a run's report. All text of a run reaches the page through textContent, never as markup.
-const data = JSON.parse(document.getElementById("data").textContent);
+// Maps of a run are keyed by names that anyone may choose, "constructor" too: objects without a prototype know no other keys.
+const bare = (key, value) => (value && Object.getPrototypeOf(value) === Object.prototype ? Object.assign(Object.create(null), value) : value);
+const data = JSON.parse(document.getElementById("data").textContent, bare);
 const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a6d00", "#56B4E9", "#000000", "#777777"]; // Okabe & Ito; yellow darkened for lines
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 const SEMANTICS = {
@@ -22,6 +24,11 @@ function make(tag, attributes = {}, ...children) {
 const known = (value) => value !== null && value !== undefined;
 const show = (value, digits = 3) => (known(value) ? value.toFixed(digits) : "–");
 const signed = (value) => (known(value) ? (value >= 0 ? "+" : "−") + Math.abs(value).toFixed(3) : "–");
+
+const brief = (value) => { // three characters or so, for inside a node
+  const size = Math.abs(value);
+  return size < 0.005 ? "0" : (value < 0 ? "−" : "+") + (size >= 10 ? size.toFixed(0) : size >= 0.995 ? size.toFixed(1) : size.toFixed(2).slice(1));
+};
 
 function smooth(values, width) { // mean of what is known among the last `width`
   const out = [];
@@ -50,7 +57,7 @@ function strengthAt(edge, position) {
   return known(value) ? value : edge.strength;
 }
 function nodeAt(node, quantity, position) {
-  const series = (data.nodes[node.name] || {})[quantity];
+  const series = (data.nodes[node.name] || Object.create(null))[quantity];
   return position === 0 || !series ? null : lastKnown(series, position - 1, width);
 }
 const mix = (a, b, t) => a.map((value, i) => Math.round(value + (b[i] - value) * t));
@@ -141,7 +148,7 @@ function moveTo(where) {
     const grow = known(weight) ? Math.min(1.5, 0.75 + 0.6 * Math.sqrt(Math.abs(weight))) : node.goal ? 1.2 : 0.85;
     node.shape.setAttribute("fill", colour(paid));
     node.shape.style.transform = `scale(${grow.toFixed(3)})` + (node.kind === "context" ? " rotate(45deg)" : "");
-    node.value.textContent = known(paid) ? signed(paid).replace("0.", ".").slice(0, 4) : "";
+    node.value.textContent = !known(paid) ? "" : brief(paid);
     node.group.setAttribute("aria-label", `${node.kind} ${node.name}: paid ${known(paid) ? signed(paid) : "nothing yet"}, weight ${show(weight)}`);
   }
   for (const edge of edges) {
@@ -238,9 +245,9 @@ async function unpack(text) {
   if (!text) return { rows: [], contexts: {} };
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return JSON.parse(await new Response(stream).text(), bare);
 }
-const goalOf = (row) => row.scores[row.task] ?? (row.reserved || {})[row.task];
+const goalOf = (row) => row.scores[row.task] ?? (row.reserved ? row.reserved[row.task] : undefined);
 function haystack(row) {
   if (row.hay === undefined) {
     const evidence = (row.evidence || []).map((e) => `${e.id} ${(store.contexts[e.id] || ["", ""]).join(" ")}`);
@@ -316,7 +323,8 @@ function evidenceTable(row) {
   return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines)));
 }
 function scoreTable(row) {
-  const paid = row.paid || {}, imputed = row.imputed || {}, gates = row.gates || {}, reserved = row.reserved || {};
+  const none = Object.create(null);
+  const paid = row.paid || none, imputed = row.imputed || none, gates = row.gates || none, reserved = row.reserved || none;
   const names = nodes.map((n) => n.name).filter((name) => name in row.scores || name in imputed || name in paid || name in reserved);
   const most = Math.max(0.001, ...Object.values(paid).map(Math.abs));
   const head = make("tr", {}, ...["node", "score", "how it is known", "gate", "paid", ""].map((name) => make("th", { scope: "col" }, name)));
