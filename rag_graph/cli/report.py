@@ -35,7 +35,7 @@ def report(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run folders, or globs in quotes.", metavar="RUN...")],
+    runs: Annotated[list[str], typer.Argument(help="Run folders, folders of sweeps, or globs in quotes.", metavar="RUN...")],
     metric: Annotated[
         str,
         typer.Option(
@@ -57,7 +57,7 @@ def compare(
 
     `rag-graph compare 'runs/quickstart-*' 'runs/flat-*'`
 
-    `rag-graph compare 'sweeps/readouts/*' --baseline readout=flat --out table.md --out figure.png`
+    `rag-graph compare sweeps/readouts --baseline readout=flat --out table.md --out figure.png`
     """
     from rich.console import Console
 
