@@ -27,6 +27,7 @@ from rag_graph.errors import ConfigError, DataError, TrainingError
 from rag_graph.version import __version__
 
 LOCK = ".lock"
+LOOK_S = 5.0
 PACKAGES = (
     "torch",
     "transformers",
@@ -223,7 +224,7 @@ class RunFolder:
         """
         lock = FileLock(self.path / LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=LOOK_S)  # somebody may just be looking whether it is held
         except Timeout:
             raise DataError(f"{self.path}: another process is working on this run. Wait for it, or stop it.") from None
         try:
@@ -246,13 +247,18 @@ class RunFolder:
     @property
     def is_held(self) -> bool:
         """True while some process works on this run."""
-        if not self.path.is_dir():
+        path = self.path / LOCK
+        if not path.is_file():
             return False
+        lock = FileLock(path)
         try:
-            with self.held():
-                return False
-        except DataError:
+            lock.acquire(timeout=0)
+        except Timeout:
             return True
+        except OSError:  # of somebody else: nobody here works on it
+            return False
+        lock.release()
+        return False
 
     def append(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
         """Add whole lines to a `.jsonl` file."""

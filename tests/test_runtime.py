@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,29 @@ def test_a_corrupt_archive_is_said(tmp_path: Path) -> None:
     path.write_bytes(bytes(raw))
     with pytest.raises(DataError, match="cannot be read|not valid JSON|not UTF-8"):
         list(read_jsonl(path))
+
+
+def test_a_run_is_held_by_one_process_and_looking_takes_nothing(tmp_path: Path) -> None:
+    import threading
+
+    folder = RunFolder(tmp_path)
+    assert not folder.is_held
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            assert RunFolder(tmp_path).is_held in (True, False)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(50):  # somebody who looks never keeps the run from its work
+            with folder.held():
+                pass
+    finally:
+        stop.set()
+        watcher.join()
+    code = f"from pathlib import Path; from rag_graph.runtime import RunFolder; print(RunFolder(Path({str(tmp_path)!r})).is_held)"
+    with folder.held():
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "True"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -35,7 +35,9 @@ def report(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Run folders, folders of sweeps, or globs in quotes.", metavar="RUN...")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Run folders, folders of sweeps, or globs in quotes.", metavar="RUN...")
+    ],
     metric: Annotated[
         str,
         typer.Option(
