@@ -31,7 +31,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def write_pages(app: Sphinx) -> None:
-    """Make `reference/` anew beside the other pages; nothing of it is kept in git."""
+    """Make `reference/` anew beside the other pages. It is kept in git, so that links work in a viewer too; a test holds it current."""
     folder = Path(app.srcdir) / "reference"
     folder.mkdir(exist_ok=True)
     for name, content in pages().items():
@@ -105,6 +105,8 @@ def _type(about: dict[str, Any]) -> str:
         return f"list of {_type(about.get('items', {}))}"
     if about.get("type") == "object" and isinstance(about.get("additionalProperties"), dict):
         return f"map to {_type(about['additionalProperties'])}"
+    if about.get("patternProperties"):
+        return f"map to {_type(next(iter(about['patternProperties'].values())))}"
     bounds = [
         f"{word} {about[key]}"
         for key, word in (("minimum", "from"), ("exclusiveMinimum", "above"), ("maximum", "to"))
@@ -123,7 +125,7 @@ def relations() -> str:
         "credit": "The source earns Katz credit from the target's goal weight; a task, in its own episodes, from the tasks it supports.",
         "penalty": "The source's score is charged, with the target's weight, as part of the auxiliary reward.",
         "message": "Messages in the encoder only; never pays by itself.",
-        "aggregate": "The source, a criterion, enters the target's score with its strength.",
+        "aggregate": "A source that is a criterion enters the target's score with its strength.",
         "evidence": "A context may be retrieved for the task; the strength is its prior.",
     }
     return "\n".join(
@@ -175,11 +177,10 @@ def _section(model: type[BaseModel], prefix: str) -> list[str]:
         if inner is not None:
             deeper += [
                 f"## `{prefix}{name}`\n",
-                f"{(inner.__doc__ or '').strip()}\n" if not (inner.__doc__ or "").startswith("!!!") else "",
+                f"{(inner.__doc__ or '').strip()}\n",
+                *(["Default: none; write `{}` for its defaults.\n"] if field.default is None else []),
                 *_section(inner, f"{prefix}{name}."),
             ]
-            if field.default is None:
-                deeper.insert(2, "Default: none; write `{}` for its defaults.\n")
             continue
         default = "needed" if field.default is PydanticUndefined else f"`{json.dumps(field.default)}`"
         limits = ", ".join(str(limit) for limit in field.metadata)
@@ -191,8 +192,9 @@ def _annotation(annotation: Any) -> str:
     text = (
         annotation.__name__ if isinstance(annotation, type) and not hasattr(annotation, "__args__") else str(annotation)
     )
-    text = re.sub(r"typing\.|Literal\[|NoneType|\]$", "", text).replace("None", "null") if "Literal[" in text else text
-    return f"`{text}`"
+    text = re.sub(r"(typing|rag_graph\.\w+)\.", "", text)
+    choices = re.sub(r"Literal\[([^\]]*)\]", lambda found: found[1].replace(", ", " or "), text)
+    return f"`{choices}`"
 
 
 def command_line() -> str:

@@ -21,7 +21,7 @@ MOST_LINES = 40
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(help="A sweep file; see the example below.", metavar="SWEEP.yaml")],
+    file: Annotated[Path, typer.Argument(help="A sweep file, as above.", metavar="SWEEP.yaml")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and stop.")] = False,
 ) -> None:
     """Run a grid of settings times seeds; run it again to go on: what is finished is passed over, what was stopped goes on.

@@ -231,7 +231,8 @@ def _gate_cycles(gates: networkx.DiGraph) -> Found:
     """One message for each knot of gates, naming one cycle in it, at its first edge in the file."""
     for component in networkx.strongly_connected_components(gates):
         if len(component) > 1:
-            cycle = networkx.find_cycle(gates.subgraph(component))
+            first = next(node for node in gates if node in component)  # the same words every time
+            cycle = networkx.find_cycle(gates.subgraph(component), first)
             index = min(gates.edges[source, target]["index"] for source, target in cycle)
             path = " -> ".join([source for source, _ in cycle] + [cycle[0][0]])
             yield (

@@ -86,26 +86,25 @@ def positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
     }
 
 
-def draw_graph(graph: AuxiliaryGraph, out: Path) -> None:
+def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
     """Write the drawing; the file's ending says the format.
 
     Raises:
         GraphFileError: another ending than .svg, .png, .pdf, or a folder that does not exist.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure  # not pyplot, which would change how a notebook shows its own pictures
     from matplotlib.lines import Line2D
     from matplotlib.patches import FancyArrowPatch
 
+    out = Path(out)
     if out.suffix not in PICTURES:
         raise GraphFileError(f"{out}: unknown kind of picture '{out.suffix}'. Known: {', '.join(PICTURES)}")
     if not out.parent.is_dir():
         raise GraphFileError(f"{out}: no such folder: {out.parent}")
     places = positions(graph)
     tallest = max(-y for _, y in places.values()) + 0.5
-    figure, axes = pyplot.subplots(figsize=(9.5, min(1.5 + 0.95 * tallest, MAX_HEIGHT_INCHES)))
+    figure = Figure(figsize=(9.5, min(1.5 + 0.95 * tallest, MAX_HEIGHT_INCHES)))
+    axes = figure.subplots()
     drawn: dict[tuple[str, str], int] = {}
     for edge, semantics in zip(
         graph.spec.edges, (graph.relation_types[e.relation].semantics for e in graph.spec.edges), strict=True
@@ -160,4 +159,3 @@ def draw_graph(graph: AuxiliaryGraph, out: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(out, bbox_inches="tight", dpi=150)
-    pyplot.close(figure)

@@ -129,7 +129,7 @@ class Comparison:
             + "\n\\bottomrule\n\\end{tabular}\n"
         )
 
-    def draw(self, out: Path) -> None:
+    def draw(self, out: str | Path) -> None:
         """Each arm's mean with its interval and its seeds; beside it the paired differences."""
         from rag_graph.report.figures import draw_comparison
 

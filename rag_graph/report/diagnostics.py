@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rag_graph.report.figures import PALETTE, node_series, smooth
 from rag_graph.report.run import Run
@@ -16,11 +16,12 @@ from rag_graph.reward.diagnostics import pareto_front
 Records = list[dict[str, Any]]
 
 
-def draw_diagnostics(run: Run, out: Path) -> None:
+def draw_diagnostics(run: Run, out: str | Path) -> None:
     """Four panels: paid utility against the held-out goal, with alarms; learned strengths; bias of predictions; goal against the mean
     of the other nodes, update by update, with the Pareto front."""
     records = run.records()
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7.2))
+    figure = Figure(figsize=(11, 7.2))
+    axes = figure.subplots(2, 2)
     _utility(axes[0, 0], records, run.graph_report["alarms"])
     _strengths(axes[0, 1], records)
     _calibration(axes[1, 0], records)
@@ -29,7 +30,6 @@ def draw_diagnostics(run: Run, out: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(out, dpi=140)
-    pyplot.close(figure)
 
 
 def _points(records: Records, key: str) -> tuple[list[int], list[float]]:

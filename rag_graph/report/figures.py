@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.report.run import Run
@@ -37,10 +34,11 @@ def smooth(values: list[float], width: int) -> list[float]:
     return [sum(values[max(0, i - width + 1) : i + 1]) / (i + 1 - max(0, i - width + 1)) for i in range(len(values))]
 
 
-def draw_curves(run: Run, out: Path) -> None:
+def draw_curves(run: Run, out: str | Path) -> None:
     """Per-node scores, the scalar reward and the KL over the updates of PPO; a faint line each update, a strong one smoothed."""
     records = run.records()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 3.8), width_ratios=(1.5, 1))
+    figure = Figure(figsize=(11, 3.8))
+    left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     width = max(1, len(records) // 15)
     for number, (name, (updates, values)) in enumerate(node_series(records, "score").items()):
         color = PALETTE[number % len(PALETTE)]
@@ -68,14 +66,14 @@ def draw_curves(run: Run, out: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(out, dpi=140)
-    pyplot.close(figure)
 
 
-def draw_comparison(comparison: Comparison, out: Path) -> None:
+def draw_comparison(comparison: Comparison, out: str | Path) -> None:
     """Left: each arm's mean, its 95% interval and its seeds. Right: the paired difference from the baseline."""
     arms, rows = comparison.arms, comparison.rows
     height = 1.4 + 0.5 * len(rows)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10.5, height), sharey=True, width_ratios=(1.2, 1))
+    figure = Figure(figsize=(10.5, height))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
     for place, (arm, row) in enumerate(zip(arms, rows, strict=True)):
         color = PALETTE[place % len(PALETTE)]
         seeds = arm.matrix().mean(1)
@@ -92,7 +90,6 @@ def draw_comparison(comparison: Comparison, out: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(out, dpi=140)
-    pyplot.close(figure)
 
 
 def _whisker(axes: Axes, found: Interval, place: int, color: str) -> None:

@@ -7,7 +7,7 @@ many independent copies at once (experiments/planted does).
 | readout | a missing score is | the reward is |
 |---|---|---|
 | goal_only | not paid | the observed goal; episodes without one are left out |
-| flat | its running mean | the goal plus eta times every other node in play |
+| flat | its running mean | the goal plus eta times the mean of the other nodes in play |
 | diffusion | its running mean | signed personalised PageRank from the goal |
 | gated_fixed | its running mean | gates, credit and conflicts of the file (compare GEAR, arXiv 2606.03361) |
 | ridge, mlp, gnn | predicted without the graph's meaning | the goal, observed or predicted |

@@ -3,22 +3,22 @@
 | block | what is done with it |
 |---|---|
 | python | run, in one namespace per document |
-| bash | each line is run |
-| console | each line that begins with `$ ` is run; what follows must appear in its output, in this order; `...` stands for anything |
-| yaml | read as what it is: a graph, a sweep or a config; with a caption also written to the file of that name |
-| json | with a caption: written to that file |
+| bash | run as one script, which stops at the first failure |
+| console | each line that begins with `$ ` is run and must succeed, or end as `# exit 2` behind it says; what follows are lines of its output, in this order; `...` stands for anything within a line |
+| yaml | read as what it is: a graph, a sweep or a config |
+| json | each line is an object |
 | text, html | output or a picture of something: not code |
 
-`<!-- not run: REASON -->` before a block: skipped, with the reason. `<!-- setup` and lines of Python up to `-->`: run, not shown.
+`<!-- file: NAME -->` before a block: its text is also written to that file. `<!-- not run: REASON -->`: skipped, with the reason. `<!-- setup` and lines of Python up to `-->`: run, not shown.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,8 +28,10 @@ from typing import Any
 
 from markdown_it import MarkdownIt
 
-NOT_CODE = ("text", "html", "mermaid")
+NOT_CODE = ("text", "html", "{toctree}")
 NOT_RUN = re.compile(r"<!--\s*not run:\s*(.+?)\s*-->", re.S)
+FILE = re.compile(r"<!--\s*file:\s*(\S+?)\s*-->")
+EXIT = re.compile(r"\s*# exit (\d+)$")
 SETUP = re.compile(r"<!--\s*setup\n(.*?)-->", re.S)
 
 
@@ -49,35 +51,24 @@ class Block:
 
 def blocks_of(path: Path, shown: str) -> Iterator[Block]:
     """The code blocks of a document in order, hidden set-up among them."""
-    reason = ""
-    tokens = MarkdownIt("commonmark").parse(path.read_text(encoding="utf-8"))
-    for token in tokens:
+    text = path.read_text(encoding="utf-8")
+    assert ":::{" not in text, f"{shown}: a colon fence, which CommonMark does not know: use backquotes"
+    reason = title = ""
+    for token in MarkdownIt("commonmark").parse(text):
         line = token.map[0] + 1 if token.map else 0
         if token.type == "html_block":
-            if found := NOT_RUN.search(token.content):
-                reason = found[1]
+            assert "```" not in token.content, f"{shown}:{line}: a fence inside HTML: put a blank line before it"
+            reason = found[1] if (found := NOT_RUN.search(token.content)) else reason
+            title = found[1] if (found := FILE.search(token.content)) else title
             if found := SETUP.search(token.content):
                 yield Block(shown, line, "python", found[1])
         elif token.type in ("fence", "code_block"):
-            language, title, text = _directive(token.info.strip(), token.content, path.parent)
+            language = token.info.strip().partition(" ")[0]
             if language not in NOT_CODE:
-                yield Block(shown, line, language, text, title, reason)
-            reason = ""
+                yield Block(shown, line, language, token.content, title, reason)
+            reason = title = ""
         elif token.type == "inline" and token.content.strip():
-            reason = ""
-
-
-def _directive(info: str, content: str, folder: Path) -> tuple[str, str, str]:
-    """(language, caption, text) of a fence, plain or one of MyST's directives."""
-    name, _, argument = info.partition(" ")
-    if not name.startswith("{"):
-        return name, "", content
-    options = dict(re.findall(r"^:(\w+): (.*)$", content, flags=re.M))
-    if name == "{literalinclude}":
-        return options["language"], options.get("caption", ""), (folder / argument).read_text(encoding="utf-8")
-    if name == "{code-block}":
-        return argument, options.get("caption", ""), re.sub(r"\A(:\w+:.*\n)+\n?", "", content)
-    return "text", "", content  # a table of contents
+            reason = title = ""
 
 
 @dataclass
@@ -97,16 +88,15 @@ class Sandbox:
         if block.language == "python":
             self._python(block)
         elif block.language == "bash":
-            for line in _joined(block.text):
-                done = self.shell(line)
-                assert done.returncode == 0, f"{block}: {line}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+            done = self.shell(block.text)
+            assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         elif block.language == "console":
             self._console(block)
         elif block.language == "yaml":
             self._yaml(block)
         else:
             assert block.language == "json", f"{block}: unknown language '{block.language}'; see tests/docs/blocks.py"
-            assert block.title, f"{block}: data without a :caption: FILE"
+            assert all(isinstance(json.loads(line), dict) for line in block.text.splitlines()), f"{block}: not objects"
 
     def _python(self, block: Block) -> None:
         code = compile("\n" * (block.line) + block.text, block.file, "exec")
@@ -119,20 +109,21 @@ class Sandbox:
             os.chdir(before)
 
     def _console(self, block: Block) -> None:
-        for part in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
-            lines = part.splitlines()
-            while lines[0].endswith("\\"):
-                lines[:2] = [lines[0][:-1] + lines[1]]
-            done = self.shell(lines[0])
-            said = " ".join((done.stdout + done.stderr).split())
+        before, *parts = re.split(r"^\$ ", block.text, flags=re.M)
+        assert parts, f"{block}: no line begins with '$ '"
+        assert not before.strip(), f"{block}: output before the first command"
+        for part in parts:
+            command, *wanted = part.splitlines()
+            code = int(found[1]) if (found := EXIT.search(command)) else 0
+            done = self.shell(EXIT.sub("", command))
+            said = [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()]
+            assert done.returncode == code, f"{block}: $ {command}\nended with {done.returncode}\n" + "\n".join(said)
             place = 0
-            for wanted in (" ".join(line.split()) for line in lines[1:]):
-                for piece in filter(None, (piece.strip() for piece in wanted.split("..."))):
-                    at = said.find(piece, place)
-                    assert at >= 0, (
-                        f"{block}: $ {lines[0]}\nnot said (in this order): {piece}\nsaid: {done.stdout}{done.stderr}"
-                    )
-                    place = at + len(piece)
+            for line in filter(None, (" ".join(line.split()) for line in wanted)):
+                pattern = re.compile(".*".join(re.escape(piece.strip()) for piece in line.split("...")))
+                rest = [n for n, text in enumerate(said[place:], place) if pattern.fullmatch(text)]
+                assert rest, f"{block}: $ {command}\nnot said (in this order): {line}\nsaid:\n" + "\n".join(said)
+                place = rest[0] + 1
 
     def _yaml(self, block: Block) -> None:
         import yaml
@@ -146,9 +137,8 @@ class Sandbox:
         before = Path.cwd()
         os.chdir(self.folder)
         try:
-            if "tasks" in content or "criteria" in content or "edges" in content:
-                if "format" in content:
-                    load_graph(file)
+            if {"format", "tasks", "criteria", "edges"} & set(content):
+                load_graph(file)
             elif "config" in content:
                 assert Sweep(file).runs
             else:
@@ -156,23 +146,19 @@ class Sandbox:
         finally:
             os.chdir(before)
 
-    def shell(self, line: str) -> subprocess.CompletedProcess[str]:
-        """Run a command line in the sandbox. `make` is asked what it would do; `pip install` only what extras there are."""
-        words = shlex.split(line, comments=True)
+    def shell(self, text: str) -> subprocess.CompletedProcess[str]:
+        """Run a script in the sandbox. `make` is asked what it would do; of `pip install` only the extras of this checkout are looked up."""
         where = self.folder
-        if words[:1] == ["make"]:
-            line, where = f"make -n {' '.join(words[1:])}", self.root
-        elif words[:2] == ["pip", "install"]:
-            extras = {name for word in words for found in re.findall(r"\[(.+)\]", word) for name in found.split(",")}
-            known = (self.root / "setup.cfg").read_text()
-            assert all(f"\n{extra} =\n" in known for extra in extras), line
-            return subprocess.CompletedProcess(line, 0, "", "")
+        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if lines and lines[0].startswith("make "):
+            assert all(re.fullmatch(r"make [a-z-]+\s*(#.*)?", line) for line in lines), text
+            text, where = "\n".join(line.replace("make ", "make -n ", 1) for line in lines), self.root
+        elif "pip install" in text:
+            (found,) = re.findall(
+                r"^\.venv/bin/python -m pip install -e '\.\[([a-z,]+)\]' -c constraints\.txt$", text.strip(), flags=re.M
+            )
+            assert all(f"\n{extra} =\n" in (self.root / "setup.cfg").read_text() for extra in found.split(",")), text
+            return subprocess.CompletedProcess(text, 0, "", "")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
-        return subprocess.run(["bash", "-c", line], cwd=where, env=environment, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL)  # fmt: skip
-
-
-def _joined(text: str) -> list[str]:
-    """Command lines without comments and blank lines; a backslash joins two."""
-    lines = text.replace("\\\n", " ").splitlines()
-    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        return subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=where, env=environment, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL)  # fmt: skip

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
-    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "reference" not in path.parts),
+    *sorted(path for path in (ROOT / "docs").rglob("*.md") if "reference" not in path.relative_to(ROOT).parts),
     *sorted(ROOT.glob("experiments/*/README.md")),
 ]
 RUN = [path for path in DOCUMENTS if any(not block.reason for block in blocks_of(path, path.name))]
@@ -62,13 +62,29 @@ def test_every_block_says_what_it_is(path: Path) -> None:
 
 def test_the_runner_finds_what_is_wrong(tmp_path: Path) -> None:
     box = Sandbox(tmp_path, ROOT)
-    block = Block("x.md", 3, "console", "$ echo one two\none\ntwo\n")
+    block = Block("x.md", 3, "console", "$ echo one two; echo three\none ...\nthree\n")
     box.run(block)
     with pytest.raises(AssertionError, match="not said"):
-        box.run(Block("x.md", 3, "console", "$ echo one two\ntwo\none\n"))
-    with pytest.raises(AssertionError, match="false"):
-        box.run(Block("x.md", 3, "bash", "true\nfalse\n"))
+        box.run(Block("x.md", 3, "console", "$ echo one; echo two\ntwo\none\n"))
+    box.run(Block("x.md", 3, "console", "$ exit 3  # exit 3\n"))
+    for language, text in (
+        ("console", "$ echo one two\none\n"),
+        ("console", "$ echo ok; exit 3\nok\n"),
+        ("console", "echo ok\n"),
+        ("bash", "true\nfalse\ntrue\n"),
+        ("bash", "false | cat\n"),
+        ("json", "[1]"),
+        ("bash", "make quickstart NOSUCH=1\n"),
+    ):
+        with pytest.raises(AssertionError):
+            box.run(Block("x.md", 3, language, text))
     with pytest.raises(ZeroDivisionError):
         box.run(Block("x.md", 3, "python", "1 / 0"))
     with pytest.raises(Exception, match="unknown key 'ppoo'"):
         box.run(Block("x.md", 3, "yaml", "ppoo: {}"))
+
+
+def test_examples_shown_are_the_files_that_are_tested() -> None:
+    shown = {block.title: block.text for block in blocks_of(ROOT / "docs/own_parts.md", "own_parts.md")}
+    for path in sorted((ROOT / "docs/examples").glob("*.py")):
+        assert shown[path.name] == path.read_text()

@@ -26,6 +26,11 @@ def pages(generated: ModuleType) -> dict[str, str]:
     return found
 
 
+def test_the_pages_that_are_kept_are_current(pages: dict[str, str], root: Path) -> None:
+    kept = {path.stem: path.read_text() for path in (root / "docs/reference").glob("*.md")}
+    assert kept == pages, "run `make docs` and commit docs/reference"
+
+
 def test_every_key_of_a_config_is_there(pages: dict[str, str]) -> None:
     keys = {key for key in flatten(RunConfig().model_dump(mode="json")) if key != "model.lora"}
     assert [key for key in keys if f"`{key}`" not in pages["config"]] == []

@@ -31,7 +31,15 @@ def test_runs_and_shows_a_picture(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(path.parent))
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
+    pictures = 0
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and re.search(r"plt\.|\bImage\(", cell.source):
+            pictures += 1
+            assert any("image/png" in output.get("data", {}) for output in cell.outputs), (
+                f"no picture from: {cell.source[:80]}"
+            )
+    assert pictures
+    assert not any("Warning" in output.get("text", "") for output in outputs)
     assert not any(output.output_type == "error" for output in outputs)
 
 
