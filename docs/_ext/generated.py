@@ -232,7 +232,7 @@ SHOWN = {
     "Figures": ("draw_curves", "draw_diagnostics"),
 }
 """Every public name of the package; a test holds this equal to `rag_graph.__all__`."""
-MORE = ("rag_graph.training.opened.Answer", "rag_graph.training.run.RunResult", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.errors.RagGraphError")  # fmt: skip
+MORE = ("rag_graph.training.opened.Answer", "rag_graph.training.stages.RunResult", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.errors.RagGraphError")  # fmt: skip
 """What they take and give."""
 
 
