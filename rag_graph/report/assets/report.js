@@ -67,14 +67,14 @@ function colour(value) { // orange below 0, white, blue above: told apart by col
   return `rgb(${mix([247, 247, 247], value < 0 ? [202, 98, 8] : [33, 113, 181], Math.sqrt(t)).join(",")})`;
 }
 
-const SCALE_X = 230, SCALE_Y = 96, EDGE_X = 90, EDGE_Y = 50;
+const SCALE_X = 230, SCALE_Y = Math.max(...nodes.map((node) => node.y)) > 12 ? 62 : 96, EDGE_X = 90, EDGE_Y = 50;
 for (const node of nodes) { node.px = EDGE_X + node.x * SCALE_X; node.py = EDGE_Y + node.y * SCALE_Y; }
 const byName = Object.fromEntries(nodes.map((node) => [node.name, node]));
 
 function wire(edge) { // a bent line; two relations between the same ends bend apart
   const a = byName[edge.source], b = byName[edge.target];
   const dx = b.px - a.px, dy = b.py - a.py, length = Math.hypot(dx, dy) || 1;
-  const bend = (Math.abs(dx) < 1 ? 0.45 : 0.05) + 0.16 * edge.nth;
+  const bend = Math.min((Math.abs(dx) < 1 ? 0.45 : 0.05) + 0.16 * edge.nth, 220 / length);
   const cx = (a.px + b.px) / 2 + dy * bend, cy = (a.py + b.py) / 2 - dx * bend;
   const trim = (from, gap) => { const ux = cx - from.px, uy = cy - from.py, size = Math.hypot(ux, uy) || 1; return [from.px + ux / size * gap, from.py + uy / size * gap]; };
   if (length < 2) return "";
@@ -90,7 +90,7 @@ function shape(kind, r) {
 let position = updates.length;
 function drawGraph() {
   const w = EDGE_X * 2 + SCALE_X * Math.max(...nodes.map((n) => n.x)), h = EDGE_Y * 2 + SCALE_Y * Math.max(...nodes.map((n) => n.y));
-  const svg = make("svg", { viewBox: `0 0 ${w} ${h + 14}`, role: "group", "aria-label": `Graph ${data.graph.name}: ${nodes.length} nodes, ${edges.length} relations` });
+  const svg = make("svg", { viewBox: `0 0 ${w} ${h + 14}`, style: `max-width:${Math.round(1.3 * w)}px`, role: "group", "aria-label": `Graph ${data.graph.name}: ${nodes.length} nodes, ${edges.length} relations` });
   const defs = make("defs");
   for (const [name, [ink]] of Object.entries(SEMANTICS))
     defs.append(make("marker", { id: `tip-${name}`, viewBox: "0 0 10 10", refX: 8, refY: 5, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, make("path", { d: "M0,0 L10,5 L0,10 z", fill: ink })));
