@@ -183,9 +183,18 @@ def _section(model: type[BaseModel], prefix: str) -> list[str]:
             ]
             continue
         default = "needed" if field.default is PydanticUndefined else f"`{json.dumps(field.default)}`"
-        limits = ", ".join(str(limit) for limit in field.metadata)
+        limits = " ".join(map(_limit, field.metadata))
         rows.append((f"`{prefix}{name}`", _annotation(field.annotation), default, field.description or "", limits))
     return [_table(("key", "type", "default", "meaning", "limits"), rows) if rows else "", *deeper]
+
+
+BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "below", "min_length": "at least"}
+
+
+def _limit(limit: Any) -> str:
+    """A bound in words: `Ge(ge=0)` is "from 0"."""
+    found = [f"{word} {getattr(limit, name)}" for name, word in BOUNDS.items() if hasattr(limit, name)]
+    return found[0] if found else str(limit)
 
 
 def _annotation(annotation: Any) -> str:
