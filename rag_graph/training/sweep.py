@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -267,6 +268,7 @@ def _on_ray(runs: Sequence[SweepRun], config: SweepConfig) -> Iterator[tuple[Swe
         raise ConfigError("executor: ray is not installed. Install the extra: pip install 'rag-graph[ray]'.") from None
     started_here = not ray.is_initialized()
     if started_here:
+        _check_address(config.ray_address)
         try:
             ray.init(address=config.ray_address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -293,6 +295,21 @@ def _on_ray(runs: Sequence[SweepRun], config: SweepConfig) -> Iterator[tuple[Swe
     finally:
         if started_here:
             ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Ray tries for minutes to reach a cluster that is not there; a connection tells at once.
+
+    Raises:
+        TrainingError: nobody answers at host:port.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise TrainingError(f"ray_address {address}: no Ray cluster answers there: {error}") from None
 
 
 def _in_task(command: list[str], log: str, where: str, threads: int) -> int:
