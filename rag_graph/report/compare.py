@@ -213,7 +213,7 @@ def _open(wanted: Iterable[str | Path | Run]) -> tuple[list[Run], list[str]]:
     finished = []
     for run in found.values():
         try:
-            results = run.results and run.config and run.results
+            results, _ = run.results, run.config  # both must be readable
         except RagGraphError as error:
             notes.append(f"{run.path} cannot be read and is left out: {error}")
             continue

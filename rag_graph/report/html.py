@@ -20,7 +20,7 @@ from rag_graph.errors import GraphFileError
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import find_graph
 from rag_graph.report.episode_pack import pack_episodes
-from rag_graph.report.page_data import edge_lines, page_data, thinned
+from rag_graph.report.page_data import page_data
 from rag_graph.report.run import Run
 from rag_graph.runtime import to_json, write_atomically
 from rag_graph.version import __version__
@@ -40,21 +40,20 @@ def write_report(run: Run, out: Path) -> Path:
         return (assets / name).read_text(encoding="utf-8")
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    pack = pack_episodes(run)
+    pack, data = pack_episodes(run), page_data(run)
     page = environment.from_string(asset("report.html.j2")).render(
         css=asset("report.css"),
         uplot_css=asset("uPlot.min.css"),
         uplot=asset("uPlot.iife.min.js"),
         script=asset("report.js"),
-        data=_for_script(page_data(run)),
+        data=_for_script(data),
         episodes=pack.packed,
         sampling=pack.said,
-        thinned=thinned(run),
         sections=SECTIONS,
         version=__version__,
         written=time.strftime("%Y-%m-%d %H:%M:%S"),
         path=str(run.path),
-        **_texts(run),
+        **_texts(run, data),
     )
     write_atomically(out, page)
     return out
@@ -68,9 +67,10 @@ def _for_script(content: Any) -> str:
     return text
 
 
-def _texts(run: Run) -> dict[str, Any]:
+def _texts(run: Run, data: dict[str, Any]) -> dict[str, Any]:
+    """What the template says; `data` is what the script draws."""
     graph, config, results, report = run.stated_graph, run.config, run.results, run.graph_report
-    records, places = run.records(), edge_lines(run)
+    records, places = run.records(), [edge["place"] for edge in data["graph"]["edges"]]
     ended = (run.folder / "graph_report.json").is_file()
     learned = run.graph()
     changes = [
@@ -89,6 +89,7 @@ def _texts(run: Run) -> dict[str, Any]:
     return {
         "title": f"{config.name}, seed {config.seed}",
         "lead": _lead(run, records),
+        "thinned": _thinned(len(data["updates"]), len(records)),
         "state": _state(run, records),
         "results": _results(results) if results else None,
         "alarms": alarms,
@@ -104,6 +105,13 @@ def _texts(run: Run) -> dict[str, Any]:
         "config": config.to_yaml(),
         "graph_file": (run.folder / "graph.yaml").read_text(encoding="utf-8"),
     }
+
+
+def _thinned(shown: int, made: int) -> str:
+    """What the page says where it does not draw every update."""
+    if shown == made:
+        return ""
+    return f"{shown:,} of {made:,} updates are drawn, here and in the curves; all of them are in metrics.jsonl."
 
 
 def _graph_file(name: str) -> str:

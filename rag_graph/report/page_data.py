@@ -70,16 +70,6 @@ def _drawn(run: Run) -> list[dict[str, Any]]:
     return records if step <= 1 else records[:-1][::step] + records[-1:]
 
 
-def thinned(run: Run) -> str:
-    """What the page says where it does not draw every update."""
-    shown, made = len(_drawn(run)), len(run.records())
-    return (
-        ""
-        if shown == made
-        else f"{shown:,} of {made:,} updates are drawn, here and in the curves; all of them are in metrics.jsonl."
-    )
-
-
 def _last(values: list[float | None], count: int) -> list[float]:
     return [value for value in values if value is not None][-count:]
 

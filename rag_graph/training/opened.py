@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -105,7 +104,7 @@ class OpenedRun:
         self.own = own or OwnParts()
         self.config: RunConfig = load_config(self.folder / "config.yaml")
         stored = load_graph(self.folder / "graph.yaml")
-        self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        self.manifest = self.folder.read_json("manifest.json")
         self.own.check_same(self.manifest["own_parts"], str(path))
         self.graph = AuxiliaryGraph(stored.spec, Path(self.manifest["graph_root"]))
         self.data = self._load_data(data_needed)
