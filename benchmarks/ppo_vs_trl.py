@@ -103,7 +103,7 @@ def work(arm: str, size: str, folder: Path, device: str) -> dict[str, float]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
     from transformers import logging as transformers_logging
 
-    from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer, PPOConfig, PPOTrainer
+    from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer, PPOConfig, PPOTrainer
 
     transformers_logging.set_verbosity_error()
     settings = ARMS[arm]

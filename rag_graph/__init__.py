@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.graph import AuxiliaryGraph, load_graph
     from rag_graph.graph.picture import draw_graph
+    from rag_graph.ppo.callbacks import LearningRewards
+    from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
     from rag_graph.records import ContextNode, Episode, Evidence, Example
     from rag_graph.report.compare import Comparison, compare
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
-    from rag_graph.report.run import Run
     from rag_graph.retrieval.base import Hit
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.retrieval.index import PassageIndex
     from rag_graph.reward import GraphReward
-    from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
-    from rag_graph.training.run import resume, train
-    from rag_graph.training.watching import LearningRewards
+    from rag_graph.runs.run import Run
+    from rag_graph.runs.train import resume, train
 
 _HOMES = {
     "AuxiliaryGraph": "rag_graph.graph",
@@ -35,15 +35,15 @@ _HOMES = {
     "Episode": "rag_graph.records",
     "Evidence": "rag_graph.records",
     "Example": "rag_graph.records",
-    "GraphPPOConfig": "rag_graph.training.ppo",
-    "GraphPPOTrainer": "rag_graph.training.ppo",
+    "GraphPPOConfig": "rag_graph.ppo.trainer",
+    "GraphPPOTrainer": "rag_graph.ppo.trainer",
     "GraphReward": "rag_graph.reward",
     "Hit": "rag_graph.retrieval.base",
-    "LearningRewards": "rag_graph.training.watching",
+    "LearningRewards": "rag_graph.ppo.callbacks",
     "NodeScorer": "rag_graph.evaluation.scorer",
     "PassageIndex": "rag_graph.retrieval.index",
     "RewardConfig": "rag_graph.config",
-    "Run": "rag_graph.report.run",
+    "Run": "rag_graph.runs.run",
     "RunConfig": "rag_graph.config",
     "SentenceEncoder": "rag_graph.retrieval.encoder",
     "compare": "rag_graph.report.compare",
@@ -52,8 +52,8 @@ _HOMES = {
     "draw_graph": "rag_graph.graph.picture",
     "load_config": "rag_graph.config",
     "load_graph": "rag_graph.graph",
-    "resume": "rag_graph.training.run",
-    "train": "rag_graph.training.run",
+    "resume": "rag_graph.runs.train",
+    "train": "rag_graph.runs.train",
 }
 
 __all__ = [

@@ -194,7 +194,7 @@ class SftConfig(Settings):
 
 
 class PpoConfig(Settings):
-    """Names and meanings are TRL's; see `rag_graph.training.ppo`."""
+    """Names and meanings are TRL's; see `rag_graph.ppo.trainer`."""
 
     updates: int = Field(120, ge=1)
     batch_size: int = Field(64, ge=1, description="episodes per update")

@@ -7,8 +7,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from rag_graph.retrieval.encoder import SentenceEncoder
 
 # Before torch is imported: small tensors run fastest on few threads, and no test may reach for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -99,10 +103,44 @@ def small() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def finished_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small run that has finished; copy it before changing it."""
-    from rag_graph.training.progress import StageProgress
-    from rag_graph.training.run import train
+    from rag_graph.runs.progress import StageProgress
+    from rag_graph.runs.train import train
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     config = root / "experiments/quickstart/config.yaml"
     train(config, [*SMALL, f"output_dir={folder}"], progress=StageProgress(quiet=True))
     return folder
+
+
+@pytest.fixture(scope="session")
+def plain_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT folder as transformers saves it, random weights: sentence-transformers gives it mean pooling."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    from tests.contracts.retriever import TEXTS
+
+    folder = tmp_path_factory.mktemp("bert")
+    tokenizer = BertWordPieceTokenizer(lowercase=True)
+    tokenizer.train_from_iterator(TEXTS * 5, vocab_size=200, min_frequency=1, show_progress=False)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+    )
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(vocab=tokenizer.get_vocab()).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scratch_encoder() -> SentenceEncoder:
+    """An encoder with random weights, made in a moment."""
+    from rag_graph.retrieval.encoder import SentenceEncoder
+    from tests.contracts.retriever import TEXTS
+
+    return SentenceEncoder("scratch", corpus=TEXTS)

@@ -20,7 +20,7 @@ from rag_graph.config import RunConfig
 from rag_graph.evaluation.metrics import METRICS
 from rag_graph.graph.spec import BUILT_IN_RELATIONS
 from rag_graph.records import REFERENCE_METRICS
-from rag_graph.training.sweep import SweepConfig
+from rag_graph.runs.sweep import SweepConfig
 
 SCHEMA = Path(__file__).parents[2] / "graphs" / "graph.schema.json"
 
@@ -241,7 +241,7 @@ SHOWN = {
     "Figures": ("draw_curves", "draw_diagnostics"),
 }
 """Every public name of the package; a test holds this equal to `rag_graph.__all__`."""
-MORE = ("rag_graph.training.opened.Answer", "rag_graph.training.stages.RunResult", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.errors.RagGraphError")  # fmt: skip
+MORE = ("rag_graph.runs.opened.Answer", "rag_graph.runs.stages.RunResult", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.errors.RagGraphError")  # fmt: skip
 """What they take and give."""
 
 

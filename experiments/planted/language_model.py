@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rag_graph.config import RewardConfig
+from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
 from rag_graph.records import Episode, Example
 from rag_graph.reward import GraphReward
-from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
-from rag_graph.training.rag_ppo import EpisodeBuilder
+from rag_graph.runs.rag_ppo import EpisodeBuilder
 
 UPDATES, BATCH, LM_PROMPTS = 200, 64, 2
 WARM_UP_STEPS = 60

@@ -24,7 +24,7 @@ def ask(
     from rich.markup import escape
     from rich.table import Table
 
-    from rag_graph.training.opened import OpenedRun
+    from rag_graph.runs.opened import OpenedRun
 
     answer = OpenedRun(run).ask(text, task, given)
     console = Console()

@@ -37,10 +37,10 @@ def evaluate(
     from rag_graph.data.load import read_examples
     from rag_graph.evaluation.evaluate import evaluate as measure
     from rag_graph.rag.pipeline import RagPipeline
+    from rag_graph.rag.retrieval_report import retrieval_report
+    from rag_graph.runs.opened import OpenedRun
+    from rag_graph.runs.recording import evaluation_record
     from rag_graph.runtime import write_atomically
-    from rag_graph.training.opened import OpenedRun
-    from rag_graph.training.recording import evaluation_record
-    from rag_graph.training.retrieval_report import retrieval_report
 
     if data is not None and task is None:
         raise ConfigError("--data needs --task: which task's fields does the file have?")

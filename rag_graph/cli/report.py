@@ -24,7 +24,7 @@ def report(
 
     Example: `rag-graph report runs/quickstart-seed0 --open`
     """
-    from rag_graph.report.run import Run
+    from rag_graph.runs.run import Run
 
     if out is not None and not out.parent.is_dir():
         raise ConfigError(f"--out {out}: no such folder: {out.parent}")

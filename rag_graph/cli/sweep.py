@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.training.sweep import Sweep, SweepRun
+    from rag_graph.runs.sweep import Sweep, SweepRun
 
 SECONDS_PER_LOOK = 1.0
 MOST_LINES = 40
@@ -40,7 +40,7 @@ def sweep(
     """
     from rich.console import Console
 
-    from rag_graph.training.sweep import Sweep
+    from rag_graph.runs.sweep import Sweep
 
     plan, console = Sweep(file), Console()
     if dry_run:

@@ -54,9 +54,9 @@ def train(
 
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
-    from rag_graph.report.run import Run
     from rag_graph.report.summary import summary_tables
-    from rag_graph.training import run
+    from rag_graph.runs import train as run
+    from rag_graph.runs.run import Run
 
     try:
         if resume is not None:

@@ -16,8 +16,8 @@ from rag_graph.config import RetrievalConfig
 from rag_graph.data.prompts import render_prompt
 from rag_graph.generation.generate import Response
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.rag.context_pool import ContextPool
 from rag_graph.records import Episode, Evidence, Example
-from rag_graph.retrieval.context_pool import ContextPool
 
 
 class Writer(Protocol):

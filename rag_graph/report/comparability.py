@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rag_graph.report.run import Run
+from rag_graph.runs.run import Run
 
 FEW = 3
 

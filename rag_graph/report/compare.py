@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rag_graph.errors import ConfigError, DataError, RagGraphError, near_miss
 from rag_graph.evaluation.statistics import Interval, interquartile_mean, probability_of_improvement, run_interval
 from rag_graph.report.comparability import warnings_about
-from rag_graph.report.run import Run
+from rag_graph.runs.run import Run
 from rag_graph.settings_file import flatten
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rag_graph.report.figures import PALETTE, node_series, smooth
-from rag_graph.report.run import Run
 from rag_graph.reward.diagnostics import pareto_front
+from rag_graph.runs.run import Run
 
 Records = list[dict[str, Any]]
 

@@ -7,7 +7,7 @@ import gzip
 from typing import Any, NamedTuple
 
 from rag_graph.errors import DataError
-from rag_graph.report.run import Run
+from rag_graph.runs.run import Run
 from rag_graph.runtime import read_jsonl, to_json
 
 MOST_TEXT = 32_000_000

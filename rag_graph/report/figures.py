@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rag_graph.evaluation.statistics import Interval
-from rag_graph.report.run import Run
+from rag_graph.runs.run import Run
 
 if TYPE_CHECKING:
     from rag_graph.report.compare import Comparison

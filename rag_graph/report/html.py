@@ -21,7 +21,7 @@ from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import find_graph
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import page_data
-from rag_graph.report.run import Run
+from rag_graph.runs.run import Run
 from rag_graph.runtime import to_json, write_atomically
 from rag_graph.version import __version__
 

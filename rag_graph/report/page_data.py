@@ -10,7 +10,7 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.picture import positions
 from rag_graph.graph.reader import edge_places, find_graph, load_graph
 from rag_graph.graph.spec import Context, Criterion, Task
-from rag_graph.report.run import Run
+from rag_graph.runs.run import Run
 
 OF_NODES = ("reward", "weight", "score", "imputed", "gated", "gate", "observed", "bias")
 MOST_NUMBERS = 200_000

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from rag_graph.graph.proposal import Proposal
 from rag_graph.report.figures import node_series, smooth
-from rag_graph.report.run import Run
+from rag_graph.runs.run import Run
 
 
 def summary_tables(run: Run) -> list[Table]:

@@ -1,6 +1,5 @@
-"""Retrieval of context nodes: BM25, dense, a walk over the context graph, and their fusion."""
+"""Searching passages: BM25, dense, a walk over their links, and fusions of them. Knows no graph of goals and no run."""
 
 from rag_graph.retrieval.base import Hit, Retriever
-from rag_graph.retrieval.context_pool import ContextPool, load_encoders
 
-__all__ = ["ContextPool", "Hit", "Retriever", "load_encoders"]
+__all__ = ["Hit", "Retriever"]

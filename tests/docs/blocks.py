@@ -129,7 +129,7 @@ class Sandbox:
         import yaml
 
         from rag_graph import load_config, load_graph
-        from rag_graph.training.sweep import Sweep
+        from rag_graph.runs.sweep import Sweep
 
         content = yaml.safe_load(block.text)
         file = self.folder / (block.title or "block.yaml")

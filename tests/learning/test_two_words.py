@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rag_graph.training.ppo import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
 
 SEEDS = (0, 1, 2)
 UPDATES, BATCH = 80, 64

@@ -10,9 +10,8 @@ from rag_graph.config import RetrievalConfig
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.generation.generate import Response
 from rag_graph.graph import load_graph
-from rag_graph.rag import RagPipeline
+from rag_graph.rag import ContextPool, RagPipeline
 from rag_graph.records import Example
-from rag_graph.retrieval import ContextPool
 
 GRAPH = load_graph("parcels")
 POOL = ContextPool(GRAPH, archive("test"), RetrievalConfig())

@@ -12,11 +12,11 @@ from rag_graph.config import READOUTS, RewardConfig
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import load_graph
 from rag_graph.graph.spec import GraphSpec
+from rag_graph.ppo.checkpoints import load_state, save_state
 from rag_graph.records import Episode, Example
 from rag_graph.reward.memory import Batch
 from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.scores import Scores
-from rag_graph.training.checkpoints import load_state, save_state
 
 GRAPH = load_graph("parcels")
 EXAMPLES = {

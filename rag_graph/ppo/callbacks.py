@@ -1,0 +1,130 @@
+"""What watches a PPO run: the metrics file, the table of completions, the progress bar, and rewards that learn in other trainers."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils import gather_object
+from tqdm.auto import tqdm
+from transformers import TrainerCallback
+
+from rag_graph.errors import TrainingError
+from rag_graph.ppo.checkpoints import list_checkpoints, set_aside
+from rag_graph.runtime import RunFolder, to_json, write_atomically
+
+METRICS = "metrics.jsonl"
+
+
+class MetricsFile(TrainerCallback):  # type: ignore[misc]
+    """One line per update, and per evaluation, in `output_dir/metrics.jsonl`."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if state.is_world_process_zero and logs:
+            stage = "evaluation" if any(name.startswith("eval_") for name in logs) else "ppo"
+            RunFolder(Path(args.output_dir)).append(METRICS, [{"stage": stage, "update": state.global_step, **logs}])
+
+
+def begin_folder(folder: Path, update: int, args: Any) -> None:
+    """Ready a folder for training from `update` on: what an earlier training left there, beyond that point, is moved to `earlier-N/`
+    (a whole other run, later checkpoints) or dropped (lines of metrics that will be written again). The arguments as resolved go to
+    `ppo_arguments.json`; transformers leaves tokens of services out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = folder / METRICS
+    other = update == 0 and metrics.is_file() and any(row.get("update") for row in RunFolder(folder).read(METRICS))
+    later = list_checkpoints(folder, after=update)
+    if later or other:
+        moved = set_aside(folder, [*later, *([metrics] if other else [])])
+    if later:
+        warnings.warn(
+            f"{folder} holds checkpoints of an earlier training beyond update {update}: moved to {moved}.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    keep_until(metrics, update)
+    settings = json.dumps(args.to_dict(), indent=2, default=str, sort_keys=True)
+    write_atomically(folder / "ppo_arguments.json", settings + "\n")
+
+
+def keep_until(path: Path, update: int) -> None:
+    """Drop the rows of a .jsonl file whose `update` is later: they will be written again."""
+    if not path.is_file():
+        return
+    rows = RunFolder(path.parent).read(path.name)
+    kept = [row for row in rows if row.get("update") is None or row["update"] <= update]
+    write_atomically(path, "".join(to_json(row) + "\n" for row in kept))
+
+
+def write_completions(folder: Path, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A table of completions as `folder/completions/NAME.jsonl`, one object per episode."""
+    (folder / "completions").mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "completions" / f"{name}.jsonl", "".join(to_json(row) + "\n" for row in rows))
+
+
+class ProgressBar(TrainerCallback):  # type: ignore[misc]
+    """A bar of updates with reward, KL and the time left."""
+
+    bar: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:
+            self.bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc="PPO", unit="update", dynamic_ncols=True
+            )
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        shown = {"reward": "objective/scores", "kl": "objective/kl", "held-out": "eval_objective/scores"}
+        numbers = {label: logs[name] for label, name in shown.items() if logs and name in logs}
+        if self.bar is not None and numbers:
+            self.bar.set_postfix({label: f"{value:.3f}" for label, value in numbers.items() if not math.isnan(value)})
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class LearningRewards(TrainerCallback):  # type: ignore[misc]
+    """Lets a reward learn in trainers that only call it, such as TRL's GRPOTrainer and RLOOTrainer.
+
+        reward = GraphReward(...)
+        GRPOTrainer(..., reward_funcs=reward, callbacks=[LearningRewards(reward)])
+
+    After every optimizer step the reward learns from the episodes that it was asked about since the last one, over all processes;
+    those of an evaluation are forgotten. `GraphPPOTrainer` does this by itself.
+
+    Args:
+        rewards: objects with `heard()`, `learn(episodes)` and `progress`, such as `GraphReward`.
+    """
+
+    def __init__(self, *rewards: Any) -> None:
+        for reward in rewards:
+            if getattr(reward, "wants_influence", False):
+                raise TrainingError(
+                    "reward.learn.method meta_gradient needs GraphPPOTrainer. Use alignment in other trainers."
+                )
+        self.rewards = rewards
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        for reward in self.rewards:
+            if logs and "kl" in logs and hasattr(reward, "kl"):
+                reward.kl = logs["kl"]
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for reward in self.rewards:
+            episodes = gather_object(reward.heard())
+            if episodes:
+                reward.learn(episodes)
+            reward.progress = min(1.0, state.global_step / max(1, state.max_steps - 1))
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for reward in self.rewards:
+            reward.heard()

@@ -1,0 +1,113 @@
+"""What a run writes down while it trains: episodes and evaluations as JSON, a line per update."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from transformers import TrainerCallback
+
+from rag_graph.errors import TrainingError
+from rag_graph.evaluation.evaluate import Evaluation
+from rag_graph.records import Episode, NodeRewards
+from rag_graph.reward.reward import GraphReward
+from rag_graph.runtime import RunFolder
+from rag_graph.runs.progress import StageProgress
+from rag_graph.ppo.callbacks import keep_until
+
+
+class RunRecorder(TrainerCallback):  # type: ignore[misc]
+    """After every update: progress and episodes.jsonl (the trainer itself writes metrics.jsonl)."""
+
+    def __init__(
+        self, folder: RunFolder, progress: StageProgress, reward: GraphReward, max_bad_episodes: float
+    ) -> None:
+        self.folder, self.progress, self.reward = folder, progress, reward
+        self.max_bad_episodes = max_bad_episodes
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        keep_until(self.folder / "episodes.jsonl", state.global_step)
+        self.progress.advance(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        folder, reward = self.folder, self.reward
+        logs = logs or {}
+        for message in reward.new_alarms:
+            self.progress.say(f"  alarm at update {state.global_step}: {message}")
+        assert reward.last_rewards is not None
+        folder.append(
+            "episodes.jsonl",
+            (
+                {**episode_record(episode), **paid}
+                for episode, paid in zip(reward.last_episodes, paid_records(reward.last_rewards), strict=True)
+            ),
+        )
+        bad = sum(bool(episode.error) for episode in reward.last_episodes) / max(1, len(reward.last_episodes))
+        if bad > self.max_bad_episodes:
+            raise TrainingError(
+                f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {folder / 'episodes.jsonl'}."
+            )
+        self.progress.advance(
+            reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
+        )
+
+
+def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "mean_task_score": evaluation.mean_task_score._asdict(),
+        "results": [asdict(result) for result in evaluation.results],
+        "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
+    }
+
+
+def episode_record(episode: Episode) -> dict[str, Any]:
+    """An episode as JSON; evidence by id, with rank, scores and reason."""
+    return {
+        "id": episode.id,
+        "task": episode.example.task,
+        "update": episode.round,
+        "prompt": episode.prompt,
+        "draft": episode.draft,
+        "response": episode.response,
+        "references": list(episode.example.references),
+        "evidence": [
+            {
+                "id": e.context.id,
+                "rank": e.rank,
+                "score": round(e.score, 6),
+                "scores": dict(e.scores),
+                "reason": e.reason,
+            }
+            for e in episode.evidence
+        ],
+        "scores": {name: round(value, 4) for name, value in episode.scores.items()},
+        "reserved": {name: round(value, 4) for name, value in episode.reserved.items()},
+        "goal_probability": episode.probability,
+        "error": episode.error,
+    }
+
+
+def paid_records(rewards: NodeRewards) -> list[dict[str, Any]]:
+    """What each episode was paid, as JSON: the scalar, each node's share of it, what was filled in, and the gates that are not open."""
+    totals, rows = rewards.total().tolist(), []
+    shares = (rewards.values * rewards.weights).tolist()
+    columns = zip(
+        totals,
+        shares,
+        rewards.scores.tolist(),
+        rewards.gates.tolist(),
+        rewards.observed.tolist(),
+        rewards.weights.tolist(),
+        strict=True,
+    )
+    for total, paid, scores, gates, observed, weights in columns:
+        nodes = range(len(rewards.nodes))
+        rows.append(
+            {
+                "reward": total,
+                "paid": {rewards.nodes[n]: round(paid[n], 4) for n in nodes if paid[n]},
+                "imputed": {rewards.nodes[n]: round(scores[n], 4) for n in nodes if weights[n] and not observed[n]},
+                "gates": {rewards.nodes[n]: round(gates[n], 4) for n in nodes if weights[n] and gates[n] < 1},
+            }
+        )
+    return rows

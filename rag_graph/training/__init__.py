@@ -1,1 +1,0 @@
-"""Supervised warm-up, PPO on TRL, and the loop that joins them."""

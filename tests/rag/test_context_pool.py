@@ -1,0 +1,115 @@
+"""Fusion by hand, and the evidence of a task: budget, repeats, priors, reasons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rag_graph.config import RetrievalConfig
+from rag_graph.graph import AuxiliaryGraph
+from rag_graph.graph.spec import GraphSpec
+from rag_graph.rag import ContextPool
+from rag_graph.records import ContextNode
+from rag_graph.retrieval import Hit
+from rag_graph.retrieval.fusion import reciprocal_rank_fusion, score_fusion
+
+
+def test_fusion_by_hand() -> None:
+    fused = reciprocal_rank_fusion({"a": [Hit(7, 9.0), Hit(3, 8.0)], "b": [Hit(3, 0.2)]}, 5)
+    assert [(hit.position, hit.score) for hit in fused] == [
+        (3, pytest.approx(1 / 62 + 1 / 61)),
+        (7, pytest.approx(1 / 61)),
+    ]
+    assert fused[0].scores == {"a": 8.0, "b": 0.2}
+    by_score = score_fusion({"a": [Hit(7, 9.0), Hit(3, 6.0)], "b": [Hit(3, 0.2)]}, 5)
+    assert [(hit.position, hit.score) for hit in by_score] == [(3, pytest.approx(6 / 9 + 1)), (7, pytest.approx(1.0))]
+    assert reciprocal_rank_fusion({"a": []}, 5) == []
+
+
+def make_pool(
+    nodes: list[ContextNode], method: str = "bm25", strengths: dict[str, float] | None = None, **settings: Any
+) -> ContextPool:
+    contexts = {
+        "notes": {"kind": "passages", "file": "n"},
+        "extra": {"kind": "passages", "file": "e"},
+        "guide": {"kind": "guideline", "text": "be brief"},
+    }
+    spec = {
+        "format": 1,
+        "name": "g",
+        "tasks": {
+            "t": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{input}"},
+            "u": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{input}"},
+        },
+        "contexts": contexts,
+        "edges": [
+            {"from": name, "to": "t", "relation": "grounds", "strength": value}
+            for name, value in (strengths or {"notes": 0.5}).items()
+        ],
+    }
+    return ContextPool(
+        AuxiliaryGraph(GraphSpec.model_validate(spec)), nodes, RetrievalConfig(method=method, **settings)
+    )  # type: ignore[arg-type]
+
+
+def node(name: str, text: str, context: str = "notes", links: tuple[str, ...] = (), source: str = "") -> ContextNode:
+    return ContextNode(name, context, "", text, source, links)
+
+
+def test_evidence_says_why_it_is_here() -> None:
+    pool = make_pool([node("a", "red kettle from oslo"), node("b", "blue mixer")], k=1)
+    (evidence,) = pool.retrieve("t", ["where is the red kettle from"])
+    assert [piece.context.id for piece in evidence] == ["a"]
+    assert evidence[0].rank == 1
+    assert evidence[0].reason.startswith("notes grounds t (0.5); bm25 ")
+    assert evidence[0].scores["bm25"] > 0
+
+
+def test_only_what_grounds_the_task_is_found() -> None:
+    pool = make_pool([node("a", "red kettle"), node("b", "red kettle", "extra")])
+    assert pool.grounds("t")
+    assert not pool.grounds("u")
+    assert pool.retrieve("u", ["red kettle"]) == [()]
+    assert [piece.context.node for piece in pool.retrieve("t", ["red kettle"])[0]] == ["notes"]
+
+
+def test_strength_weighs_contexts() -> None:
+    nodes = [node("a", "red kettle from oslo"), node("b", "red kettle from lima", "extra")]
+    for strengths, first in (({"notes": 0.9, "extra": 0.2}, "a"), ({"notes": 0.2, "extra": 0.9}, "b")):
+        assert make_pool(nodes, strengths=strengths).retrieve("t", ["red kettle"])[0][0].context.id == first
+
+
+def test_budget_repeats_and_exclusion() -> None:
+    nodes = [
+        node("a", "red kettle oslo"),
+        node("b", "red kettle oslo"),
+        node("c", "red kettle " + "long " * 50),
+        node("d", "red pan", source="row 4"),
+    ]
+    pool = make_pool(nodes, k=3, token_budget=10)
+    assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"])[0]] == ["a", "d"]
+    assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"], ["row 4"])[0]] == ["a"]
+
+
+def test_a_guideline_is_always_there() -> None:
+    pool = make_pool([node("g", "be brief", "guide"), node("a", "red kettle")], strengths={"notes": 0.5, "guide": 0.9})
+    assert [piece.context.id for piece in pool.retrieve("t", ["nothing shared"])[0]] == ["g"]
+    assert [piece.context.id for piece in pool.retrieve("t", ["red kettle"])[0]] == ["g", "a"]
+    only = make_pool([node("g", "be brief", "guide")], strengths={"guide": 0.9})
+    assert not only.ranks("t")
+    assert [piece.context.id for piece in only.retrieve("t", ["x"])[0]] == ["g"]
+
+
+def test_the_walk_reaches_what_no_word_does() -> None:
+    nodes = [
+        node("a", "the red kettle, see its maker", links=("b",)),
+        node("b", "founded in oslo"),
+        *(node(f"x{i}", f"filler {i}") for i in range(30)),
+    ]
+    assert [piece.context.id for piece in make_pool(nodes, "bm25", k=2).retrieve("t", ["red kettle"])[0]] == ["a"]
+    assert [piece.context.id for piece in make_pool(nodes, "walk", k=2).retrieve("t", ["red kettle"])[0]] == ["a", "b"]
+
+
+def test_none_retrieves_nothing() -> None:
+    assert make_pool([node("a", "red kettle")], "none").retrieve("t", ["red kettle"]) == [()]

@@ -1,0 +1,108 @@
+"""One graph reward, unchanged, in our PPO and in TRL's GRPO and RLOO, on text with retrieved evidence."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM
+
+from rag_graph.config import DataConfig, RetrievalConfig, RewardConfig
+from rag_graph.data.load import load_data
+from rag_graph.evaluation.scorer import NodeScorer
+from rag_graph.generation.generate import Response
+from rag_graph.graph import load_graph
+from rag_graph.rag.pipeline import RagPipeline
+from rag_graph.rag.context_pool import ContextPool
+from rag_graph.reward.reward import GraphReward
+from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.runs.rag_ppo import EpisodeBuilder, prepared_rows
+from rag_graph.ppo.callbacks import LearningRewards
+
+GRAPH = load_graph("parcels")
+DATA = load_data(GRAPH, DataConfig(train=24, test=8), 0)
+
+
+def silent(prompts: Sequence[str]) -> list[Response]:
+    return [Response("", False) for _ in prompts]
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, Any]]:
+    pool = ContextPool(GRAPH, DATA.contexts["train"], RetrievalConfig(draft=False))
+    return prepared_rows(RagPipeline(GRAPH, pool, RetrievalConfig(draft=False), silent), DATA.train)
+
+
+def make_reward() -> GraphReward:
+    config = RewardConfig(goal_observed=0.5, fit_steps=2)
+    return GraphReward(GRAPH, config, NodeScorer(GRAPH).score, EpisodeBuilder(DATA.train), seed=0)
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder), "per_device_train_batch_size": 8, "learning_rate": 1e-3, "bf16": False, "use_cpu": True,
+        "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "logging_steps": 1, "activation_checkpointing": False, "seed": 1,
+    }  # fmt: skip
+
+
+def in_trl(kind: str, model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, Any]], folder: Path) -> Any:
+    import trl
+
+    config, trainer = getattr(trl, f"{kind}Config"), getattr(trl, f"{kind}Trainer")
+    args = config(**settings(folder), num_generations=4, max_completion_length=6, max_steps=2)
+    return trainer(
+        model=model, reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        callbacks=[LearningRewards(reward)],
+    )  # fmt: skip
+
+
+def ppo(model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, Any]], folder: Path) -> Any:
+    args = GraphPPOConfig(**settings(folder), gradient_accumulation_steps=1, total_episodes=16, response_length=6)
+    return GraphPPOTrainer(model, reward, args, Dataset.from_list(rows), processing_class=tokenizer)
+
+
+@pytest.mark.parametrize(
+    "make_trainer", [ppo, partial(in_trl, "GRPO"), partial(in_trl, "RLOO")], ids=["ppo", "grpo", "rloo"]
+)
+def test_the_same_reward_trains_and_learns(
+    tiny_model: Callable[[int], Any], tmp_path: Path, rows: list[dict[str, Any]], make_trainer: Any
+) -> None:
+    made, tokenizer = tiny_model(1)
+    made.save_pretrained(tmp_path / "model")  # TRL loads its reference model from where the policy came from
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    reward = make_reward()
+    count = reward.model.moments.count.clone()
+    with warnings.catch_warnings():  # TRL's own, of its trainers and of transformers
+        warnings.simplefilter("ignore")
+        trainer = make_trainer(model, tokenizer, reward, rows, tmp_path)
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert int((reward.model.moments.count - count).max()) in range(1, 17), (
+        "it learned from both updates, each episode once"
+    )
+    assert len(reward.memory) == 16
+    assert reward.progress == 1
+    assert reward.heard() == []
+    assert {episode.round for episode in reward.last_episodes} == {2}
+    grounded = [episode for episode in reward.last_episodes if episode.evidence]
+    assert all(piece.context.text in episode.prompt for episode in grounded for piece in episode.evidence)
+    logged = [row for row in trainer.state.log_history if any(name.startswith("nodes/") for name in row)]
+    assert logged, "each trainer logs what each node paid"
+
+
+def test_evidence_survives_a_data_set(rows: list[dict[str, Any]]) -> None:
+    from rag_graph.runs.rag_ppo import evidence_of
+
+    pool = ContextPool(GRAPH, DATA.contexts["train"], RetrievalConfig(draft=False))
+    prepared = RagPipeline(GRAPH, pool, RetrievalConfig(draft=False), silent).prepare(DATA.train)
+    back = {row["example_id"]: tuple(map(evidence_of, row["evidence"])) for row in Dataset.from_list(rows)}
+    assert any(one.evidence for one in prepared)
+    assert all(back[one.example.id] == one.evidence for one in prepared)

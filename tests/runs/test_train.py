@@ -1,0 +1,89 @@
+"""A run that is stopped in any stage and goes on ends as the one that was not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rag_graph.config import RunConfig, load_config
+from rag_graph.errors import DataError
+from rag_graph.runs.progress import StageProgress
+from rag_graph.runs.train import resume, train
+from tests.conftest import SMALL
+from tests.ppo.test_trainer_state import outcome
+
+
+class StopIn(StageProgress):
+    """Ctrl-C in a stage, once it has made so many steps."""
+
+    def __init__(self, stage: str, steps: int) -> None:
+        super().__init__(quiet=True)
+        self.wanted = stage, steps
+
+    def advance(self, steps: int = 1, **numbers: float) -> None:
+        super().advance(steps, **numbers)
+        if self._name == self.wanted[0] and self._done >= self.wanted[1]:
+            raise KeyboardInterrupt
+
+
+def config(root: Path, folder: Path) -> RunConfig:
+    return load_config(root / "experiments/quickstart/config.yaml", [*SMALL, f"output_dir={folder}"])
+
+
+@pytest.fixture(scope="module")
+def plain(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    train(config(root, folder))
+    return folder
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    return {name: found[name] for name in ("before", "after", "gain")}
+
+
+@pytest.mark.parametrize(
+    ("stage", "steps"),
+    [
+        ("supervised warm-up", 11),
+        ("PPO", 1),
+        ("PPO", 5),
+        pytest.param("evaluation before", 8, marks=pytest.mark.slow),
+        pytest.param("evaluation after", 8, marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_that_was_stopped_goes_on(root: Path, tmp_path: Path, plain: Path, stage: str, steps: int) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(config(root, folder), progress=StopIn(stage, steps))
+    assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
+    resume(folder)
+    assert json.loads((folder / "status.json").read_text()) == {"status": "finished"}
+    assert outcome(folder) == outcome(plain)
+    assert (folder / "episodes.jsonl").read_text() == (plain / "episodes.jsonl").read_text()
+    assert results(folder) == results(plain)
+    one, two = (load_file(path / "policy/model.safetensors") for path in (folder, plain))
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    assert len(json.loads((folder / "manifest.json").read_text())["resumed"]) == 1
+    assert not list(folder.glob("checkpoint-*")), "a finished run keeps its policy, not what it was made from"
+    assert not (folder / "warm_up").exists()
+
+
+def test_what_cannot_go_on_is_said(root: Path, tmp_path: Path, plain: Path) -> None:
+    with pytest.raises(DataError, match="this run has finished; its results are in"):
+        resume(plain)
+    with pytest.raises(DataError, match="no such run folder"):
+        resume(tmp_path / "nowhere")
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(config(root, folder), progress=StopIn("PPO", 3))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["data"]["topic/train"] = "other"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="the data sets have changed since the run began: topic/train"):
+        resume(folder)
