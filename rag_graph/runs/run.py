@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from rag_graph.graph.reader import load_graph
 from rag_graph.graph.strengths import key_of, read_strengths
 from rag_graph.runs.folder import state_of
 from rag_graph.runs.own_parts import OwnParts
-from rag_graph.runtime import read_json, read_records, write_json
+from rag_graph.runtime import read_json, read_records
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -211,29 +210,21 @@ class Run:
         """
         from rag_graph.data.load import read_examples
         from rag_graph.runs.answer import check_task
-        from rag_graph.runs.recording import evaluation_record
+        from rag_graph.runs.evaluation_file import write_evaluation
 
         self._check_policy()
         tasks = self.stated_graph.spec.tasks
         if task is not None:
             check_task(tasks, task)
-        if data is None:
+        file = Path(data) if data is not None else None
+        if file is None:
             examples = [example for example in self._data.test if task in (None, example.task)]
         elif task is None:
             raise ConfigError("data (--data) needs a task (--task): which task's fields does the file have?")
         else:
-            examples = read_examples(Path(data), task, tasks[task])
-        evaluation = self._bench.evaluate(examples, retrieval, scorers)
-        stem = "-".join([Path(data).stem if data else "test", *([task] if task else []), *([] if retrieval else ["no_retrieval"])])  # fmt: skip
-        target = Path(out) if out is not None else _new_file(self.path / "evaluation", stem)
-        record = {
-            **evaluation_record(evaluation),
-            "data": str(data) if data else "held-out part",
-            "with_retrieval": retrieval,
-            "retrieval": evaluation.retrieval,
-        }
-        write_json(target, record)
-        return replace(evaluation, path=target)
+            examples = read_examples(file, task, tasks[task])
+        found = self._bench.evaluate(examples, retrieval, scorers)
+        return write_evaluation(found, self.path / "evaluation", file, task, retrieval, Path(out) if out else None)
 
     @cached_property
     def _data(self) -> RunData:
@@ -262,11 +253,3 @@ class Run:
                 f"{self.path}: this run has no policy yet: its training did not reach the end. See {self.path / 'status.json'}."
             )
         self.own.check_same(self.manifest["own_parts"], str(self.path))
-
-
-def _new_file(folder: Path, stem: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while (folder / f"{stem}-{number}.json").exists():
-        number += 1
-    return folder / f"{stem}-{number}.json"
