@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from rag_graph.ppo.callbacks import keep_until
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.reward import GraphReward
 from rag_graph.runs.progress import StageProgress
-from rag_graph.runtime import append_records
+from rag_graph.runtime import append_records, write_json
 
 
 class RunRecorder(TrainerCallback):  # type: ignore[misc]
@@ -57,6 +57,30 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "results": [asdict(result) for result in evaluation.results],
         "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
     }
+
+
+def write_evaluation(
+    evaluation: Evaluation, folder: Path, data: Path | None, task: str | None, with_retrieval: bool, out: Path | None
+) -> Evaluation:
+    """Write it to `out`, else to a new file in `folder`, named after what was evaluated; returns it with its `path`."""
+    parts = [data.stem if data else "test", *([task] if task else []), *([] if with_retrieval else ["no_retrieval"])]
+    target = out or _new_file(folder, "-".join(parts))
+    record = {
+        **evaluation_record(evaluation),
+        "data": str(data) if data else "held-out part",
+        "with_retrieval": with_retrieval,
+        "retrieval": evaluation.retrieval,
+    }
+    write_json(target, record)
+    return replace(evaluation, path=target)
+
+
+def _new_file(folder: Path, stem: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while (folder / f"{stem}-{number}.json").exists():
+        number += 1
+    return folder / f"{stem}-{number}.json"
 
 
 def episode_record(episode: Episode) -> dict[str, Any]:

@@ -210,7 +210,7 @@ class Run:
         """
         from rag_graph.data.load import read_examples
         from rag_graph.runs.answer import check_task
-        from rag_graph.runs.evaluation_file import write_evaluation
+        from rag_graph.runs.recording import write_evaluation
 
         self._check_policy()
         tasks = self.stated_graph.spec.tasks

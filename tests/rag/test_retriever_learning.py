@@ -22,6 +22,7 @@ from rag_graph.ppo.trainer import GraphPPOConfig
 from rag_graph.rag import passage_weights
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one, task_advantages
 from rag_graph.records import Episode
+from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.reward import GraphReward
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.rag_ppo import RagPPOTrainer
@@ -302,9 +303,10 @@ def test_stopped_and_resumed(
         train(config(*settings, f"output_dir={tmp_path / 'run'}"), progress=stop_in(stage, steps))
     resume(tmp_path / "run")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "plain")
-    one, other = (Run(tmp_path / name)._bench.encoders for name in ("plain", "run"))
-    assert one.queries.fingerprint() == other.queries.fingerprint()  # type: ignore[union-attr]
-    assert one.queries.fingerprint() != one.passages.fingerprint()  # type: ignore[union-attr]
+    one, other = (SentenceEncoder(str(tmp_path / name / "retriever/queries")) for name in ("plain", "run"))
+    assert one.fingerprint() == other.fingerprint()
+    assert one.fingerprint() != SentenceEncoder(str(tmp_path / "plain/retriever/passages")).fingerprint()
+    assert Run(tmp_path / "run").ask("bab color", task="answer").evidence, "a saved encoder answers"
 
 
 def test_a_warm_up_without_what_it_needs_is_refused(config: Any, tmp_path: Path, corpus_folder: Path) -> None:
