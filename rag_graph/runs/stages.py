@@ -149,17 +149,15 @@ class Stages:
         episodes = pipeline.answer(sample)
         self.progress.advance(len(sample))
         end = self.bench.tokenizer.eos_token_id
-        columns: dict[str, list[Any]] = {
-            "example_id": [episode.example.id for episode in episodes],
-            "draft": [episode.draft for episode in episodes],
-            "evidence": [episode.evidence for episode in episodes],
-        }
-        self.bench.reward.update(
+        self.bench.reward(
             [episode.prompt for episode in episodes],
             [episode.response for episode in episodes],
             [[] if episode.truncated else [end] for episode in episodes],
-            **columns,
+            example_id=[episode.example.id for episode in episodes],
+            draft=[episode.draft for episode in episodes],
+            evidence=[episode.evidence for episode in episodes],
         )
+        self.bench.reward.learn()
 
     def _save(self) -> None:
         """The policy as transformers saves it, adapter folded in, the reward's state, and encoders that learned."""

@@ -26,6 +26,7 @@ from rag_graph.generation.marginal import check_decoding
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.ppo.checkpoints import load_state
 from rag_graph.rag.context_pool import ContextPool, load_encoders
+from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.rag.pipeline import RagPipeline, passage_weights
 from rag_graph.rag.retrieval_report import retrieval_report
 from rag_graph.rag.retriever_learning import RetrieverTraining
@@ -37,7 +38,7 @@ from rag_graph.runs.answer import Answer
 from rag_graph.runs.manifest import saved_contexts
 from rag_graph.runs.own_parts import OwnParts, Scorer
 from rag_graph.runs.ppo_arguments import ppo_arguments
-from rag_graph.runs.rag_ppo import EpisodeBuilder, RagPPOTrainer
+from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runtime import cache_folder, resolve_device
 
 
@@ -130,6 +131,7 @@ class Workbench:
             pipeline=self.pipeline("train"),
             builder=self.builder,
             retriever=self.retriever,
+            goals_shown=self.reward.goals_shown,
             model=self.model,
             reward_funcs=self.reward,
             args=ppo_arguments(self.config, folder, self.device),

@@ -73,7 +73,6 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
 
         def __call__(self, **columns: Any) -> list[float]:
             episodes = builder(**columns)
-            self.last_episodes = [e.with_scores({"answer": 1.0}) for e in episodes]
             return [
                 float(e.evidence[-1].context.local_id.startswith("ledger")) if e.evidence else 0.0 for e in episodes
             ]
@@ -90,6 +89,7 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
         pipeline=pipeline,
         builder=builder,
         retriever=retriever,
+        goals_shown=lambda episodes: [True] * len(episodes),
         model=bench.model,
         reward_funcs=Reward(),
         args=arguments,
@@ -227,7 +227,7 @@ def test_reward_mode_sees_a_goal_only_where_its_episode_did(config: Any, tmp_pat
     graph, examples = retriever.pipeline.graph, list(trainer.builder.examples.values())[:8]
     scored: list[Episode] = []
 
-    def score(episode: Episode) -> dict[str, float]:
+    def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
         scored.append(episode)
         return {"brief": float(len(scored) % 2), **({"answer": 1.0} if episode.example.references else {})}
 
