@@ -36,7 +36,8 @@ def write_report(run: Run, out: str | Path | None = None) -> Path:
         out: default `report.html` in the run's folder.
 
     Raises:
-        DataError: a damaged run folder. TrainingError: `out` cannot be written.
+        DataError: a damaged run folder.
+        TrainingError: `out` cannot be written.
     """
     target = Path(out) if out is not None else run.path / "report.html"
     assets = resources.files("rag_graph.report") / "assets"

@@ -17,7 +17,8 @@ def present_run(run: Run) -> tuple[Path, ...]:
         The paths of the three files.
 
     Raises:
-        DataError: a damaged run folder. TrainingError: a file cannot be written.
+        DataError: a damaged run folder.
+        TrainingError: a file cannot be written.
     """
     curves, diagnostics = run.path / "curves.png", run.path / "diagnostics.png"
     draw_curves(run, curves)
