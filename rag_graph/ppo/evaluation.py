@@ -35,6 +35,7 @@ def answer_held_out(trainer: Any, rows: Dataset, prefix: str) -> dict[str, float
         longest = max(1, *map(len, episodes.completion_ids))
         scored = trainer.rewards.score(batch, episodes.completions, episodes.completion_ids, longest, trainer.state)
         table += completion_table(episodes, scored, names, stop_id)
+    trainer.rewards.forget()
     table = gather_object(table)
     if trainer.is_world_process_zero():
         write_completions(Path(trainer.args.output_dir), f"{prefix}-{trainer.state.global_step:06d}", table)

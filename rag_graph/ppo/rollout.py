@@ -89,7 +89,7 @@ class Rollout:
         reduce: Reduce,
         seconds: dict[str, float],
     ) -> Rollout:
-        """Rewards, KL to the reference, advantages and returns, with the coefficients of `args` (a `PPOConfig`).
+        """Rewards, KL to the reference, advantages and returns, with the coefficients of `args` (a `GraphPPOConfig`).
 
         Whitening is over the episodes of all processes.
         """
