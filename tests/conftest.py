@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder
+    from rag_graph.runs.progress import StageProgress
 
 # Before torch is imported: small tensors run fastest on few threads, and no test may reach for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -144,3 +146,33 @@ def scratch_encoder() -> SentenceEncoder:
     from tests.contracts.retriever import TEXTS
 
     return SentenceEncoder("scratch", corpus=TEXTS)
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[[Path], list[dict[str, Any]]]:
+    """The folder of a training -> its metrics.jsonl without what a clock says."""
+
+    def read(folder: Path) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        clock = ("seconds/", "eps", "_per_second")
+        return [{name: value for name, value in row.items() if not any(part in name for part in clock)} for row in rows]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def stop_in() -> Callable[[str, int], StageProgress]:
+    """A progress that stops a run as Ctrl-C does: in a stage, once it has made so many steps."""
+    from rag_graph.runs.progress import StageProgress
+
+    class StopIn(StageProgress):
+        def __init__(self, stage: str, steps: int) -> None:
+            super().__init__(quiet=True)
+            self.wanted = stage, steps
+
+        def advance(self, steps: int = 1, **numbers: float) -> None:
+            super().advance(steps, **numbers)
+            if self._name == self.wanted[0] and self._done >= self.wanted[1]:
+                raise KeyboardInterrupt
+
+    return StopIn

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from rag_graph.errors import ConfigError
-from rag_graph.runtime import RunFolder
+from rag_graph.runs.executors import shown_state
+from rag_graph.runs.folder import locked
 from rag_graph.runs.sweep import Sweep
 
 TOOL = str(Path(sys.executable).parent / "rag-graph")
@@ -55,7 +56,7 @@ def test_the_grid_times_the_seeds(write: Callable[..., Path], tmp_path: Path) ->
     assert runs[3].config.reward.readout == "flat"
     assert runs[3].config.ppo.learning_rate == 1e-5
     assert [run.config.seed for run in runs] == [3, 4] * 4
-    assert {run.state for run in runs} == {"waiting"}
+    assert {shown_state(run.path) for run in runs} == {"waiting"}
 
 
 @pytest.mark.parametrize(
@@ -118,14 +119,14 @@ def test_a_run_that_another_process_works_on_is_left_alone(write: Callable[..., 
     (run,) = Sweep(file).runs
     run.path.mkdir(parents=True)
     (run.path / "status.json").write_text(json.dumps({"status": "running", "host": platform.node()}))
-    with RunFolder(run.path).held():
+    with locked(run.path):
         done = subprocess.run([TOOL, "sweep", str(file)], capture_output=True, text=True)
         assert "1 left to another process" in done.stdout
-        assert run.state == "running"
+        assert shown_state(run.path) == "running"
         again = subprocess.run([TOOL, "train", "--resume", str(run.path)], capture_output=True, text=True)
         assert again.returncode == 1
     assert (run.path / "status.json").is_file(), "nothing was cleared away"
-    assert run.state == "stopped"
+    assert shown_state(run.path) == "stopped"
 
 
 @pytest.mark.slow
@@ -150,7 +151,7 @@ def test_ctrl_c_and_again_ends_as_if_it_had_not_been_stopped(
     done = subprocess.run([TOOL, "sweep", str(file)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "resumed" in json.loads((first / "manifest.json").read_text())
-    assert {run.state for run in Sweep(file).runs} == {"finished"}
+    assert {shown_state(run.path) for run in Sweep(file).runs} == {"finished"}
 
 
 @pytest.mark.slow
