@@ -9,10 +9,11 @@ from functools import partial
 from types import CodeType, FunctionType
 from typing import Any
 
-from rag_graph.config import DENSE_METHODS, RetrievalConfig
+from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import Episode
 from rag_graph.rag.context_pool import MakeRetriever
+from rag_graph.retrieval_methods import DENSE_METHODS
 from rag_graph.reward.model import OwnReadout
 
 Scorer = Callable[[Episode], float | None]
