@@ -14,7 +14,8 @@ import pytest
 if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder
 
-# Before torch is imported: small tensors run fastest on few threads, and no test may reach for a network.
+# Before torch is imported: threads that wait leave the processor to other work, and no test may reach for a network.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -59,7 +59,7 @@ def load_index(name: str, pool: list[ContextNode], encoder: SentenceEncoder) -> 
 
 
 def variants(index: PassageIndex, ablations: bool) -> dict[str, Retriever]:
-    titles = index.with_links("link", "title")
+    titles = index.with_links(("link", "title"))
     found: dict[str, Retriever] = {method: titles.retriever(method) for method in METHODS}
     if ablations:
         parts = [titles.bm25, titles.dense()]

@@ -206,7 +206,7 @@ class PassageIndex:
             return WalkRetriever(parts, self.graph(weights, damping), epsilon)
         return parts[0] if len(parts) == 1 else FusedRetriever(parts)
 
-    def with_links(self, *kinds: LinkKind) -> PassageIndex:
+    def with_links(self, kinds: Sequence[LinkKind]) -> PassageIndex:
         """The same passages with some of the kinds of links only, to see what the others bring. It shares its vectors with this index:
         search it, but do not change it.
 

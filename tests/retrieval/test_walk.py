@@ -162,9 +162,9 @@ def test_an_index_with_fewer_kinds_of_links_equals_one_made_with_them() -> None:
     ]
     index = PassageIndex(passages, links=("link", "title", "phrase"))
     for kinds in (("link",), ("title",), ("link", "phrase"), ()):
-        fewer, made = index.with_links(*kinds), PassageIndex(passages, links=kinds)
+        fewer, made = index.with_links(kinds), PassageIndex(passages, links=kinds)
         assert fewer.fingerprint() == made.fingerprint()
         assert fewer.links.ends.tolist() == made.links.ends.tolist()
         assert fewer.retriever("walk").search(["kettles"], 3) == made.retriever("walk").search(["kettles"], 3)
     with pytest.raises(DataError, match="no links of the kind 'phrase'; it has: link"):
-        index.with_links("link").with_links("phrase")
+        index.with_links(("link",)).with_links(("phrase",))
