@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from rag_graph.ppo.callbacks import LearningRewards
     from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
     from rag_graph.records import ContextNode, Episode, Evidence, Example
-    from rag_graph.report.compare import Comparison, compare
+    from rag_graph.report.compare import compare
+    from rag_graph.report.comparison import Comparison
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
+    from rag_graph.report.html import write_report
+    from rag_graph.report.present import present_run
     from rag_graph.retrieval.base import Hit
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.retrieval.index import PassageIndex
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuxiliaryGraph": "rag_graph.graph",
-    "Comparison": "rag_graph.report.compare",
+    "Comparison": "rag_graph.report.comparison",
     "ContextNode": "rag_graph.records",
     "Episode": "rag_graph.records",
     "Evidence": "rag_graph.records",
@@ -56,8 +59,10 @@ _HOMES = {
     "draw_graph": "rag_graph.graph.picture",
     "load_config": "rag_graph.config",
     "load_graph": "rag_graph.graph",
+    "present_run": "rag_graph.report.present",
     "resume": "rag_graph.runs.train",
     "train": "rag_graph.runs.train",
+    "write_report": "rag_graph.report.html",
 }
 
 __all__ = [
@@ -85,8 +90,10 @@ __all__ = [
     "draw_graph",
     "load_config",
     "load_graph",
+    "present_run",
     "resume",
     "train",
+    "write_report",
 ]
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
+import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
 if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder
+    from rag_graph.runs.progress import StageProgress
 
 # Before torch is imported: threads that wait leave the processor to other work, and no test may reach for a network.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -20,6 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).parent.parent
+Cli = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -145,3 +155,85 @@ def scratch_encoder() -> SentenceEncoder:
     from tests.contracts.retriever import TEXTS
 
     return SentenceEncoder("scratch", corpus=TEXTS)
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[[Path], list[dict[str, Any]]]:
+    """The folder of a training -> its metrics.jsonl without what a clock says."""
+
+    def read(folder: Path) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        clock = ("seconds/", "eps", "_per_second")
+        return [{name: value for name, value in row.items() if not any(part in name for part in clock)} for row in rows]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def stop_in() -> Callable[[str, int], StageProgress]:
+    """A progress that stops a run as Ctrl-C does: in a stage, once it has made so many steps."""
+    from rag_graph.runs.progress import StageProgress
+
+    class StopIn(StageProgress):
+        def __init__(self, stage: str, steps: int) -> None:
+            super().__init__(quiet=True)
+            self.wanted = stage, steps
+
+        def advance(self, steps: int = 1, **numbers: float) -> None:
+            super().advance(steps, **numbers)
+            if self._name == self.wanted[0] and self._done >= self.wanted[1]:
+                raise KeyboardInterrupt
+
+    return StopIn
+
+
+@pytest.fixture(scope="session")
+def rag_graph_script() -> str:
+    """The command `rag-graph` of this environment."""
+    return str(Path(sys.executable).parent / "rag-graph")
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Cli:
+    """Run `rag-graph` with these arguments here: a process of its own would first import torch and transformers for ten seconds."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
+        from rag_graph.cli.app import main
+
+        command = ["rag-graph", *map(str, arguments)]
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        code: int | str | None = 0
+        on_term = signal.getsignal(signal.SIGTERM)  # a sweep sets its own
+        with (
+            mock.patch.object(sys, "argv", command),
+            contextlib.chdir(cwd or Path.cwd()),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.dict(os.environ, {"COLUMNS": "80"}),
+        ):
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code
+            finally:
+                signal.signal(signal.SIGTERM, on_term)
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        return CompletedProcess(command, int(code or 0), *texts)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_process(rag_graph_script: str) -> Cli:
+    """Run `rag-graph` with these arguments as a process, and wait for its end."""
+
+    def run(*arguments: str | Path, timeout_s: float = 600) -> CompletedProcess[str]:
+        return subprocess.run(
+            [rag_graph_script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import Episode
-from rag_graph.rag.context_pool import MakeRetriever
 from rag_graph.retrieval_methods import DENSE_METHODS
-from rag_graph.reward.model import OwnReadout
+
+if TYPE_CHECKING:  # opening a run loads no torch
+    from rag_graph.rag.context_pool import MakeRetriever
+    from rag_graph.reward.model import OwnReadout
 
 Scorer = Callable[[Episode], float | None]
 

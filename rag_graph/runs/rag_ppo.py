@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from rag_graph.errors import TrainingError
-from rag_graph.rag.pipeline import Prepared, RagPipeline
-from rag_graph.records import ContextNode, Episode, Evidence, Example
-from rag_graph.reward.reward import GraphReward
-from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one
-from rag_graph.ppo.trainer import GraphPPOTrainer
-from rag_graph.rag.retrieval_report import retrieval_metrics
 from rag_graph.ppo.reward_functions import Row
 from rag_graph.ppo.rollout import Rollout
+from rag_graph.ppo.trainer import GraphPPOTrainer
+from rag_graph.rag.pipeline import Prepared, RagPipeline
+from rag_graph.rag.retrieval_report import retrieval_metrics
+from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one
+from rag_graph.records import ContextNode, Episode, Evidence, Example
+from rag_graph.reward.reward import GraphReward
 
 
 class EpisodeBuilder:
@@ -91,10 +91,17 @@ def evidence_of(piece: Any) -> Evidence:
 class RagPPOTrainer(GraphPPOTrainer):
     """`GraphPPOTrainer` whose prompts come from the pipeline, update by update; its retriever may learn with the policy."""
 
-    pipeline: RagPipeline
-    builder: EpisodeBuilder
-    retriever: RetrieverTraining | None = None
-    _evaluating = False
+    def __init__(
+        self,
+        *,
+        pipeline: RagPipeline,
+        builder: EpisodeBuilder,
+        retriever: RetrieverTraining | None = None,
+        **given: Any,
+    ) -> None:
+        self.pipeline, self.builder, self.retriever = pipeline, builder, retriever
+        self._evaluating = False
+        super().__init__(**given)
 
     def prepare_batch(self, rows: list[Row]) -> list[Row]:
         examples = [self.builder.examples[row["example_id"]] for row in rows]

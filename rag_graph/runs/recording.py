@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from rag_graph.errors import TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
+from rag_graph.ppo.callbacks import keep_until
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.reward import GraphReward
-from rag_graph.runtime import RunFolder
 from rag_graph.runs.progress import StageProgress
-from rag_graph.ppo.callbacks import keep_until
+from rag_graph.runtime import append_records
 
 
 class RunRecorder(TrainerCallback):  # type: ignore[misc]
     """After every update: progress and episodes.jsonl (the trainer itself writes metrics.jsonl)."""
 
-    def __init__(
-        self, folder: RunFolder, progress: StageProgress, reward: GraphReward, max_bad_episodes: float
-    ) -> None:
+    def __init__(self, folder: Path, progress: StageProgress, reward: GraphReward, max_bad_episodes: float) -> None:
         self.folder, self.progress, self.reward = folder, progress, reward
         self.max_bad_episodes = max_bad_episodes
 
@@ -35,8 +34,8 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
         for message in reward.new_alarms:
             self.progress.say(f"  alarm at update {state.global_step}: {message}")
         assert reward.last_rewards is not None
-        folder.append(
-            "episodes.jsonl",
+        append_records(
+            folder / "episodes.jsonl",
             (
                 {**episode_record(episode), **paid}
                 for episode, paid in zip(reward.last_episodes, paid_records(reward.last_rewards), strict=True)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import torch
+from rag_graph.runs.ingredients import corpus
+from rag_graph.runs.opened import OpenedRun
 
 from rag_graph.config import RewardConfig, RunConfig, load_config
 from rag_graph.data.load import load_data
@@ -24,8 +26,6 @@ from rag_graph.rag import ContextPool, RagPipeline, load_encoders, passage_weigh
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one, task_advantages
 from rag_graph.records import Episode
 from rag_graph.reward import GraphReward
-from rag_graph.runs.ingredients import corpus
-from rag_graph.runs.opened import OpenedRun
 from rag_graph.runs.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.runs.train import resume, train
 from tests.ppo.test_trainer_state import outcome
