@@ -97,6 +97,35 @@ def tiny_model() -> Callable[[int], object]:
     return make
 
 
+@pytest.fixture(params=["gpt2", "gpt_neox", "qwen2", "gemma2", "cohere", "bloom"])
+def family(request: pytest.FixtureRequest) -> str:
+    """Families of models that differ where it matters: positions, tied layers, scaled or capped logits."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def family_model() -> Callable[[str], Any]:
+    """Name of a family -> a small model of it with random weights."""
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    own: dict[str, dict[str, Any]] = {
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+        "gpt_neox": {**shape, "max_position_embeddings": 64},
+        "qwen2": {**shape, "num_key_value_heads": 1, "tie_word_embeddings": True},
+        "gemma2": {**shape, "num_key_value_heads": 1, "head_dim": 16, "final_logit_softcapping": 3.0},
+        "cohere": {**shape, "num_key_value_heads": 1, "logit_scale": 0.25, "pad_token_id": 0},
+        "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2},
+    }
+
+    def make(name: str) -> Any:
+        return transformers.AutoModelForCausalLM.from_config(
+            transformers.AutoConfig.for_model(name, vocab_size=97, **own[name])
+        )
+
+    return make
+
+
 SMALL = (
     "sft.steps=12", "sft.batch_size=4", "ppo.updates=6", "ppo.batch_size=8", "ppo.num_mini_batches=2", "ppo.checkpoint_every=2", "data.train=16",
     "data.test=8", "model.scratch.hidden_size=32", "model.scratch.intermediate_size=64", "model.scratch.num_layers=2", "model.scratch.num_heads=2",

@@ -140,13 +140,11 @@ def test_ctrl_c_and_again_ends_as_if_it_had_not_been_stopped(
     file = write(set=long, seeds=[0, 1], parallel=1)
     process = subprocess.Popen([TOOL, "sweep", str(file)], stdout=subprocess.PIPE, text=True, start_new_session=True)
     first = tmp_path / "sweep/all/seed0"
-    deadline = time.monotonic() + 120
-    while not list(first.glob("checkpoint-*")):
-        assert time.monotonic() < deadline
+    while not list(first.glob("checkpoint-*")):  # the time limit of the test ends a run that never begins
         assert process.poll() is None
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     assert "run the same command to go on" in said
     assert json.loads((first / "status.json").read_text())["status"] == "interrupted"
@@ -167,6 +165,6 @@ def test_ray_runs_them_too(write: Callable[..., Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "sweep/train=16/seed0/status.json").read_text())["status"] == "finished"
     assert "at least two labels" in (tmp_path / "sweep/train=1/seed0.log").read_text()
     nowhere = write("other.yaml", folder=str(tmp_path / "other"), executor="ray", ray_address="127.0.0.1:1", seeds=[0])
-    wrong = subprocess.run([TOOL, "sweep", str(nowhere)], capture_output=True, text=True, timeout=120)
+    wrong = subprocess.run([TOOL, "sweep", str(nowhere)], capture_output=True, text=True, timeout=600)
     assert wrong.returncode == 1
     assert "no Ray cluster answers there" in wrong.stderr
