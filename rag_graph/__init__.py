@@ -1,6 +1,10 @@
 """Rewards from a graph of goals, for reinforcement fine-tuning of language models with retrieval.
 
 Names are loaded when first used: `import rag_graph` brings no torch.
+
+A Python program that trains beside other work starts with the environment variable `OMP_WAIT_POLICY=PASSIVE`, set before torch is loaded:
+`OMP_WAIT_POLICY=PASSIVE python my_run.py`. Without it, threads that wait for each other keep the processor busy, and a run becomes
+several times slower as soon as another process needs a core. The command `rag-graph` sets it itself.
 """
 
 from __future__ import annotations

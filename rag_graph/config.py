@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod, is_vector_store
 from rag_graph.settings_file import read_settings, to_yaml
 
 
@@ -79,10 +80,6 @@ class DataConfig(Settings):
     test: int | None = Field(None, ge=1)
 
 
-LinkKind = Literal["link", "title", "phrase"]
-RetrievalMethod = Literal["none", "bm25", "dense", "walk", "hybrid", "hybrid_walk"]
-
-
 class RetrieverLearningConfig(Settings):
     """How the encoder of queries learns beside the policy; the passages keep their vectors, so that no index goes stale."""
 
@@ -105,15 +102,6 @@ class RetrieverLearningConfig(Settings):
         "generator",
     )
     warm_up_steps: int = Field(100, ge=1)
-
-
-def is_vector_store(name: str) -> bool:
-    """'exact', 'faiss', or what names a Milvus: a file ending in .db, or an address."""
-    return name in ("exact", "faiss") or name.endswith(".db") or "://" in name
-
-
-DENSE_METHODS = ("dense", "hybrid", "hybrid_walk")
-"""Retrieval methods in which an encoder takes part."""
 
 
 class RetrievalConfig(Settings):

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
@@ -16,11 +23,13 @@ if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.runs.progress import StageProgress
 
-# Before torch is imported: small tensors run fastest on few threads, and no test may reach for a network.
+# Before torch is imported: threads that wait leave the processor to other work, and no test may reach for a network.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).parent.parent
+Cli = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +93,35 @@ def tiny_model() -> Callable[[int], object]:
             vocab_size=320, hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64, max_length=128
         )
         return make_model(config, tokenizer), tokenizer
+
+    return make
+
+
+@pytest.fixture(params=["gpt2", "gpt_neox", "qwen2", "gemma2", "cohere", "bloom"])
+def family(request: pytest.FixtureRequest) -> str:
+    """Families of models that differ where it matters: positions, tied layers, scaled or capped logits."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def family_model() -> Callable[[str], Any]:
+    """Name of a family -> a small model of it with random weights."""
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    own: dict[str, dict[str, Any]] = {
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+        "gpt_neox": {**shape, "max_position_embeddings": 64},
+        "qwen2": {**shape, "num_key_value_heads": 1, "tie_word_embeddings": True},
+        "gemma2": {**shape, "num_key_value_heads": 1, "head_dim": 16, "final_logit_softcapping": 3.0},
+        "cohere": {**shape, "num_key_value_heads": 1, "logit_scale": 0.25, "pad_token_id": 0},
+        "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2},
+    }
+
+    def make(name: str) -> Any:
+        return transformers.AutoModelForCausalLM.from_config(
+            transformers.AutoConfig.for_model(name, vocab_size=97, **own[name])
+        )
 
     return make
 
@@ -176,3 +214,55 @@ def stop_in() -> Callable[[str, int], StageProgress]:
                 raise KeyboardInterrupt
 
     return StopIn
+
+
+@pytest.fixture(scope="session")
+def rag_graph_script() -> str:
+    """The command `rag-graph` of this environment."""
+    return str(Path(sys.executable).parent / "rag-graph")
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Cli:
+    """Run `rag-graph` with these arguments here: a process of its own would first import torch and transformers for ten seconds."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
+        from rag_graph.cli.app import main
+
+        command = ["rag-graph", *map(str, arguments)]
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        code: int | str | None = 0
+        on_term = signal.getsignal(signal.SIGTERM)  # a sweep sets its own
+        with (
+            mock.patch.object(sys, "argv", command),
+            contextlib.chdir(cwd or Path.cwd()),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.dict(os.environ, {"COLUMNS": "80"}),
+        ):
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code
+            finally:
+                signal.signal(signal.SIGTERM, on_term)
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        return CompletedProcess(command, int(code or 0), *texts)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_process(rag_graph_script: str) -> Cli:
+    """Run `rag-graph` with these arguments as a process, and wait for its end."""
+
+    def run(*arguments: str | Path, timeout_s: float = 600) -> CompletedProcess[str]:
+        return subprocess.run(
+            [rag_graph_script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run

@@ -9,9 +9,10 @@ from functools import partial
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
-from rag_graph.config import DENSE_METHODS, RetrievalConfig
+from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import Episode
+from rag_graph.retrieval_methods import DENSE_METHODS
 
 if TYPE_CHECKING:  # opening a run loads no torch
     from rag_graph.rag.context_pool import MakeRetriever

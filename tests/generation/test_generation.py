@@ -15,11 +15,13 @@ from rag_graph.generation.generate import generate_texts
 from rag_graph.generation.language_model import load_language_model, merged, with_adapter
 from rag_graph.generation.tokens import pad_left
 
+# Models whose tokens are compared are float64: no rounding decides between two tokens, on whatever processor.
 PROMPTS = ["the red kettle", "where", "a blue mixer from oslo is good", "it"]
 
 
 def test_generation_keeps_order_and_ignores_padding(tiny_model: Any) -> None:
     model, tokenizer = tiny_model(4)
+    model.double()
     together = generate_texts(model, tokenizer, PROMPTS, 6, 50, batch_size=4)
     alone = [generate_texts(model, tokenizer, [prompt], 6, 50)[0] for prompt in PROMPTS]
     assert together == alone
@@ -29,6 +31,7 @@ def test_generation_keeps_order_and_ignores_padding(tiny_model: Any) -> None:
 
 def test_greedy_generation_equals_argmax_by_hand(tiny_model: Any) -> None:
     model, tokenizer = tiny_model(4)
+    model.double()
     ids = tokenizer("the red kettle", add_special_tokens=False)["input_ids"]
     written: list[int] = []
     for _ in range(6):
@@ -51,6 +54,7 @@ def test_padding_is_on_the_left() -> None:
 
 def test_long_prompts_lose_their_left_end(tiny_model: Any) -> None:
     model, tokenizer = tiny_model(4)
+    model.double()
     long = "blue " * 40 + "the red kettle"
     assert generate_texts(model, tokenizer, [long], 4, 3) == generate_texts(model, tokenizer, [" the red kettle"], 4, 3)
 

@@ -12,7 +12,6 @@ from transformers import GenerationConfig
 from rag_graph.generation.generate import generate_texts
 from rag_graph.generation.sampling import decodes_step_by_step, sample_responses
 from rag_graph.generation.tokens import pad_left
-from tests.families import MODELS
 
 LENGTH = 12
 
@@ -21,7 +20,8 @@ LENGTH = 12
 def setting(tiny_model: Callable[[int], Any]) -> tuple[Any, Any, list[list[int]]]:
     model, tokenizer = tiny_model(3)
     texts = ["red", "the red kettle from oslo", "where is it ?", "good bad", "a blue mixer .", "topic"] * 3
-    return model.eval(), tokenizer, tokenizer(texts, add_special_tokens=False)["input_ids"]
+    # Float64: no rounding decides between two tokens, on whatever processor.
+    return model.double().eval(), tokenizer, tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
 def uniforms(rows: int, seed: int = 0) -> torch.Tensor:
@@ -50,7 +50,7 @@ def test_each_token_is_the_quantile_of_its_number(setting: Any, stops: bool) -> 
             logits[tokenizer.pad_token_id] = -torch.inf
             cumulative = logits.softmax(-1).cumsum(-1)
             low = cumulative[token - 1] if token else 0.0
-            assert low - 1e-5 <= numbers[t] <= cumulative[token] + 1e-5
+            assert low - 1e-6 <= numbers[t] <= cumulative[token] + 1e-6
             ids.append(token)
         ended += stop in response
         assert response[-1] == stop or len(response) == LENGTH
@@ -88,10 +88,9 @@ def test_the_pad_token_is_never_written(setting: Any) -> None:
         assert all(pad not in line and len(line) == LENGTH for line in responses)
 
 
-@pytest.mark.parametrize("family", MODELS)
-def test_every_family_is_decoded_as_transformers_does(family: str) -> None:
+def test_every_family_is_decoded_as_transformers_does(family: str, family_model: Callable[[str], Any]) -> None:
     torch.manual_seed(1)
-    model: Any = MODELS[family]().eval()
+    model = family_model(family).eval()  # float32: in float64 some of these lose padded rows in transformers
     queries = [[5, 6, 7, 8], [9], [3, 4], [10, 11, 12, 13, 14, 15]]
     ids, mask = pad_left(queries, 0)
     config = GenerationConfig(
@@ -111,4 +110,7 @@ def test_models_whose_caches_know_no_rows_are_left_to_transformers(tiny_model: C
     mamba: Any = MambaForCausalLM(MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=2, state_size=4)).eval()
     assert not decodes_step_by_step(mamba)
     assert len(generate_texts(mamba, tokenizer, ["red", "blue kettle"], 4, 20)) == 2
-    assert all(decodes_step_by_step(make().eval()) for make in MODELS.values())
+
+
+def test_every_family_keeps_rows_in_its_cache(family: str, family_model: Callable[[str], Any]) -> None:
+    assert decodes_step_by_step(family_model(family).eval())
