@@ -13,7 +13,7 @@ from rag_graph.config import DENSE_METHODS, RetrievalConfig
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import Episode
 from rag_graph.rag.context_pool import MakeRetriever
-from rag_graph.reward.model import OwnReadout
+from rag_graph.reward.readouts import OwnReadout, Readout
 
 Scorer = Callable[[Episode], float | None]
 
@@ -24,7 +24,7 @@ class OwnParts:
     scorers: node -> a function of an episode that gives a number in [0, 1], or None where there is nothing to observe.
     retriever: passages of one task -> what ranks them; takes the place of `retrieval.method`.
     readout: filled scores [B, N], graph, tasks [B] -> what each node pays, [B, N]; takes the place of the formulas of
-        `reward.readout`, whose imputer and graph learning stay.
+        `reward.readout`, whose imputer and graph learning stay. Or a `Readout`, which takes its place as a whole.
     """
 
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class OwnParts:
             "readout": self.readout,
         }
         for name, part in parts.items():
-            if part is not None and not callable(part):
+            if part is not None and not callable(part) and not isinstance(part, Readout):
                 raise ConfigError(
                     f"{name}: a {type(part).__name__}, which cannot be called. Give a function; for a retriever the class itself, or a function that makes one."
                 )

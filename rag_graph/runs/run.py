@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from rag_graph.rag.context_pool import MakeRetriever
-    from rag_graph.reward.model import OwnReadout
+    from rag_graph.reward.readouts import OwnReadout
     from rag_graph.runs.opened import Answer, OpenedRun
     from rag_graph.runs.own_parts import Scorer
 

@@ -12,7 +12,7 @@ from rag_graph.errors import ConfigError, DataError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
 from rag_graph.rag.context_pool import MakeRetriever
-from rag_graph.reward.model import OwnReadout
+from rag_graph.reward.readouts import OwnReadout
 from rag_graph.runtime import RunFolder
 from rag_graph.runs.own_parts import OwnParts, Scorer
 from rag_graph.runs.progress import StageProgress
