@@ -48,7 +48,8 @@ def test_alone_equals_in_a_batch_equals_in_chunks(answers: dict[str, Any], train
     reward = trained(goal_observed=0.5)
     whole = reward(**answers)
     chunks = [reward(**{name: column[start : start + 3] for name, column in answers.items()}) for start in (0, 3, 6)]
-    assert [value for chunk in chunks for value in chunk] == pytest.approx(whole)
+    # Other batch sizes take other kernels; a z-score divides their rounding by deviations down to .05.
+    assert [value for chunk in chunks for value in chunk] == pytest.approx(whole, abs=1e-4)
 
 
 def flat(state: Any, name: str = "") -> dict[str, Any]:
@@ -157,11 +158,11 @@ def test_permuting_the_file_permutes_the_rewards(
     for reward in (first, second):
         for _ in range(5):
             reward.update(**answers)
-    assert first(**answers) == pytest.approx(second(**answers), abs=1e-5)
+    assert first(**answers) == pytest.approx(second(**answers), abs=1e-4)
     one, two = first.node_rewards(first.last_episodes), second.node_rewards(second.last_episodes)
     order = [other_graph.index[name] for name in GRAPH.nodes]
-    assert torch.allclose(one.values, two.values[:, order], atol=1e-5)
-    assert torch.allclose(one.weights, two.weights[:, order], atol=1e-5)
+    assert torch.allclose(one.values, two.values[:, order], atol=1e-4)
+    assert torch.allclose(one.weights, two.weights[:, order], atol=1e-4)
 
 
 def test_the_share_of_observed_goals_is_what_was_asked(
