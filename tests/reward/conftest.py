@@ -90,7 +90,8 @@ def trained(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) ->
     def make(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
         reward = make_reward(readout, **settings)
         for _ in range(30):
-            reward.update(**answers)
+            reward(**answers)
+            reward.learn()
         return reward
 
     return make
