@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import ModuleType
@@ -20,6 +20,7 @@ from unittest import mock
 import pytest
 
 if TYPE_CHECKING:
+    from rag_graph.graph import AuxiliaryGraph
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.runs.progress import StageProgress
 
@@ -74,6 +75,33 @@ def write_graph(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def make_graph() -> Callable[..., AuxiliaryGraph]:
+    """Tasks `t` and `u` (a goal of 1 and of .5), criteria c0.. that apply to both, and edges (source, target, relation, strength = .5)."""
+    from rag_graph.graph import AuxiliaryGraph
+    from rag_graph.graph.spec import GraphSpec
+
+    task = {
+        "kind": "generation",
+        "metrics": {"rouge_l": 1.0},
+        "prompt": "{input}",
+        "fields": {"input": "x", "reference": "y"},
+    }
+
+    def make(edges: Sequence[tuple[Any, ...]], criteria: int = 3, tuned: bool = True) -> AuxiliaryGraph:
+        names = ("from", "to", "relation", "strength")
+        spec = {
+            "format": 1,
+            "name": "g",
+            "tasks": {"t": {**task, "goal": 1.0}, "u": {**task, "goal": 0.5}},
+            "criteria": {f"c{i}": {"metric": "format"} for i in range(criteria)},
+            "edges": [{"strength": 0.5, "tuned": tuned, **dict(zip(names, edge, strict=False))} for edge in edges],
+        }
+        return AuxiliaryGraph(GraphSpec.model_validate(spec))
+
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -142,13 +170,14 @@ def small() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def finished_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small run that has finished; copy it before changing it."""
+    """The folder of a small run that has finished, in which the graph learned; copy it before changing it."""
     from rag_graph.runs.progress import StageProgress
     from rag_graph.runs.train import train
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     config = root / "experiments/quickstart/config.yaml"
-    train(config, [*SMALL, f"output_dir={folder}"], progress=StageProgress(quiet=True))
+    settings = [*SMALL, "reward.learn.method=alignment", f"output_dir={folder}"]
+    train(config, settings, progress=StageProgress(quiet=True))
     return folder
 
 

@@ -19,7 +19,7 @@ from rag_graph.runtime import write_json
 
 if TYPE_CHECKING:
     from rag_graph.rag.context_pool import MakeRetriever
-    from rag_graph.reward.model import OwnReadout
+    from rag_graph.reward.readouts import OwnReadout
 
 
 def train(

@@ -61,7 +61,8 @@ def test_copies_side_by_side_equal_each_alone(planted: Any, readout: str) -> Non
         if readout in ("gated_fixed", "prior_gnn"):
             alone.align(mine, goal[s], reserved[s])
         for one, two in zip(alone(mine, 0.3), together, strict=True):
-            assert torch.allclose(one.float(), two[s].float(), atol=1e-5)
+            # vmap takes other kernels; a z-score divides their rounding by deviations down to .05.
+            assert torch.allclose(one.float(), two[s].float(), atol=1e-4)
 
 
 def test_the_task_is_what_it_says(planted: Any) -> None:
