@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.graph import AuxiliaryGraph, load_graph
     from rag_graph.graph.picture import draw_graph
+    from rag_graph.ppo.arguments import GraphPPOConfig
     from rag_graph.ppo.callbacks import LearningRewards
-    from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+    from rag_graph.ppo.trainer import GraphPPOTrainer
     from rag_graph.records import ContextNode, Episode, Evidence, Example
     from rag_graph.report.compare import Comparison, compare
     from rag_graph.report.diagnostics import draw_diagnostics
@@ -35,7 +36,7 @@ _HOMES = {
     "Episode": "rag_graph.records",
     "Evidence": "rag_graph.records",
     "Example": "rag_graph.records",
-    "GraphPPOConfig": "rag_graph.ppo.trainer",
+    "GraphPPOConfig": "rag_graph.ppo.arguments",
     "GraphPPOTrainer": "rag_graph.ppo.trainer",
     "GraphReward": "rag_graph.reward",
     "Hit": "rag_graph.retrieval.base",

@@ -19,7 +19,8 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rag_graph.config import RewardConfig
-from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.records import Episode, Example
 from rag_graph.reward import GraphReward
 from rag_graph.runs.rag_ppo import EpisodeBuilder

@@ -22,6 +22,7 @@ from rag_graph.generation.sampling import decodes_step_by_step, generate_respons
 from rag_graph.ppo.actor_critic import PolicyForward, Tokens
 from rag_graph.ppo.objective import ClipRanges, ppo_loss
 from rag_graph.ppo.rollout import Judgement, Rollout
+from rag_graph.ppo.token_logprobs import at_least_float32
 
 Sequences = Sequence[Sequence[int]]
 
@@ -65,6 +66,11 @@ class Engine:
     def temperature(self) -> float:
         return float(self.args.temperature) + 1e-7  # as stock: never 0
 
+    @property
+    def precision(self) -> torch.dtype:
+        """Of log-probabilities, values and rewards: float32, or float64 where the policy is."""
+        return at_least_float32(self.bare.policy.dtype)
+
     def autocast(self) -> Any:
         return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16))
 
@@ -106,7 +112,7 @@ class Engine:
     def judge(self, queries: Sequences, responses: Sequences, num_tokens: int) -> Judgement:
         """Score responses by policy, reference and value model; `num_tokens` is T."""
         shape = (4, len(queries), num_tokens)
-        result = Judgement(*torch.zeros(shape, device=self.accelerator.device).unbind())
+        result = Judgement(*torch.zeros(shape, dtype=self.precision, device=self.accelerator.device).unbind())
         size = self.args.local_rollout_forward_batch_size
         order = self._by_length(range(len(queries)), queries, responses)
         # A parallel wrapper may talk to its peers in forward; where weights are whole there is no need.
@@ -119,10 +125,10 @@ class Engine:
                 reference = self._reference_logprobs(tokens)
             width = scores.logprobs.shape[1]
             result.logprobs[rows, :width] = scores.logprobs
-            result.ref_logprobs[rows, :width] = reference
+            result.ref_logprobs[rows, :width] = reference.to(self.precision)
             result.entropy[rows, :width] = scores.entropy
             value_width = min(width + 1, num_tokens)
-            result.values[rows, :value_width] = scores.values[:, :value_width]
+            result.values[rows, :value_width] = scores.values[:, :value_width].to(self.precision)
         return result
 
     def _reference_logprobs(self, tokens: Tokens) -> Tensor:

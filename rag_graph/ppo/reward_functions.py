@@ -220,7 +220,7 @@ def _called(function: Any, **arguments: Any) -> Any:
 
 def _numbers(value: Any, name: str, completion: Any) -> Tensor:
     try:
-        numbers = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+        numbers = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().cpu()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         numbers = torch.empty((0, 0))
     if numbers.ndim > 1:

@@ -34,7 +34,7 @@ from rag_graph.ppo.checkpoints import (
 )
 
 DIGEST_ROWS = 1000
-PROGRESS = ("global_step", "episode", "epoch", "best_metric", "best_global_step", "best_model_checkpoint")
+PROGRESS = ("global_step", "epoch", "best_metric", "best_global_step", "best_model_checkpoint")
 
 
 def identity(trainer: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rag_graph.records import Example
 from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.reward.text import HASHING, TextEmbeddings
 from rag_graph.runtime import cache_folder
-from rag_graph.ppo.trainer import GraphPPOConfig
+from rag_graph.ppo.arguments import GraphPPOConfig
 
 
 def corpus(graph: AuxiliaryGraph, data: RunData) -> list[str]:

@@ -22,7 +22,8 @@ from rag_graph.ppo.actor_critic import PolicyForward, Tokens
 from rag_graph.ppo.episode_order import EpisodeOrder
 from rag_graph.ppo.reward_functions import Rewards
 from rag_graph.ppo.token_rewards import PotentialShaping
-from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.ppo.trainer import GraphPPOTrainer
 from tests.families import MODELS
 from tests.ppo.test_parity import BATCH, arguments
 from tests.ppo.test_trainer import ROWS, constant, make

@@ -19,7 +19,7 @@ from rag_graph.errors import DataError, TrainingError
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model
 from rag_graph.graph import load_graph
-from rag_graph.ppo.trainer import GraphPPOConfig
+from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.rag import ContextPool, RagPipeline, load_encoders, passage_weights
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one, task_advantages
 from rag_graph.records import Episode

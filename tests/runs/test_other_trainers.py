@@ -21,7 +21,8 @@ from rag_graph.graph import load_graph
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.rag.context_pool import ContextPool
 from rag_graph.reward.reward import GraphReward
-from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.runs.rag_ppo import EpisodeBuilder, prepared_rows
 from rag_graph.ppo.callbacks import LearningRewards
 
