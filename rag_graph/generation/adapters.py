@@ -13,18 +13,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from rag_graph.config import LoraSettings
 from rag_graph.errors import ModelError
 
 
 def base_model(model: Any) -> Any:
     """The language model under an adapter; others as they are."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
-
-
-def lora_config(settings: LoraSettings) -> PeftConfig:
-    """peft's LoraConfig for a causal language model; `with_adapter` decides which layers it adapts."""
-    return LoraConfig(task_type="CAUSAL_LM", r=settings.r, lora_alpha=settings.alpha, lora_dropout=0.0)
 
 
 def with_adapter(model: Any, config: PeftConfig) -> Any:

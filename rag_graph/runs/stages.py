@@ -23,7 +23,9 @@ from rag_graph.evaluation.evaluate import Evaluation, evaluate
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
 from rag_graph.generation.generate import Writer
-from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
+from rag_graph.generation.adapters import merged, with_adapter
+from rag_graph.generation.end_tokens import end_token_ids
+from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
 from rag_graph.graph.strengths import strengths_yaml
@@ -104,7 +106,7 @@ class RunStages:
         )
 
         # Made before the long stages: what is wrong with the graph's rewards shows now.
-        self.builder = EpisodeBuilder(self.data.train, self.tokenizer.eos_token_id)
+        self.builder = EpisodeBuilder(self.data.train, end_token_ids(self.model, self.tokenizer))
         self.reward = GraphReward(
             self.graph,
             config.reward,
@@ -181,7 +183,7 @@ class RunStages:
         (self.folder / "metrics.jsonl").unlink(missing_ok=True)  # of a warm-up that did not reach its end
         self.progress.stage("supervised warm-up", sft.steps)
         if model.lora is not None:
-            self.model = with_adapter(self.model, model.lora)
+            self.model = with_adapter(self.model, lora_config(model.lora))
         batches = demonstration_batches(
             self.graph,
             self.data,

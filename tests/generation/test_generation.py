@@ -11,9 +11,9 @@ import torch
 
 from rag_graph.config import LoraSettings, ModelConfig
 from rag_graph.errors import ModelError
+from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.generate import generate_texts
-from rag_graph.generation.adapters import lora_config, merged, with_adapter
-from rag_graph.generation.language_model import load_language_model
+from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.generation.tokens import pad_left
 
 PROMPTS = ["the red kettle", "where", "a blue mixer from oslo is good", "it"]
@@ -77,7 +77,9 @@ def test_trimming_keeps_ids_of_the_corpus_and_its_logits(tiny_model: Any, tmp_pa
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     corpus = ["the red kettle", "where is it ?"]
-    trimmed, small = load_language_model(ModelConfig(source=str(tmp_path), max_prompt_tokens=100, trim_vocabulary=True), corpus)
+    trimmed, small = load_language_model(
+        ModelConfig(source=str(tmp_path), max_prompt_tokens=100, trim_vocabulary=True), corpus
+    )
     assert len(small) < len(tokenizer)
     for text in corpus:
         before, after = (

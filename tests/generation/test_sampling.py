@@ -32,7 +32,9 @@ def sample(
     setting: Any, noise: torch.Tensor | None, stop: int | None, batch_size: int = 64, temperature: float = 1.0
 ) -> list[list[int]]:
     model, tokenizer, queries = setting
-    return sample_responses(model, queries, LENGTH, noise, temperature, [] if stop is None else [stop], tokenizer.pad_token_id, batch_size)
+    return sample_responses(
+        model, queries, LENGTH, noise, temperature, [] if stop is None else [stop], tokenizer.pad_token_id, batch_size
+    )
 
 
 @pytest.mark.parametrize("stops", [False, True])

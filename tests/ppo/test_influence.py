@@ -12,8 +12,8 @@ import torch
 
 from rag_graph.config import RewardConfig
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.influence import influence
 from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.ppo.influence import influence
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.records import Episode, Example
 from rag_graph.reward.reward import GraphReward
