@@ -110,4 +110,4 @@ def merge_adapter(
         RuntimeWarning,
         stacklevel=3,
     )
-    return model  # type: ignore[no-any-return]
+    return model.requires_grad_(True)  # type: ignore[no-any-return]

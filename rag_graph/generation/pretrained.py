@@ -58,6 +58,7 @@ class Described:
         path = found if gguf is None else str(converted(gguf))
         with _reading(name):
             base = adapter_base(path, revision, name)
+        with _reading(name if base is None else f"{name} is an adapter of '{base}', which"):
             options = {"trust_remote_code": trusted, "revision": revision if base is None else None}
             config = AutoConfig.from_pretrained(base or path, **options)
             own = base is None or not Path(path).is_dir() or (Path(path) / "tokenizer_config.json").is_file()
