@@ -85,6 +85,7 @@ def tiny_model() -> Callable[[int], object]:
 
     return make
 
+
 @pytest.fixture(scope="session")
 def make_chat_tokenizer() -> Callable[..., Any]:
     """template, and whether a begin token is added -> a tokenizer whose turns end with `<end>`, and whose documents with `<eos>`."""

@@ -44,9 +44,9 @@ def with_adapter(model: Any, config: PeftConfig) -> Any:
         chosen.target_modules = "all-linear"
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", category=FutureWarning
-            )  # peft reads names that transformers has deprecated
+            # peft reads names that transformers has deprecated, and says that it sets fan_in_fan_out right for GPT-2.
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")
             return get_peft_model(model, chosen)
     except ValueError as error:
         layers = {

@@ -82,7 +82,9 @@ def test_an_adapter_as_source_is_merged_aloud(saved: tuple[Path, Any, Any], lora
     folder, with_it, without = saved
     assert (with_it - without).abs().max() > 1e-3
     config = ModelConfig(source=str(folder), max_prompt_tokens=64, lora=lora)
-    with pytest.warns(RuntimeWarning, match=r"adapter' is an adapter: it is merged into its base .*base. The policy and"):
+    with pytest.warns(
+        RuntimeWarning, match=r"adapter' is an adapter: it is merged into its base .*base. The policy and"
+    ):
         model, tokenizer = load_language_model(config)
     assert len(tokenizer) == 320, "the tokenizer of the base"
     assert all(weight.requires_grad for weight in model.parameters())
