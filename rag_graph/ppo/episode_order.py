@@ -96,12 +96,11 @@ def _table(rows: list[Row], name: str) -> Dataset:
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise DataError(f"{name}, row {number}: a {type(row).__name__}. A dict of columns is expected.")
-    kinds = [isinstance(row.get("prompt"), str) for row in rows]
-    if len(set(kinds)) > 1:
-        first = kinds.index(not kinds[0])
-        was, now = ("a text", "none") if kinds[0] else ("no text", "one")
+    kinds = {type(row.get("prompt")): number for number, row in reversed(list(enumerate(rows)))}
+    if str in kinds and list in kinds:
         raise DataError(
-            f"{name}, row {first}: the prompt of row 0 is {was}, and this one is {now}. Give all prompts as texts, or all as chat messages."
+            f"{name}: the prompt of row {kinds[str]} is a text, and that of row {kinds[list]} is a list of messages. Give all prompts as texts, or all as "
+            "chat messages."
         )
     columns = {
         column: [row.get(column) for row in rows] for column in dict.fromkeys(key for row in rows for key in row)
