@@ -23,25 +23,27 @@ def check_language_model(model: Any, tokenizer: PreTrainedTokenizerBase, name: s
         ModelError: no causal language model, no end token, or a tokenizer with more tokens than the model; says how to mend it.
     """
     base = base_model(model)
-    check_kind(base.config, name)
+    check_kind(base.config, name, type(base).__name__)
     shipped = type(base).__module__.startswith("transformers.")
     if base.get_output_embeddings() is None or (shipped and not base.can_generate()):
         raise ModelError(
-            f"{name}: {type(base).__name__} has no language-model head, so it cannot write. Load it with AutoModelForCausalLM."
+            f"{name}: {type(base).__name__} has no language-model head, so it cannot write. Load a causal language model."
         )
     size = base.get_input_embeddings().weight.shape[0]
     check_tokenizer(tokenizer, size or len(tokenizer), name)  # 0 where an engine holds the weights elsewhere
 
 
-def check_kind(config: Any, name: str) -> None:
+def check_kind(config: Any, name: str, kind: str | None = None) -> None:
     """Raises ModelError for what a config says is no causal language model: an encoder-decoder, a classifier, a BERT that reads both ways."""
-    kind = (config.architectures or [config.model_type])[0]
+    kind = kind or (config.architectures or [config.model_type])[0]
     if config.is_encoder_decoder:
         raise ModelError(
             f"{name}: {kind} is an encoder-decoder model. Prompt and answer are one sequence here: use a causal model, such as GPT-2, Llama or Qwen."
         )
     if kind.endswith(("Classification", "QuestionAnswering", "MaskedLM")):
-        raise ModelError(f"{name}: {kind} has no language-model head, so it cannot write. Use a causal language model.")
+        raise ModelError(
+            f"{name}: {kind} has no language-model head, so it cannot write. Load a causal language model."
+        )
     if getattr(config, "is_decoder", None) is False and "bert" in config.model_type:
         raise ModelError(
             f"{name}: {kind} reads both ways. Set is_decoder: true in its config if it was trained as a decoder, or use a causal model."

@@ -24,6 +24,7 @@ from rag_graph.generation.end_tokens import declare_end_tokens, end_token_ids
 from rag_graph.generation.gguf import converted, package_gguf
 from rag_graph.generation.model_checks import check_kind, check_language_model, check_tokenizer
 
+SOURCES = "Give a Hugging Face id (with a network), a folder, a .gguf file, 'package:NAME' or 'scratch'."
 LanguageModel = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 
@@ -61,14 +62,17 @@ class Described:
         with _reading(name if base is None else f"{name} is an adapter of '{base}', which"):
             options = {"trust_remote_code": trusted, "revision": revision if base is None else None}
             config = AutoConfig.from_pretrained(base or path, **options)
-            own = base is None or not Path(path).is_dir() or (Path(path) / "tokenizer_config.json").is_file()
+        check_kind(config, name)
+        own = base is None or not Path(path).is_dir() or (Path(path) / "tokenizer_config.json").is_file()
+        with _reading(
+            f"{name}: its tokenizer", "Save the tokenizer beside the model: tokenizer.save_pretrained(folder)."
+        ):
             tokenizer = AutoTokenizer.from_pretrained(
                 path if own else base,
                 padding_side="left",
                 revision=revision if own else None,
                 trust_remote_code=trusted,
             )
-        check_kind(config, name)
         if base is None:  # an adapter may bring tokens
             check_tokenizer(tokenizer, config.get_text_config().vocab_size, name)
         return cls(name, path, revision, base, options, config, tokenizer)
@@ -91,7 +95,7 @@ class Described:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _reading(name: str, remedy: str = SOURCES) -> Iterator[None]:
     """What transformers and peft raise, as a ModelError."""
     try:
         yield
@@ -102,10 +106,7 @@ def _reading(name: str) -> Iterator[None]:
                 "load model and tokenizer with trust_remote_code=True and give both)."
             ) from None
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{name} cannot be loaded: {first}. Give a Hugging Face id (with a network), a folder, "
-            "a .gguf file, 'package:NAME' or 'scratch'."
-        ) from None
+        raise ModelError(f"{name} cannot be loaded: {first.rstrip('. ')}. {remedy}") from None
 
 
 def locate(source: str) -> tuple[str, Path | None]:
