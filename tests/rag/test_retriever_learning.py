@@ -69,7 +69,7 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
     pool = ContextPool(graph, data.contexts["train"], config.retrieval, encoders)
     model, tokenizer = load_language_model(config.model, corpus(graph, data))
     pipeline = RagPipeline(graph, pool, config.retrieval, Writer(model, tokenizer, config.model, 16))
-    builder = EpisodeBuilder(data.train, tokenizer.eos_token_id)
+    builder = EpisodeBuilder(data.train, [tokenizer.eos_token_id])
 
     class Reward:
         """Pays for the passage that is shown: 1 where it is a ledger."""
