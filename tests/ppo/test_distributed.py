@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rag_graph.ppo.checkpoints import load_state
-from tests.ppo.test_trainer_state import outcome
+from tests.outcome import outcome
 
 WORKER = str(Path(__file__).with_name("worker.py"))
 

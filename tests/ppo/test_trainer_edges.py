@@ -25,8 +25,7 @@ from rag_graph.ppo.reward_functions import Rewards
 from rag_graph.ppo.token_rewards import PotentialShaping
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from tests.families import MODELS
-from tests.ppo.test_parity import BATCH, arguments
-from tests.ppo.test_trainer import ROWS, constant, make
+from tests.ppo.tiny_run import BATCH, ROWS, arguments, constant, make
 
 
 @pytest.mark.parametrize("family", MODELS)
@@ -157,7 +156,7 @@ def test_an_answer_that_ends_at_once_and_an_empty_prompt(tiny_model: Callable[[i
     trainer = GraphPPOTrainer(
         model,
         reward,
-        arguments(tmp_path, GraphPPOConfig, response_length=40, num_ppo_epochs=1),
+        arguments(tmp_path, response_length=40, num_ppo_epochs=1),
         rows,
         processing_class=tokenizer,
     )
@@ -210,7 +209,7 @@ def test_settings_that_cannot_work_are_refused(tiny_model: Callable[[int], Any],
         GraphPPOTrainer(
             model,
             constant,
-            arguments(tmp_path, GraphPPOConfig, **settings),
+            arguments(tmp_path, **settings),
             ROWS,
             processing_class=tokenizer,
             **special,
@@ -354,17 +353,17 @@ def test_the_begin_token_is_kept() -> None:
 
 def test_the_callers_arguments_are_left_alone(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
     model, tokenizer = tiny_model(1)
-    args = arguments(tmp_path, stop_token=None)
+    args = arguments(tmp_path, stop_token=None, total_episodes=None, num_train_epochs=1)
     trainer = GraphPPOTrainer(model, constant, args, ROWS, processing_class=tokenizer)
-    assert type(args).__name__ == "PPOConfig"
-    assert args.stop_token is None
-    assert trainer.args.length_bucketing is True
+    assert trainer.args is not args
+    assert (args.stop_token, args.total_episodes) == (None, None)
+    assert trainer.args.total_episodes == 8
     assert trainer.engine.stop_ids == (tokenizer.eos_token_id,)
 
 
 def test_long_prompts_lose_their_left_end(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
     model, tokenizer = tiny_model(1)
-    args = arguments(tmp_path, GraphPPOConfig, max_prompt_length=4)
+    args = arguments(tmp_path, max_prompt_length=4)
     trainer = GraphPPOTrainer(
         model, constant, args, [{"prompt": "red blue green yellow good"}] * 8, processing_class=tokenizer
     )
@@ -380,7 +379,7 @@ def test_micro_batches_of_any_size_give_one_step(tiny_model: Callable[[int], Any
     def run(micro: int) -> dict[str, torch.Tensor]:
         model, tokenizer = tiny_model(1)
         args = arguments(
-            tmp_path, GraphPPOConfig, per_device_train_batch_size=micro, gradient_accumulation_steps=8 // micro, num_ppo_epochs=1,
+            tmp_path, per_device_train_batch_size=micro, gradient_accumulation_steps=8 // micro, num_ppo_epochs=1,
             stop_token=None, stop_token_id=69, response_length=20, learning_rate=1e-4,
         )  # fmt: skip
         trainer = GraphPPOTrainer(

@@ -28,7 +28,7 @@ from rag_graph.runs.ingredients import corpus
 from rag_graph.runs.opened import OpenedRun
 from rag_graph.runs.rag_ppo import EpisodeBuilder, RagPPOTrainer
 from rag_graph.runs.train import resume, train
-from tests.ppo.test_trainer_state import outcome
+from tests.outcome import outcome
 from tests.runs.test_train import StopIn
 
 SMALL = [
@@ -115,7 +115,7 @@ def test_retrieved_tokens_never_enter_the_policy_loss(config: Any, tmp_path: Pat
 
     trainer.optimizer.step = spy  # type: ignore[method-assign]
     trainer.args.total_episodes = 8
-    trainer.args.num_total_batches = 1
+    trainer.args.max_steps = 1
     trainer.train()
     rollout = trainer.last_rollout
     assert rollout is not None

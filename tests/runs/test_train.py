@@ -15,7 +15,7 @@ from rag_graph.errors import DataError
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.train import resume, train
 from tests.conftest import SMALL
-from tests.ppo.test_trainer_state import outcome
+from tests.outcome import outcome
 
 
 class StopIn(StageProgress):
