@@ -19,7 +19,6 @@ from rag_graph.generation.language_model import lora_config
 from rag_graph.generation.scratch import make_tokenizer
 from rag_graph.generation.tokens import encode_prompts
 from rag_graph.ppo.actor_critic import PolicyForward, Tokens
-from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.ppo.episode_order import EpisodeOrder
 from rag_graph.ppo.reward_functions import Rewards
 from rag_graph.ppo.token_rewards import PotentialShaping
