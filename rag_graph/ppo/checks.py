@@ -9,7 +9,7 @@ from typing import Any
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rag_graph.errors import TrainingError
+from rag_graph.errors import ModelError, TrainingError
 from rag_graph.generation.adapters import check_adapter
 from rag_graph.generation.model_checks import (
     check_language_model,
@@ -78,5 +78,10 @@ def check_settings(
         )
     positions = num_positions(model.config)
     answer, wanted = int(args.response_length), args.max_prompt_length
-    check_positions(model.config, wanted or 1, answer, ("max_prompt_length", "response_length"))
+    if wanted is not None:
+        check_positions(model.config, wanted, answer, ("max_prompt_length", "response_length"))
+    elif positions is not None and positions <= answer:
+        raise ModelError(
+            f"response_length {answer} leaves no position for a prompt: the model has {positions}. Lower it."
+        )
     return int(wanted or (sys.maxsize if positions is None else positions - answer))

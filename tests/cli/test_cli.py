@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rag_graph.errors import ModelError
+
 RAG_GRAPH = Path(sys.executable).parent / "rag-graph"
 
 
@@ -112,6 +114,16 @@ def test_dry_run_prints_and_writes_nothing(root: Path, tmp_path: Path) -> None:
     assert "updates: 7" in done.stdout
     assert "7 PPO updates of" in done.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_looks_at_the_model_of_a_folder(root: Path, tmp_path: Path) -> None:
+    from transformers import T5Config
+
+    from rag_graph.cli.train import train
+
+    T5Config().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="encoder-decoder model"):
+        train(root / "experiments/quickstart/config.yaml", [f"model.source={tmp_path}"], dry_run=True)
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_rows_that_do_not_go_together(tiny_model: Any, tmp_path: Path, case: str
     [
         (
             {"response_length": 128},
-            "response_length 128 is 129, and the model has 128 positions. Lower response_length",
+            "response_length 128 leaves no position for a prompt: the model has 128. Lower it",
         ),
         ({"response_length": 60, "max_prompt_length": 69}, "is 129, .*Set max_prompt_length to 68 or less"),
     ],

@@ -187,7 +187,7 @@ def test_gradient_checkpointing_computes_the_layers_again_and_changes_nothing(
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "no room for a prompt": ({"response_length": 128}, "max_prompt_length 1 . response_length 128 is 129, and the model has 128 positions"),
+    "no room for a prompt": ({"response_length": 128}, "response_length 128 leaves no position for a prompt: the model has 128"),
     "prompt length": ({"max_prompt_length": 0}, "max_prompt_length is 0: at least 1"),
     "epochs": ({"num_ppo_epochs": 0}, "num_ppo_epochs is 0: at least 1"),
     "schedule": ({"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "steps", "eval_steps": 1}, "reduce_lr_on_plateau: PPO steps its schedule without a metric"),
