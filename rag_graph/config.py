@@ -35,15 +35,21 @@ class ScratchConfig(Settings):
     def _heads_split_evenly(self) -> ScratchConfig:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}.")
+        size = self.hidden_size // self.num_heads
+        if size % 2:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} / num_heads {self.num_heads} is {size}, and rotary positions need an even number. "
+                f"Set hidden_size to {self.num_heads * (size + 1)}, or choose other num_heads."
+            )
         return self
 
 
 class LoraSettings(Settings):
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685). Present: only adapter and value head are trained."""
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the layers that peft adapts in such a model. Present: only adapter and
+    value head are trained."""
 
     r: int = Field(8, ge=1)
     alpha: int = Field(16, ge=1)
-    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
 
 
 class ModelConfig(Settings):
@@ -55,6 +61,7 @@ class ModelConfig(Settings):
         "installed Python package",
     )
     revision: str | None = None
+    trust_remote_code: bool = Field(False, description="run the Python code that comes with a model; read it first")
     scratch: ScratchConfig = ScratchConfig()
     lora: LoraSettings | None = None
     trim_vocabulary: bool = Field(

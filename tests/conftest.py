@@ -154,6 +154,53 @@ def family_model() -> Callable[[str], Any]:
     return make
 
 
+@pytest.fixture(scope="session")
+def make_chat_tokenizer() -> Callable[..., Any]:
+    """template, and whether a begin token is added -> a tokenizer whose turns end with `<end>`, and whose documents with `<eos>`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    def make(template: str | None = None, begins: bool = True) -> Any:
+        special = ["<pad>", "<eos>", "<bos>", "<start>", "<end>"]
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        words = ["the red kettle is good .", "system user model assistant tool"] * 20
+        tokenizer.train_from_iterator(
+            words,
+            trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
+        )
+        if begins:
+            tokenizer.post_processor = processors.TemplateProcessing(
+                single=["<bos>", "$A"], special_tokens=[("<bos>", tokenizer.token_to_id("<bos>"))]
+            )
+        fast = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
+        )
+        fast.add_special_tokens({"additional_special_tokens": ["<start>", "<end>"]})
+        fast.chat_template = template
+        return fast
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_llama() -> Callable[..., Any]:
+    """tokenizer, changes of its config -> a Llama of a few thousand parameters."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(tokenizer: Any, **changes: Any) -> Any:
+        torch.manual_seed(0)
+        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        settings = {"vocab_size": len(tokenizer), "max_position_embeddings": 128, **shape, **ids, **changes}
+        return LlamaForCausalLM(LlamaConfig(**settings))
+
+    return make
+
+
 SMALL = (
     "sft.steps=12", "sft.batch_size=4", "ppo.updates=6", "ppo.batch_size=8", "ppo.num_mini_batches=2", "ppo.checkpoint_every=2", "data.train=16",
     "data.test=8", "model.scratch.hidden_size=32", "model.scratch.intermediate_size=64", "model.scratch.num_layers=2", "model.scratch.num_heads=2",

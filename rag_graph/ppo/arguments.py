@@ -32,8 +32,8 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
 
     Where a field does more than in TRL: `max_grad_norm` clips (0 switches clipping off), and `bf16`, `activation_checkpointing`,
     `eval_strategy`, `eval_on_start`, `save_strategy`, `save_total_limit`, `max_steps`, `load_best_model_at_end` and `report_to` are
-    acted on. Every update is logged. Without a `stop_token` the tokenizer's end token stops an answer. A mini-batch is one
-    optimizer step, however it is cut into micro-batches.
+    acted on. Every update is logged. Without a `stop_token_id` every end token that the tokenizer or the model's configs
+    declare stops an answer. A mini-batch is one optimizer step, however it is cut into micro-batches.
 
     Defaults that differ from TRL's: `activation_checkpointing` is off, and `bf16` is on only where there is a GPU that has it, so
     `GraphPPOConfig()` works on every machine.
@@ -52,12 +52,14 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     num_sample_generations: int = _says(10, "Tables of completions, spread over the training. 0: none.")
     response_length: int = _says(53, "Longest response, in tokens.")
     stop_token: Literal["eos"] | None = _says(
-        None, "'eos': the tokenizer's end token stops an answer. Excludes stop_token_id."
+        None, "'eos', like None: the end tokens of tokenizer and model stop an answer. Excludes stop_token_id."
     )
-    stop_token_id: int | None = _says(None, "Id of the token that stops an answer. None: the tokenizer's end token.")
+    stop_token_id: int | None = _says(
+        None, "Id of the only token that stops an answer. None: every end token of tokenizer and model."
+    )
     temperature: float = _says(0.7, "Sampling temperature, also of the log-probabilities.")
     missing_eos_penalty: float | None = _says(
-        None, "Taken from the reward of an answer without the stop token; positive."
+        None, "Taken from the reward of an answer without a stop token; positive."
     )
     model_adapter_name: str | None = _says(None, "Name of the adapter that is trained, where there are several.")
     ref_adapter_name: str | None = _says(None, "Name of the adapter that is the reference, where there are several.")

@@ -23,7 +23,7 @@ def answer_held_out(trainer: Any, rows: Dataset, prefix: str) -> dict[str, float
     Returns:
         means over the rows, each name with `PREFIX_` before it.
     """
-    accelerator, names, stop_id = trainer.accelerator, trainer.rewards.names, trainer.engine.stop_id
+    accelerator, names, stop_ids = trainer.accelerator, trainer.rewards.names, trainer.engine.stop_ids
     mine, size = (
         list(range(accelerator.process_index, len(rows), accelerator.num_processes)),
         trainer.args.eval_batch_size,
@@ -34,7 +34,7 @@ def answer_held_out(trainer: Any, rows: Dataset, prefix: str) -> dict[str, float
         episodes = trainer.answer(batch, greedy=True)
         longest = max(1, *map(len, episodes.completion_ids))
         scored = trainer.rewards.score(batch, episodes.completions, episodes.completion_ids, longest, trainer.state)
-        table += completion_table(episodes, scored, names, stop_id)
+        table += completion_table(episodes, scored, names, stop_ids)
     trainer.rewards.forget()
     table = gather_object(table)
     if trainer.is_world_process_zero():

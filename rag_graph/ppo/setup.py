@@ -11,9 +11,6 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -23,12 +20,17 @@ from transformers import (
 )
 
 from rag_graph.errors import TrainingError
+from rag_graph.generation.adapters import with_adapter
+from rag_graph.generation.dropout import disable_dropout
+from rag_graph.generation.end_tokens import declare_end_tokens, end_token_ids
+from rag_graph.generation.pretrained import load_pretrained
 from rag_graph.ppo.actor_critic import ActorCritic, SharedValueHead
 from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.ppo.callbacks import MetricsFile, ProgressBar
-from rag_graph.ppo.engine import Engine, check_settings
+from rag_graph.ppo.checks import check_settings
+from rag_graph.ppo.engine import Engine
 from rag_graph.ppo.episode_order import EpisodeOrder, as_dataset
-from rag_graph.ppo.models import checkpoint_activations, place_reference, reference_model, remove_dropout, with_adapter
+from rag_graph.ppo.models import checkpoint_activations, in_float32, place_reference, reference_model, starting_adapter
 from rag_graph.ppo.reward_functions import RewardFunction, Rewards, Row
 from rag_graph.ppo.rollout import Rollout
 from rag_graph.ppo.sharding import gathered
@@ -65,10 +67,8 @@ class PPOSetup(Trainer):  # type: ignore[misc]
                 f"args is a {type(args).__name__}. Give a GraphPPOConfig: its fields have the names and meanings of TRL's PPOConfig."
             )
         if isinstance(model, str):
-            processing_class = processing_class or AutoTokenizer.from_pretrained(model)
-            model = AutoModelForCausalLM.from_pretrained(
-                model, dtype=torch.float32
-            )  # small steps vanish in bf16 weights
+            model, own_tokenizer = load_pretrained(model)
+            processing_class = processing_class or own_tokenizer
         value_model = "shared" if value_model is None else value_model
         self.rewards = Rewards(reward_funcs, reward_weights)
         self.max_prompt_tokens = check_settings(args, model, processing_class, value_model, peft_config)
@@ -80,18 +80,21 @@ class PPOSetup(Trainer):  # type: ignore[misc]
                 f"eval_strategy '{args.eval_strategy.value}' without an eval_dataset. Give one, or switch it off."
             )
         args = args.resolved(len(train_dataset))
-        self.stop_token_id = processing_class.eos_token_id if args.stop_token_id is None else args.stop_token_id
-        # A hub model's own defaults (repetition penalty, min_p, ...) would sample from another policy than the one that is scored.
-        model.generation_config = GenerationConfig(
-            eos_token_id=self.stop_token_id, pad_token_id=processing_class.pad_token_id
-        )
+        ends = end_token_ids(model, processing_class)
+        stop_ids = ends if args.stop_token_id is None else (args.stop_token_id,)
+        declare_end_tokens(model, processing_class, tuple(dict.fromkeys([*stop_ids, *ends])))
         args.use_cache = getattr(
             model.config, "use_cache", True
         )  # transformers writes it into the config that is saved
         self.value_model = SharedValueHead(model) if value_model == "shared" else value_model
-        self.policy_model = with_adapter(model, peft_config)
+        self.policy_model = model if peft_config is None else with_adapter(model, peft_config)
+        in_float32(self.policy_model)
+        if not isinstance(self.value_model, SharedValueHead):
+            in_float32(self.value_model)
         self.ref_model = reference_model(self.policy_model, ref_model)
-        remove_dropout(self.policy_model, self.ref_model, self.value_model)
+        for module in (self.policy_model, self.ref_model, self.value_model):
+            if module is not None:
+                disable_dropout(module)
         if args.gradient_checkpointing:
             checkpoint_activations((self.policy_model, self.value_model), args.gradient_checkpointing_kwargs)
         super().__init__(
@@ -110,9 +113,10 @@ class PPOSetup(Trainer):  # type: ignore[misc]
         self._prepare_models()
         process = (self.accelerator.process_index, self.accelerator.num_processes)
         self.order = EpisodeOrder(args.seed, len(train_dataset), args.local_batch_size, *process)
+        whole_weights = not (self.is_deepspeed_enabled or self.is_fsdp_enabled)
         self.engine = Engine(
             args, self.accelerator, self.model_wrapped, self.ref_model, self.optimizer, self._generating, processing_class.pad_token_id,
-            self.stop_token_id, not (self.is_deepspeed_enabled or self.is_fsdp_enabled),
+            stop_ids, whole_weights, starting_adapter(self.policy_model, self.ref_model, args, whole_weights),
         )  # fmt: skip
         if not self.engine.whole_weights and args.save_strategy != "no":
             raise TrainingError(

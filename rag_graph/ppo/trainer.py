@@ -22,6 +22,8 @@ from datasets import Dataset
 from transformers.trainer_utils import TrainOutput
 
 from rag_graph.errors import TrainingError
+from rag_graph.generation.chat import decode_responses, encode_rows
+from rag_graph.generation.end_tokens import ended as has_ended
 from rag_graph.ppo.callbacks import begin_folder, write_completions
 from rag_graph.ppo.episode_order import as_dataset, rows_at
 from rag_graph.ppo.evaluation import answer_held_out, is_best
@@ -32,8 +34,6 @@ from rag_graph.ppo.rollout import (
     Rollout,
     StageClock,
     completion_table,
-    decode_responses,
-    encode_rows,
     rollout_metrics,
 )
 from rag_graph.ppo.setup import PPOSetup
@@ -48,19 +48,22 @@ class GraphPPOTrainer(PPOSetup):
         model: a causal language model, or its id or folder.
         reward_funcs: one function or several, see `RewardFunction`.
         args: the settings; they are copied.
-        train_dataset: rows with a column `prompt` (text, or a list of chat messages); all other columns reach the reward. Epochs
+        train_dataset: rows with a column `prompt` (text, or a list of chat messages, for whose
+            template columns `tools` and `chat_template_kwargs` are); all other columns reach the reward. Epochs
             follow each other without a gap: every row is answered equally often, and none is dropped.
         eval_dataset: rows of the same kind, answered greedily by `evaluate`.
         processing_class: the tokenizer; its pad token must differ from its end token.
-        ref_model: reference of the KL; default a frozen copy, or, with an adapter, the model with the adapter switched off.
+        ref_model: reference of the KL; default the model as it is given: a frozen copy, or its adapter as it was, or, under a fresh
+            adapter, the model without it.
         value_model: "shared" (a head on the policy's backbone), or a model with `.score` such as AutoModelForSequenceClassification.
         reward_weights: one weight per reward function, default 1.
         peft_config: train an adapter instead of the model.
         callbacks, optimizers: as in transformers' Trainer; an optimizer also gets the value head and the adapter, with its defaults.
 
     Raises:
-        DataError: no `prompt` column, or no rows.
-        TrainingError: pad equals end token; a reward of the wrong length, NaN or infinite; a gradient that is not finite.
+        DataError: no `prompt` column, no rows, or chat messages that the tokenizer's template refuses.
+        ModelError: a model or tokenizer that cannot answer or be trained; says how to mend it.
+        TrainingError: settings that cannot work; a reward of the wrong length, NaN or infinite; a gradient that is not finite.
     """
 
     def prepare_batch(self, rows: list[Row]) -> list[Row]:
@@ -141,8 +144,8 @@ class GraphPPOTrainer(PPOSetup):
         state.global_step += 1
         episode = state.global_step * args.batch_size
         epoch, state.epoch = int(state.epoch), episode / len(self.train_dataset)
-        eos = self.processing_class.eos_token_id
-        metrics = rollout_metrics(rollout, self.rewards.names, args.kl_coef, eos, self.engine.reduce)
+        stop_ids = self.engine.stop_ids
+        metrics = rollout_metrics(rollout, self.rewards.names, args.kl_coef, stop_ids, self.engine.reduce)
         seconds = time.perf_counter() - began
         self.last_metrics = {
             "eps": int((episode - first_episode) / (time.time() - started)),
@@ -184,7 +187,7 @@ class GraphPPOTrainer(PPOSetup):
         clock.lap("reward")
         judged = engine.judge(episodes.query_ids, episodes.completion_ids, num_tokens)
         clock.lap("scoring")
-        ended = torch.tensor([engine.stop_id in ids for ids in episodes.completion_ids])
+        ended = torch.tensor([has_ended(ids, engine.stop_ids) for ids in episodes.completion_ids])
         device = self.accelerator.device
         return Rollout.of(episodes, scored.to(device), judged, ended.to(device), args, engine.reduce, clock.seconds)
 
@@ -192,7 +195,9 @@ class GraphPPOTrainer(PPOSetup):
         """The policy's answers to the prompts of `rows`."""
         queries = encode_rows(self.processing_class, rows, self.max_prompt_tokens)
         responses = self.engine.generate(queries, uniforms, greedy)
-        return Episodes(rows, queries, decode_responses(self.processing_class, rows, responses), responses)
+        return Episodes(
+            rows, queries, decode_responses(self.processing_class, rows, responses, self.engine.stop_ids), responses
+        )
 
     def _move_graphs(self, episodes: Episodes) -> None:
         """Rewards that learn by a meta-gradient are told how each episode bears on their held-out objective."""
@@ -204,7 +209,7 @@ class GraphPPOTrainer(PPOSetup):
         self.rewards.learn(gather_object)
 
     def _write_completions(self, name: str, rollout: Rollout) -> None:
-        names, stop = self.rewards.names, self.engine.stop_id
+        names, stop = self.rewards.names, self.engine.stop_ids
         table = gather_object(completion_table(rollout.episodes, rollout.scored, names, stop, rollout.kl))
         if self.is_world_process_zero():
             write_completions(Path(self.args.output_dir), name, table)

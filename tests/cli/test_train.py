@@ -22,6 +22,16 @@ def test_dry_run_prints_and_writes_nothing(run_cli: Cli, root: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_looks_at_the_model_of_a_folder(run_cli: Cli, root: Path, tmp_path: Path) -> None:
+    from transformers import T5Config
+
+    T5Config().save_pretrained(tmp_path)
+    config = root / "experiments/quickstart/config.yaml"
+    done = run_cli("train", config, "--set", f"model.source={tmp_path}", "--dry-run", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "encoder-decoder model" in done.stderr
+
+
 def test_a_run_leaves_everything_behind(finished: Path) -> None:
     import yaml
 

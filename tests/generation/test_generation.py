@@ -11,8 +11,9 @@ import torch
 
 from rag_graph.config import LoraSettings, ModelConfig
 from rag_graph.errors import ModelError
+from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.generate import generate_texts
-from rag_graph.generation.language_model import load_language_model, merged, with_adapter
+from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.generation.tokens import pad_left
 
 # Models whose tokens are compared are float64: no rounding decides between two tokens, on whatever processor.
@@ -63,9 +64,9 @@ def test_a_folder_round_trips_and_adapters_fold_in(tiny_model: Any, tmp_path: Pa
     model, tokenizer = tiny_model(4)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    loaded, loaded_tokenizer = load_language_model(ModelConfig(source=str(tmp_path)))
+    loaded, loaded_tokenizer = load_language_model(ModelConfig(source=str(tmp_path), max_prompt_tokens=100))
     assert generate_texts(loaded, loaded_tokenizer, PROMPTS, 6, 50) == generate_texts(model, tokenizer, PROMPTS, 6, 50)
-    adapted = with_adapter(loaded, LoraSettings(r=2, alpha=4))
+    adapted = with_adapter(loaded, lora_config(LoraSettings(r=2, alpha=4)))
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -80,7 +81,9 @@ def test_trimming_keeps_ids_of_the_corpus_and_its_logits(tiny_model: Any, tmp_pa
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     corpus = ["the red kettle", "where is it ?"]
-    trimmed, small = load_language_model(ModelConfig(source=str(tmp_path), trim_vocabulary=True), corpus)
+    trimmed, small = load_language_model(
+        ModelConfig(source=str(tmp_path), max_prompt_tokens=100, trim_vocabulary=True), corpus
+    )
     assert len(small) < len(tokenizer)
     for text in corpus:
         before, after = (
@@ -121,7 +124,7 @@ def test_what_cannot_be_loaded_is_said(source: str, message: str) -> None:
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_language_model(ModelConfig(source=str(tmp_path)))
+        load_language_model(ModelConfig(source=str(tmp_path), max_prompt_tokens=100))
 
 
 @pytest.mark.slow

@@ -32,7 +32,9 @@ def sample(
     setting: Any, noise: torch.Tensor | None, stop: int | None, batch_size: int = 64, temperature: float = 1.0
 ) -> list[list[int]]:
     model, tokenizer, queries = setting
-    return sample_responses(model, queries, LENGTH, noise, temperature, stop, tokenizer.pad_token_id, batch_size)
+    return sample_responses(
+        model, queries, LENGTH, noise, temperature, [] if stop is None else [stop], tokenizer.pad_token_id, batch_size
+    )
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -84,7 +86,7 @@ def test_the_pad_token_is_never_written(setting: Any) -> None:
     with torch.no_grad():
         model.get_output_embeddings().weight[pad] += 50 * model.get_output_embeddings().weight[5]
     for noise in (None, uniforms(len(queries)), torch.full((len(queries), LENGTH), 1 - 1e-7)):
-        responses = sample_responses(model, queries, LENGTH, noise, 1.0, None, pad, 7)
+        responses = sample_responses(model, queries, LENGTH, noise, 1.0, [], pad, 7)
         assert all(pad not in line and len(line) == LENGTH for line in responses)
 
 
@@ -97,7 +99,7 @@ def test_every_family_is_decoded_as_transformers_does(family: str, family_model:
         max_new_tokens=LENGTH, do_sample=False, eos_token_id=96, pad_token_id=0, suppress_tokens=[0]
     )
     expected = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, ids.shape[1] :].tolist()
-    assert sample_responses(model, queries, LENGTH, None, 1.0, 96, 0, 3) == [
+    assert sample_responses(model, queries, LENGTH, None, 1.0, [96], 0, 3) == [
         line[: line.index(96) + 1] if 96 in line else line for line in expected
     ]
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_graph.config import LoraSettings
-from rag_graph.errors import DataError, TrainingError
+from rag_graph.errors import DataError, ModelError, TrainingError
 from rag_graph.generation.language_model import lora_config
 from rag_graph.ppo.actor_critic import Tokens
 from rag_graph.ppo.advantages import generalized_advantages
@@ -245,7 +245,7 @@ def test_bad_input_is_said(tiny_model: Any, tmp_path: Path) -> None:
 
     same = copy.deepcopy(tokenizer)
     same.pad_token = same.eos_token
-    with pytest.raises(TrainingError, match="pad token must exist and differ from its end token"):
+    with pytest.raises(ModelError, match="pad token must exist and differ from its end token"):
         GraphPPOTrainer(model, constant, arguments(tmp_path), ROWS, processing_class=same)
 
 
