@@ -1,6 +1,10 @@
 """Rewards from a graph of goals, for reinforcement fine-tuning of language models with retrieval.
 
 Names are loaded when first used: `import rag_graph` brings no torch.
+
+A Python program that trains beside other work starts with the environment variable `OMP_WAIT_POLICY=PASSIVE`, set before torch is loaded:
+`OMP_WAIT_POLICY=PASSIVE python my_run.py`. Without it, threads that wait for each other keep the processor busy, and a run becomes
+several times slower as soon as another process needs a core. The command `rag-graph` sets it itself.
 """
 
 from __future__ import annotations
@@ -15,8 +19,9 @@ if TYPE_CHECKING:
     from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.graph import AuxiliaryGraph, load_graph
     from rag_graph.graph.picture import draw_graph
+    from rag_graph.ppo.arguments import GraphPPOConfig
     from rag_graph.ppo.callbacks import LearningRewards
-    from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+    from rag_graph.ppo.trainer import GraphPPOTrainer
     from rag_graph.records import ContextNode, Episode, Evidence, Example
     from rag_graph.report.compare import compare
     from rag_graph.report.comparison import Comparison
@@ -38,7 +43,7 @@ _HOMES = {
     "Episode": "rag_graph.records",
     "Evidence": "rag_graph.records",
     "Example": "rag_graph.records",
-    "GraphPPOConfig": "rag_graph.ppo.trainer",
+    "GraphPPOConfig": "rag_graph.ppo.arguments",
     "GraphPPOTrainer": "rag_graph.ppo.trainer",
     "GraphReward": "rag_graph.reward",
     "Hit": "rag_graph.retrieval.base",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from rag_graph.config import DENSE_METHODS, LinkKind, RetrievalConfig, RetrievalMethod
+from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, near_miss
+from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod
 
 if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder

@@ -82,6 +82,10 @@ def train(
 
 def _explain(settings: RunConfig) -> None:
     graph = load_graph(settings.graph)
+    if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
+        from rag_graph.generation.language_model import check_source
+
+        check_source(settings.model)
     ppo = settings.ppo
     typer.echo(settings.to_yaml(), nl=False)
     typer.echo(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rag_graph.config import RunConfig
-from rag_graph.ppo.trainer import GraphPPOConfig
+from rag_graph.ppo.arguments import GraphPPOConfig
 
 
 def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfig:
@@ -24,13 +24,10 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfi
         lr_scheduler_type="linear",
         warmup_steps=min(5, ppo.updates // 4),
         kl_coef=ppo.kl_coef,
-        cliprange=ppo.cliprange,
-        cliprange_value=ppo.cliprange_value,
         vf_coef=ppo.vf_coef,
         gamma=ppo.gamma,
         lam=ppo.lam,
         temperature=ppo.temperature,
-        max_grad_norm=ppo.max_grad_norm,
         missing_eos_penalty=ppo.missing_eos_penalty,
         response_length=config.model.max_new_tokens,
         max_prompt_length=config.model.max_prompt_tokens,

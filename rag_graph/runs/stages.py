@@ -20,7 +20,7 @@ from rag_graph.data.load import RunData, load_data
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
 from rag_graph.evaluation.statistics import paired_difference
-from rag_graph.generation.language_model import merged
+from rag_graph.generation.adapters import merged
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.ppo.callbacks import keep_until

@@ -6,18 +6,20 @@ import contextlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.graph.reader import load_graph
-from rag_graph.rag.context_pool import MakeRetriever
-from rag_graph.reward.model import OwnReadout
 from rag_graph.runs.folder import claim_folder, locked
 from rag_graph.runs.own_parts import OwnParts, Scorer
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.run import Run
-from rag_graph.runs.stages import run_stages
 from rag_graph.runtime import write_json
+
+if TYPE_CHECKING:
+    from rag_graph.rag.context_pool import MakeRetriever
+    from rag_graph.reward.readouts import OwnReadout
 
 
 def train(
@@ -53,6 +55,8 @@ def train(
     graph = load_graph(config.graph)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress) as shown:
+        from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before
+
         run_stages(config, graph, folder, shown, list(command or sys.argv), own)
     return Run(folder, scorers=scorers, retriever=retriever, readout=readout)
 
@@ -80,6 +84,8 @@ def resume(
         raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
     run.own.check_same(manifest["own_parts"], str(path))
     with _at_work(run.path, progress) as shown:
+        from rag_graph.runs.stages import run_stages
+
         run_stages(run.config, run.stated_graph, run.path, shown, list(command or sys.argv), run.own, manifest)
     return run
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag_graph.data.load import RunData
-from rag_graph.generation.language_model import merged, with_adapter
+from rag_graph.generation.adapters import merged, with_adapter
+from rag_graph.generation.language_model import lora_config
 from rag_graph.generation.sft import train_sft
 from rag_graph.ppo.checkpoints import load_state, newest_checkpoint, save_state, write_checkpoint
 from rag_graph.ppo.trainer_state import load_weights
@@ -42,7 +43,7 @@ def warm_up(bench: Workbench, data: RunData, folder: Path, progress: StageProgre
             retriever.load_state_dict(load_state(kept, "retriever"))
         return
     (folder / "metrics.jsonl").unlink(missing_ok=True)  # of a warm-up that did not reach its end
-    adapted = bench.model if lora is None else with_adapter(bench.model, lora)
+    adapted = bench.model if lora is None else with_adapter(bench.model, lora_config(lora))
     progress.stage("supervised warm-up", sft.steps)
     batches = demonstration_batches(
         bench.graph,

@@ -20,9 +20,11 @@ from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
 from rag_graph.evaluation.evaluate import Evaluation, evaluate
 from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
+from rag_graph.generation.end_tokens import end_token_ids
 from rag_graph.generation.generate import Writer
-from rag_graph.generation.language_model import LanguageModel, load_language_model, lora_config
+from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.generation.marginal import check_decoding
+from rag_graph.generation.pretrained import LanguageModel
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.ppo.checkpoints import load_state
 from rag_graph.rag.context_pool import ContextPool, load_encoders
@@ -85,7 +87,7 @@ class Workbench:
         self.model, self.tokenizer = _language_model(config, graph, data, saved, self.device)
         _check_decoding(self.model, config.retrieval)
         self.write = Writer(self.model, self.tokenizer, config.model, config.evaluation.batch_size, config.ppo.bf16)
-        self.builder = EpisodeBuilder(self.examples, self.tokenizer.eos_token_id)
+        self.builder = EpisodeBuilder(self.examples, end_token_ids(self.model, self.tokenizer))
         self.pipelines = {split: self._pipeline(pool) for split, pool in self.pools.items()}
 
     def _pipeline(self, pool: ContextPool | None) -> RagPipeline:

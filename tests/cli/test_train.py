@@ -22,6 +22,16 @@ def test_dry_run_prints_and_writes_nothing(run_cli: Cli, root: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_looks_at_the_model_of_a_folder(run_cli: Cli, root: Path, tmp_path: Path) -> None:
+    from transformers import T5Config
+
+    T5Config().save_pretrained(tmp_path)
+    config = root / "experiments/quickstart/config.yaml"
+    done = run_cli("train", config, "--set", f"model.source={tmp_path}", "--dry-run", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "encoder-decoder model" in done.stderr
+
+
 def test_a_run_leaves_everything_behind(finished: Path) -> None:
     import yaml
 
@@ -54,17 +64,14 @@ def test_a_run_leaves_everything_behind(finished: Path) -> None:
 
 
 def test_ctrl_c_says_so_and_keeps_what_was_written(
-    run_cli: Cli, rag_graph_script: str, root: Path, tmp_path: Path
+    run_cli: Cli, rag_graph_script: str, root: Path, small: tuple[str, ...], tmp_path: Path
 ) -> None:
     import signal
 
-    command = [
-        rag_graph_script,
-        "train",
-        str(root / "experiments/quickstart/config.yaml"),
-        "--set",
-        f"output_dir={tmp_path / 'r'}",
-    ]
+    # A warm-up without an end: the run cannot finish before the interrupt, however slow the machine is.
+    settings = [*small, "sft.steps=1000000", f"output_dir={tmp_path / 'r'}"]
+    command = [rag_graph_script, "train", str(root / "experiments/quickstart/config.yaml")]
+    command += [part for one in settings for part in ("--set", one)]
     with subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
@@ -73,12 +80,11 @@ def test_ctrl_c_says_so_and_keeps_what_was_written(
         # A job started in the background of a script ignores the interrupt, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
-        deadline = time.monotonic() + 100
-        while not (tmp_path / "r/metrics.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
+        while not (tmp_path / "r/metrics.jsonl").exists() and process.poll() is None:
+            time.sleep(0.2)  # the time limit of the test ends a run that never begins
         process.send_signal(signal.SIGINT)
         try:
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 1
@@ -91,12 +97,12 @@ def test_ctrl_c_says_so_and_keeps_what_was_written(
     assert "this run has no policy yet" in unfinished.stderr
 
 
-def test_train_takes_a_config_or_a_run(rag_graph_script: str) -> None:
+def test_train_takes_a_config_or_a_run(run_cli: Cli) -> None:
     for arguments, message in (
         (["train"], "give a CONFIG to start a run, or --resume RUN to go on with one"),
         (["train", "a.yaml", "--resume", "runs/x"], "give a CONFIG to start a run, or --resume RUN"),
         (["train", "--resume", "runs/x", "--set", "seed=1"], "--set and --dry-run do not apply"),
     ):
-        done = subprocess.run([rag_graph_script, *arguments], capture_output=True, text=True)
+        done = run_cli(*arguments)
         assert done.returncode == 2
         assert message in " ".join(done.stderr.split())

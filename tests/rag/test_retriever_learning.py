@@ -18,7 +18,7 @@ from rag_graph.config import RewardConfig, RunConfig, load_config
 from rag_graph.data.load import load_data
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.graph import load_graph
-from rag_graph.ppo.trainer import GraphPPOConfig
+from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.rag import passage_weights
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one, task_advantages
 from rag_graph.records import Episode
@@ -111,7 +111,7 @@ def test_retrieved_tokens_never_enter_the_policy_loss(config: Any, tmp_path: Pat
 
     trainer.optimizer.step = spy  # type: ignore[method-assign]
     trainer.args.total_episodes = 8
-    trainer.args.num_total_batches = 1
+    trainer.args.max_steps = 1
     trainer.train()
     rollout = trainer.last_rollout
     assert rollout is not None

@@ -46,7 +46,7 @@ class Opened:
             lambda request: None if request.url.startswith(("file:", "data:")) else self.said.append(request.url),
         )
         self.page.goto(f"file://{report}")
-        self.page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
+        self.page.wait_for_selector("body[data-ready=yes]", timeout=300_000)
 
     def text(self, selector: str) -> str:
         return str(self.page.locator(selector).first.inner_text())

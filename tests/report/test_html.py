@@ -9,8 +9,7 @@ import platform
 import random
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -207,11 +206,10 @@ def test_what_the_script_draws(folder: Path) -> None:
     assert len(goal["series"][0]["values"]) == 6
 
 
-def test_the_cli_writes_it_and_says_where(folder: Path, tmp_path: Path) -> None:
-    tool = Path(sys.executable).parent / "rag-graph"
-    done = subprocess.run([tool, "report", folder, "--out", tmp_path / "r.html"], capture_output=True, text=True)
+def test_the_cli_writes_it_and_says_where(run_cli: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    done = run_cli("report", folder, "--out", tmp_path / "r.html")
     assert done.returncode == 0, done.stderr
     assert f"wrote {tmp_path / 'r.html'}" in done.stdout
-    wrong = subprocess.run([tool, "report", folder, "--out", tmp_path / "no/r.html"], capture_output=True, text=True)
+    wrong = run_cli("report", folder, "--out", tmp_path / "no/r.html")
     assert wrong.returncode == 2
     assert "no such folder" in wrong.stderr

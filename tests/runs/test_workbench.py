@@ -10,7 +10,8 @@ import torch
 
 from rag_graph.config import LoraSettings, load_config
 from rag_graph.data.load import load_data
-from rag_graph.generation.language_model import merged, with_adapter
+from rag_graph.generation.adapters import merged, with_adapter
+from rag_graph.generation.language_model import lora_config
 from rag_graph.graph import load_graph
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.workbench import Workbench
@@ -47,7 +48,7 @@ def test_an_adapter_is_put_into_the_same_model_and_folded_into_it(make: Make, tm
     """So that the pipeline, the retriever's training and the writer, made before, always ask the current policy."""
     bench = make("model.lora={r: 4}")
     model, before = bench.model, logits(bench)
-    adapted = with_adapter(model, LoraSettings(r=4))
+    adapted = with_adapter(model, lora_config(LoraSettings(r=4)))
     disturb(adapted)
     trained = logits(bench)
     assert (trained - before).abs().max() > 1e-2
