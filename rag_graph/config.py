@@ -224,7 +224,8 @@ class GraphLearningConfig(Settings):
 
     method: Literal["none", "alignment", "meta_gradient"] = Field(
         "none",
-        description="for the readouts that use strengths: prior_gnn, gated_fixed, diffusion. Relations are proposed only where it is not none",
+        description="what moves the strengths, in the readouts that use them: prior_gnn, gated_fixed, diffusion. With none they stay; relations that "
+        "look wrong or missing are proposed all the same",
     )
     warm_up: int = Field(10, ge=0, description="updates before the first step")
 

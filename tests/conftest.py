@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -204,9 +205,9 @@ def make_llama() -> Callable[..., Any]:
 SMALL = (
     "sft.steps=12", "sft.batch_size=4", "ppo.updates=6", "ppo.batch_size=8", "ppo.num_mini_batches=2", "ppo.checkpoint_every=2", "data.train=16",
     "data.test=8", "model.scratch.hidden_size=32", "model.scratch.intermediate_size=64", "model.scratch.num_layers=2", "model.scratch.num_heads=2",
-    "evaluation.without_retrieval=false", "device=cpu",
+    "evaluation.without_retrieval=false", "device=cpu", "reward.learn.method=alignment",
 )  # fmt: skip
-"""Makes the quickstart a run of seconds."""
+"""Makes the quickstart a run of seconds, in which the graph learns too."""
 
 
 @pytest.fixture(scope="session")
@@ -223,8 +224,7 @@ def finished_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     config = root / "experiments/quickstart/config.yaml"
-    settings = [*SMALL, "reward.learn.method=alignment", f"output_dir={folder}"]
-    train(config, settings, progress=StageProgress(quiet=True))
+    train(config, [*SMALL, f"output_dir={folder}"], progress=StageProgress(quiet=True))
     return folder
 
 
@@ -342,3 +342,41 @@ def run_process(rag_graph_script: str) -> Cli:
         )
 
     return run
+
+
+@pytest.fixture
+def graph_trainer(make_graph: Callable[..., AuxiliaryGraph], tiny_model: Callable[[int], Any]) -> Callable[..., Any]:
+    """folder, method of graph learning, changes of the arguments -> a trainer of 24 equal prompts, and its graph's reward.
+
+    The goal `t` likes long answers, and so does its prerequisite `c0`; its support `c1` likes the letter e.
+    """
+    from rag_graph.config import RewardConfig
+    from rag_graph.ppo.arguments import GraphPPOConfig
+    from rag_graph.ppo.trainer import GraphPPOTrainer
+    from rag_graph.rag.episode_builder import EpisodeBuilder
+    from rag_graph.records import Episode, Example
+    from rag_graph.reward.reward import GraphReward
+
+    examples = [Example(str(i), "t", {"input": "red kettle"}) for i in range(24)]
+
+    def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
+        length = min(1.0, len(episode.response) / 40)
+        return {"t": length, "c0": length, "c1": min(1.0, episode.response.count("e") / 4)}
+
+    def make(folder: Path, method: str = "meta_gradient", **settings: Any) -> tuple[GraphPPOTrainer, GraphReward]:
+        model, tokenizer = tiny_model(3)  # type: ignore[misc]
+        graph = make_graph([("c0", "t", "prerequisite"), ("c1", "t", "supports")])
+        config = RewardConfig(reserved=0.4, fit_steps=1, learn={"method": method, "warm_up": 0})
+        reward = GraphReward(graph, config, score, EpisodeBuilder(examples), seed=0)
+        args: dict[str, Any] = {
+            "output_dir": str(folder), "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "total_episodes": 48,
+            "response_length": 6, "learning_rate": 1e-3, "bf16": False, "use_cpu": True, "report_to": "none", "save_strategy": "no",
+            "disable_tqdm": True, "seed": 1, "num_sample_generations": 0,
+        }  # fmt: skip
+        rows = [{"prompt": "red kettle", "example_id": example.id} for example in examples]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            arguments = GraphPPOConfig(**{**args, **settings})
+            return GraphPPOTrainer(model, reward, arguments, rows, processing_class=tokenizer), reward
+
+    return make

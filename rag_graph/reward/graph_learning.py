@@ -2,6 +2,7 @@
 
 | method | evidence about a strength | extra cost |
 |---|---|---|
+| none (the default) | the same as of alignment, for proposals only: no strength moves | none |
 | alignment | mean product of the standardised scores of both ends; at a goal, on reserved episodes only. The covariance proxy of OL-AUX (Lin et al. 2019, NeurIPS) | none |
 | meta_gradient | dJ/dg = sum_b kappa_b dR_b/dg through readout and encoder (LIRPG, Zheng et al. 2018, eq. 7); kappa_b is how far one more step on episode b would move the policy along the gradient of J | one backward and two forward passes of the policy |
 
@@ -13,7 +14,6 @@ Alignment is linear: it cannot tell a gate from a support. Discovered gates come
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -130,13 +130,6 @@ class Alignment(GraphLearner):
                 name = types[int(graph.relation[pair])][0]
                 found.append((abs(t), Proposal("flip", source, target, name, looks, evidence)))
         return [proposal for _, proposal in sorted(found, key=lambda pair: -pair[0])]
-
-
-LEARNERS: dict[str, Callable[[AuxiliaryGraph, GraphTensors, GraphLearningConfig], GraphLearner]] = {
-    "none": GraphLearner,
-    "alignment": Alignment,
-    "meta_gradient": Alignment,  # its proposals; the steps come from the gradient
-}
 
 
 def with_reserved_goals(scores: Scores, goal: Tensor, reserved: Tensor, goal_weight: Tensor) -> Scores:

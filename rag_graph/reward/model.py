@@ -17,7 +17,7 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.graph_learning import LEARNERS, Alignment, with_reserved_goals
+from rag_graph.reward.graph_learning import Alignment, with_reserved_goals
 from rag_graph.reward.graph_tensors import MAX_PATH, GraphTensors, check_damping, longest_path, spectral_radius
 from rag_graph.reward.imputers.base import hide
 from rag_graph.reward.imputers.prior import StructuralPrior
@@ -64,7 +64,7 @@ class RewardModel(nn.Module):
         self.imputer = self.readout.imputer(graph, self.topology, config, text)
         self.moments = RunningMoments(len(graph.nodes))
         self.method = config.learn.method if self.readout.uses_strengths else "none"
-        self.learner = LEARNERS[self.method](graph, self.topology, config.learn)
+        self.learner = Alignment(graph, self.topology, config.learn)
 
     @property
     def graph(self) -> GraphTensors:
@@ -149,10 +149,10 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def align(self, scores: Scores, goal: Tensor, reserved: Tensor) -> None:
-        """Move strengths by alignment. goal: [B] raw goal scores, read on reserved episodes (bool [B]) only."""
+        """Gather evidence about relations, and move strengths by it where the method is alignment. goal: [B] raw goal scores, read on
+        reserved episodes (bool [B]) only."""
         revealed = with_reserved_goals(scores, goal, reserved, self.topology.goal)
         standard = self.imputer.base.standardise(revealed)
-        assert isinstance(self.learner, Alignment)
         if self.method == "alignment":
             self._move(self.learner.align(self.strength, standard, revealed.observed))
         else:

@@ -26,7 +26,6 @@ from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.alarms import Alarms
 from rag_graph.reward.diagnostics import Calibration, gradient_attribution, leakage, node_metrics, shapley_attribution
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.graph_learning import Alignment
 from rag_graph.reward.imputers.base import hide
 from rag_graph.reward.imputers.graph_network import HEADS
 from rag_graph.reward.memory import EPISODES, Batch, Memory
@@ -223,7 +222,7 @@ class GraphReward(Observation):
             self.model.observe(batch.scores, batch.contexts)
         self.memory.add(batch, self.generator)
         loss = self._fit()
-        self._learn_graph(batch, goal, reserved)
+        self.model.align(batch.scores, goal, reserved)
         self.last_metrics = self._of_nodes() | watched | {"reward/imputer_loss": loss}
 
     def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor) -> dict[str, float]:
@@ -304,10 +303,6 @@ class GraphReward(Observation):
 
     # ------------------------------------------------------------------ the graph
 
-    def _learn_graph(self, batch: Batch, goal: Tensor, reserved: Tensor) -> None:
-        if isinstance(self.model.learner, Alignment):
-            self.model.align(batch.scores, goal, reserved)
-
     @property
     def wants_influence(self) -> bool:
         """True where a trainer should call `held_out` and `move` before `learn`."""
@@ -339,8 +334,7 @@ class GraphReward(Observation):
 
     def proposals(self) -> list[Proposal]:
         """What looks wrong or missing in the file; nothing of it is applied."""
-        found = self.model.learner.proposals(self.graph) if isinstance(self.model.learner, Alignment) else []
-        return [*self.model.gate_proposals(self.graph), *found]
+        return [*self.model.gate_proposals(self.graph), *self.model.learner.proposals(self.graph)]
 
     # ------------------------------------------------------------------ attribution
 

@@ -98,8 +98,9 @@ def test_a_flip_is_a_proposal_and_the_relation_stays(taught: Callable[..., Graph
     assert [p for p in taught().proposals() if p.kind == "flip"] == [], "nothing is proposed where the file is right"
 
 
-def test_a_relation_that_the_file_lacks_is_proposed(make_graph: MakeGraph) -> None:
-    config = RewardConfig(fit_steps=1, reserved=0.2, learn={"method": "alignment"})
+@pytest.mark.parametrize("method", ["none", "alignment"])
+def test_a_relation_that_the_file_lacks_is_proposed(make_graph: MakeGraph, method: str) -> None:
+    config = RewardConfig(fit_steps=1, reserved=0.2, learn={"method": method})
     reward = GraphReward(make_graph([]), config, planted, build, seed=1)
     for update in range(60):
         reward(**columns(update))
@@ -131,7 +132,8 @@ def test_reserved_goals_reach_neither_the_imputer_nor_the_reward(readout: str, g
             reward(**columns(update))
             reward.learn()
     first, second = pair
-    assert all(torch.equal(value, second.model.state_dict()[name]) for name, value in first.model.state_dict().items())
+    for name, value in first.model.state_dict().items():  # what gathers evidence for proposals does see them
+        assert name.startswith("learner.") or torch.equal(value, second.model.state_dict()[name]), name
     assert first(**columns(9)) == second(**columns(9))
     assert first.metrics()["reward/held_out_goal"] != second.metrics()["reward/held_out_goal"], (
         "they are watched all the same"

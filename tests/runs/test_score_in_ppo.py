@@ -10,12 +10,10 @@ from typing import Any
 
 import torch
 
-from tests.ppo.test_influence import EXAMPLES, make
 
-
-def test_the_score_in_ppo_is_the_score_of_the_answer_alone(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
-    trainer, reward = make(
-        tiny_model, tmp_path, "alignment", total_episodes=16, response_length=4, missing_eos_penalty=None
+def test_the_score_in_ppo_is_the_score_of_the_answer_alone(graph_trainer: Callable[..., Any], tmp_path: Path) -> None:
+    trainer, reward = graph_trainer(
+        tmp_path, "alignment", total_episodes=16, response_length=4, missing_eos_penalty=None
     )
     # The end token is made likely, so that answers of every length come, the empty one too.
     tokenizer = trainer.processing_class
@@ -38,11 +36,9 @@ def test_the_score_in_ppo_is_the_score_of_the_answer_alone(tiny_model: Callable[
     assert ended == {True, False}, "some end, some are cut off"
     reward.load_state_dict(untaught)
     reward.progress = 0.0
-    by_id = {example.id: example for example in EXAMPLES}
     for row, ids in enumerate(rollout.episodes.completion_ids):
         text = tokenizer.decode(ids, skip_special_tokens=True)
         name = rollout.episodes.rows[row]["example_id"]
-        assert name in by_id
         (alone,) = reward(
             prompts=["red kettle"], completions=[text], completion_ids=[ids], example_id=[name], trainer_state=_Step()
         )
