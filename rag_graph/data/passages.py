@@ -1,4 +1,4 @@
-"""Passages to retrieve and questions to retrieve them for, from jsonl files (also .gz)."""
+"""Reads passages and questions from jsonl files (also .gz)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag_graph.runtime import read_jsonl
 
 
 class Query(NamedTuple):
-    """A question; `supporting_ids` are the passages that answer it, where they are known."""
+    """A question; `supporting_ids` are the passages that answer it, if they are known."""
 
     id: str
     question: str
@@ -20,14 +20,14 @@ class Query(NamedTuple):
 
 
 def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list[ContextNode]:
-    """Rows {id, title, text, links}; text is needed, id defaults to the line, links name ids of the same file.
+    """Rows {id, title, text, links}. `text` is required, the default id is the number of the line, links are ids of the same file.
 
     Args:
-        node: the context of a graph file that they belong to; stands before their ids, "archive/17".
-        known: ids of other passages that these may link to.
+        node: their context in the graph file; it is put before their ids, as in "archive/17".
+        known: ids of other passages to which these may link.
 
     Raises:
-        DataError: no passage, no text, an id that stands there twice, a link to a passage that is not there; with file and line.
+        DataError: no passage, no text, an id that appears twice, a link to an unknown passage; with file and line.
     """
     prefix = f"{node}/" if node else ""
     nodes: list[ContextNode] = []
@@ -61,7 +61,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
 
 
 def check_links(passage: ContextNode, known: Collection[str], where: str, prefix: str = "") -> None:
-    """Raises DataError where a passage links to one that is not `known`."""
+    """Raises DataError if a passage links to one that is not `known`."""
     for link in passage.links:
         if link not in known:
             near = near_miss(link.removeprefix(prefix), [key.removeprefix(prefix) for key in known])
@@ -69,10 +69,10 @@ def check_links(passage: ContextNode, known: Collection[str], where: str, prefix
 
 
 def read_queries(path: Path) -> list[Query]:
-    """Rows {id, question, supporting_ids}; id defaults to the line.
+    """Rows {id, question, supporting_ids}. The default id is the number of the line.
 
     Raises:
-        DataError: no row, an empty question, an id that stands there twice; with file and line.
+        DataError: no row, an empty question, an id that appears twice; with file and line.
     """
     queries: dict[str, Query] = {}
     for number, row in read_jsonl(path):

@@ -1,6 +1,6 @@
 """Checks that need the whole graph: names that must exist, ends of relations, cycles, prompts, files.
 
-They run on the raw values, next to the structural checks of `spec`, so that one reading reports ALL problems.
+They use the raw values and run beside the structural checks of `spec`, so one reading reports all problems.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METRIC_ARGS: dict[str, dict[str, type]] = {"length_band": {"least": int, "most":
 
 
 def check_all(data: dict[str, Any], resolve: Callable[[str], Path | None]) -> Found:
-    """Yield every problem. `resolve` turns a stated path into a file, None where it leaves the root."""
+    """Yield every problem. `resolve` turns a path of the file into a real file, or None if it leaves the root."""
     blocks = {name: _mapping(data, name) for name in ("tasks", "criteria", "contexts", "relations")}
     yield from _check_names(blocks)
     yield from _check_relations(blocks["relations"])
@@ -182,7 +182,7 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
     }
     relations.update({name: value for name, value in blocks["relations"].items() if isinstance(value, dict)})
     first: dict[tuple[str, str, str], int] = {}
-    suggestions = 50  # a near miss costs a comparison with every name
+    suggestions = 50  # each suggestion costs a comparison with every name
     gates = networkx.DiGraph()
     for index, edge in enumerate(edges if isinstance(edges, list) else ()):
         if not isinstance(edge, dict):
@@ -228,10 +228,10 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
 
 
 def _gate_cycles(gates: networkx.DiGraph) -> Found:
-    """One message for each knot of gates, naming one cycle in it, at its first edge in the file."""
+    """One message for each strongly connected set of gates: it names one cycle, at its first edge in the file."""
     for component in networkx.strongly_connected_components(gates):
         if len(component) > 1:
-            first = next(node for node in gates if node in component)  # the same words every time
+            first = next(node for node in gates if node in component)  # the same message every time
             cycle = networkx.find_cycle(gates.subgraph(component), first)
             index = min(gates.edges[source, target]["index"] for source, target in cycle)
             path = " -> ".join([source for source, _ in cycle] + [cycle[0][0]])
