@@ -70,7 +70,7 @@ def _csv_rows(path: Path) -> Rows:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
                     raise DataError(
-                        f"{where}: not as many cells as the head has columns ({len(reader.fieldnames or ())})."
+                        f"{where}: the row has another number of cells than the header has columns ({len(reader.fieldnames or ())})."
                     )
                 yield where, dict(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -150,7 +150,7 @@ def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> l
         references = () if answer is None else _references(row[answer], name, task, where, answer)
         key = f"{name}/{row['id']}" if row.get("id") is not None else f"{name}/{prefix}row{number}"
         if key in examples:
-            raise DataError(f"{where}: the id '{row['id']}' stands in this data set twice. Ids are unique.")
+            raise DataError(f"{where}: the id '{row['id']}' appears twice in this data set. Ids must be unique.")
         examples[key] = Example(key, name, inputs, references, _supporting(row, task, where))
     return list(examples.values())
 
@@ -173,7 +173,7 @@ def _references(value: Any, name: str, task: Task, where: str, column: str) -> t
     for item in texts:
         if item not in mapping:
             raise DataError(
-                f"{where}: label '{item}' is none of task '{name}'.{near_miss(item, mapping)} Its labels: {', '.join(mapping)}."
+                f"{where}: label '{item}' is not a label of task '{name}'.{near_miss(item, mapping)} Its labels: {', '.join(mapping)}."
             )
     return tuple(mapping[item] for item in texts)
 
@@ -186,7 +186,9 @@ def _supporting(row: Mapping[str, Any], task: Task, where: str) -> tuple[str, ..
         return ()
     ids = tuple(_text(item, column, where) for item in (value if isinstance(value, list | tuple) else [value]))
     if "" in ids:
-        raise DataError(f"{where}: column '{column}' holds an empty id. Leave it out, or null, where none is known.")
+        raise DataError(
+            f"{where}: column '{column}' contains an empty id. Leave it out, or write null, if no id is known."
+        )
     return ids
 
 
@@ -220,7 +222,7 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
             dataset = graph.spec.tasks[str(context.of)].dataset
             if dataset is None or dataset.name != "parcels":
                 raise DataError(
-                    f"context '{name}': the data set of task '{context.of}' brings no passages. Use 'file:'."
+                    f"context '{name}': the data set of task '{context.of}' contains no passages. Use 'file:'."
                 )
             nodes += [
                 ContextNode(n.id.replace("archive", name, 1), name, n.title, n.text, n.source) for n in archive(split)
@@ -236,7 +238,7 @@ def read_examples(path: Path, name: str, task: Task) -> list[Example]:
     """
     examples = examples_from_rows(name, task, read_table(path))
     if not examples:
-        raise DataError(f"{path}: no row in it.")
+        raise DataError(f"{path}: the file has no rows.")
     return examples
 
 

@@ -36,7 +36,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
         where = f"{path}:{number}"
         text, title, links = row.get("text"), row.get("title"), row.get("links")
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{where}: no 'text'. A passage is {{id, title, text, links}}, text is needed.")
+            raise DataError(f"{where}: no 'text'. A passage is {{id, title, text, links}}, text is required.")
         if title is not None and not isinstance(title, str):
             raise DataError(f"{where}: 'title' is {type(title).__name__}, not text.")
         if links is not None and not isinstance(links, list):
@@ -44,7 +44,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
         key = prefix + (str(number) if row.get("id") is None else _id(row["id"], where))
         if key in lines:
             raise DataError(
-                f"{where}: id '{key.removeprefix(prefix)}' stands on line {lines[key]} too. Passage ids are unique."
+                f"{where}: id '{key.removeprefix(prefix)}' is also on line {lines[key]}. Passage ids must be unique."
             )
         lines[key] = number
         nodes.append(
@@ -53,7 +53,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
             )
         )
     if not nodes:
-        raise DataError(f"{path}: no passage in it.")
+        raise DataError(f"{path}: the file has no passages.")
     there = {*lines, *known}
     for passage in nodes:
         check_links(passage, there, f"{path}:{lines[passage.id]}", prefix)
@@ -78,16 +78,18 @@ def read_queries(path: Path) -> list[Query]:
     for number, row in read_jsonl(path):
         where, question = f"{path}:{number}", row.get("question")
         if not isinstance(question, str) or not question.strip():
-            raise DataError(f"{where}: no 'question'. A query is {{id, question, supporting_ids}}, question is needed.")
+            raise DataError(
+                f"{where}: no 'question'. A query is {{id, question, supporting_ids}}, question is required."
+            )
         key = str(number) if row.get("id") is None else _id(row["id"], where)
         if key in queries:
-            raise DataError(f"{where}: the id '{key}' stands in this file twice. Query ids are unique.")
+            raise DataError(f"{where}: the id '{key}' appears twice in this file. Query ids must be unique.")
         gold = row.get("supporting_ids") or ()
         if not isinstance(gold, list | tuple):
             raise DataError(f"{where}: 'supporting_ids' is a list of passage ids.")
         queries[key] = Query(key, question, tuple(_id(item, where) for item in gold))
     if not queries:
-        raise DataError(f"{path}: no query in it.")
+        raise DataError(f"{path}: the file has no queries.")
     return list(queries.values())
 
 

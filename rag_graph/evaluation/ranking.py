@@ -28,7 +28,7 @@ def ranking_scores(
     """
     pairs = [(ids, wanted) for ids, wanted in zip(ranked, gold, strict=True) if wanted]
     if not pairs:
-        raise DataError("no query carries 'supporting_ids': there is nothing to compare the ranking with.")
+        raise DataError("no query has 'supporting_ids', so there is nothing to compare the ranking with.")
     return {f"recall@{k}": [recall_at(ids, wanted, k) for ids, wanted in pairs] for k in depths} | {
         f"all_gold@{k}": [all_gold_at(ids, wanted, k) for ids, wanted in pairs] for k in depths
     }

@@ -53,7 +53,7 @@ def _known_keys(location: Location) -> list[str]:
 
 def _format_message(given: Any) -> str:
     if isinstance(given, int) and not isinstance(given, bool) and given > FORMAT:
-        return f"format: {given} is newer than this package reads (rag_graph {__version__} reads format {FORMAT}). Upgrade rag_graph."
+        return f"format: {given} is too new for this package (rag_graph {__version__} reads format {FORMAT}). Upgrade rag_graph."
     return f"format: {given!r:.80} is not a format. Write 'format: {FORMAT}'."
 
 

@@ -146,10 +146,12 @@ class GraphSpec(Part):
 
 
 BUILT_IN_RELATIONS: dict[str, Relation] = {
-    "prerequisite": Relation(title="the target pays only as far as the source is satisfied", semantics="gate"),
+    "prerequisite": Relation(title="the target is paid only as far as the source is satisfied", semantics="gate"),
     "supports": Relation(title="being good at the source helps the target", semantics="credit"),
-    "conflicts": Relation(title="more of the source costs the target", semantics="penalty"),
-    "shares_structure": Relation(title="the two are alike; messages only, never pays by itself", semantics="message"),
+    "conflicts": Relation(title="more of the source is charged, with the weight of the target", semantics="penalty"),
+    "shares_structure": Relation(
+        title="the two are similar; messages only, it never pays by itself", semantics="message"
+    ),
     "part_of": Relation(title="the source is a component of the target's score", semantics="aggregate"),
     "grounds": Relation(
         title="the context is evidence for the task", semantics="evidence", source=("context",), target=("task",)

@@ -120,7 +120,7 @@ def _package_folder(package: str) -> Path:
     for folder in spec.submodule_search_locations:
         for config in sorted(Path(folder).rglob("modules.json")):
             return config.parent
-    raise ModelError(f"encoder package '{package}' holds no sentence-transformers model.")
+    raise ModelError(f"encoder package '{package}' contains no sentence-transformers model.")
 
 
 def _scratch(corpus: Iterable[str], seed: int) -> Any:

@@ -129,7 +129,7 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is none of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
+        ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is not a label of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
         ({"id": "d", "text": "x", "label": None}, r"train\.jsonl:2: column 'label' is empty \(null\), not text"),
         ({"id": "d", "text": {"a": 1}, "label": "World"}, r"train\.jsonl:2: column 'text' is dict"),
         ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'nan'"),
@@ -184,7 +184,7 @@ def test_bad_passages_are_named(project: Callable[..., Path], tmp_path: Path) ->
     graph = load_graph(project())
     for content, message in (
         ('{"id": 1}', r"notes\.jsonl:1: no 'text'"),
-        ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', r"notes\.jsonl:2: id '1' stands on line 1 too"),
+        ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', r"notes\.jsonl:2: id '1' is also on line 1"),
         ('{"id": 1, "text": "a", "links": 3}', r"notes\.jsonl:1: 'links' is a list"),
         ("", "no passage in it"),
     ):
