@@ -240,9 +240,9 @@ SHOWN = {
     "Records": ("Example", "Episode", "Evidence", "ContextNode"),
     "Figures": ("draw_curves", "draw_diagnostics"),
 }
-"""Every public name of the package; a test compares this with `rag_graph.__all__`."""
+"""Every public name of the package; a test holds this equal to `rag_graph.__all__`."""
 MORE = ("rag_graph.runs.opened.Answer", "rag_graph.runs.stages.RunResult", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.errors.RagGraphError")  # fmt: skip
-"""Types of their arguments and results."""
+"""What they take and give."""
 
 
 def python_names() -> str:

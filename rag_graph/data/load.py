@@ -173,7 +173,7 @@ def _references(value: Any, name: str, task: Task, where: str, column: str) -> t
     for item in texts:
         if item not in mapping:
             raise DataError(
-                f"{where}: label '{item}' is not a label of task '{name}'.{near_miss(item, mapping)} Its labels: {', '.join(mapping)}."
+                f"{where}: label '{item}' is none of task '{name}'.{near_miss(item, mapping)} Its labels: {', '.join(mapping)}."
             )
     return tuple(mapping[item] for item in texts)
 

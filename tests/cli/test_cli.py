@@ -236,7 +236,7 @@ def test_evaluate_on_any_file(finished: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"input": "x", "reference": "kitchn"}\n')
     bad = run("evaluate", finished, "--task", "topic", "--data", tmp_path / "bad.jsonl")
     assert bad.returncode == 1
-    assert "bad.jsonl:1: label 'kitchn' is not a label of task 'topic'. Did you mean 'kitchen'?" in bad.stderr
+    assert "bad.jsonl:1: label 'kitchn' is none of task 'topic'. Did you mean 'kitchen'?" in bad.stderr
     assert "--data needs --task" in run("evaluate", finished, "--data", tmp_path / "rows.jsonl").stderr
 
 

@@ -129,7 +129,7 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is not a label of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
+        ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is none of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
         ({"id": "d", "text": "x", "label": None}, r"train\.jsonl:2: column 'label' is empty \(null\), not text"),
         ({"id": "d", "text": {"a": 1}, "label": "World"}, r"train\.jsonl:2: column 'text' is dict"),
         ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'nan'"),
