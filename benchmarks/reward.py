@@ -120,7 +120,7 @@ class Reward:
         self.reward.node_rewards(self.episodes)
 
     def learn(self) -> None:
-        self.reward.learn(self.episodes)
+        self.reward.learn(self.reward.pay(self.episodes))
 
 
 def processor_seconds(work: Any, least: float = 0.3) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import warnings
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rag_graph.config import RewardConfig
+from rag_graph.ppo.reward_functions import WrappedReward
 from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.records import Episode, Example
 from rag_graph.reward import GraphReward
-from rag_graph.runs.rag_ppo import EpisodeBuilder
 
 UPDATES, BATCH, LM_PROMPTS = 200, 64, 2
 WARM_UP_STEPS = 60
@@ -73,7 +75,7 @@ class PlantedScorer:
         tokens = torch.tensor(written + [-1] * (LENGTH - len(written)))
         return self.task.scores(tokens, self.keys[prompt], self.anti[prompt])
 
-    def __call__(self, episode: Episode) -> dict[str, float]:
+    def __call__(self, episode: Episode, nodes: Collection[str] | None = None) -> dict[str, float]:
         text = f"{self.seed}\0{episode.id}\0{episode.response}"
         generator = torch.Generator().manual_seed(
             int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big")
@@ -82,28 +84,23 @@ class PlantedScorer:
         measured = (true + NOISE * torch.randn(true.shape, generator=generator)).clamp(0, 1).tolist()
         observed = (torch.rand(true.shape, generator=generator) < AUXILIARY_OBSERVED).tolist()
         # Whether the goal is observed is the reward's business.
-        return {name: measured[i] for i, name in enumerate(self.task.nodes) if i == 0 or observed[i]}
+        found = {name: measured[i] for i, name in enumerate(self.task.nodes) if i == 0 or observed[i]}
+        return {name: value for name, value in found.items() if nodes is None or name in nodes}
 
 
-class _Scaled:
+class _Scaled(WrappedReward):
     """A reward in units of its standard deviation over the first updates, so that the KL weighs the same in every arm."""
 
-    __name__ = "scaled"
-
     def __init__(self, reward: GraphReward) -> None:
-        self.reward, self.seen, self.scale = reward, [], 1.0
-        self.progress = 0.0
+        super().__init__(reward, "scaled")
+        self.seen, self.scale = [], 1.0
 
     def __call__(self, **columns: Any) -> list[float | None]:
-        self.reward.progress = self.progress
-        values = self.reward(**columns)
+        values = self.inside(**columns)
         if len(self.seen) < SCALED_BY * BATCH:
             self.seen += [value for value in values if value is not None]
             self.scale = max(0.02, float(torch.tensor(self.seen).std())) if len(self.seen) > 1 else 1.0
         return [None if value is None else value / self.scale for value in values]
-
-    def update(self, **columns: Any) -> None:
-        self.reward.update(**columns)
 
 
 def run_lm(

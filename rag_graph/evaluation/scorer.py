@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
@@ -76,40 +77,53 @@ class NodeScorer:
             if criterion.metric == "label_preserved" and criterion.of
         }
 
-    def score(self, episode: Episode) -> dict[str, float]:
+    def score(self, episode: Episode, nodes: Collection[str] | None = None) -> dict[str, float]:
+        """The scores of an episode's nodes, each in [0, 1]; every metric and scorer is called once at most.
+
+        Args:
+            nodes: those that are wanted; None: all that bear on the episode.
+
+        Raises:
+            DataError: a scorer failed, or returned something that is no score.
+        """
+        task = episode.example.task
+        wanted = [
+            node for node in (task, *self.graph.spec.criteria, *self.scorers)
+            if (nodes is None or node in nodes) and (node == task or self.graph.applies(node, task))
+        ]  # fmt: skip
+        scores: dict[str, float] = {}
+        for node in dict.fromkeys(wanted):
+            value = self._own(node, episode) if node in self.scorers else self._built_in(node, episode)
+            if value is not None:
+                scores[node] = value
+        return scores
+
+    def _own(self, node: str, episode: Episode) -> float | None:
+        try:
+            value = self.scorers[node](episode)
+        except Exception as error:  # anyone's code: say whose
+            raise DataError(f"the scorer of '{node}' failed: {type(error).__name__}: {error}") from error
+        return None if value is None else _checked(value, node)
+
+    def _built_in(self, node: str, episode: Episode) -> float | None:
+        """By the metric of a criterion, or the weighted mean of the metrics of a task."""
         name = episode.example.task
         task = self.graph.spec.tasks[name]
         source = episode.source
-        judged = {
-            "response": episode.response,
-            "references": episode.example.references,
-            "labels": task.label_words,
-            "truncated": episode.truncated,
-        }
-        scores: dict[str, float] = {}
-        parts = [(METRICS[metric](Judged(**judged, source=source)), weight) for metric, weight in task.metrics.items()]  # type: ignore[arg-type]
-        seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
-        if seen:
-            scores[name] = sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen)
-        for node, criterion in self.graph.spec.criteria.items():
-            if not self.graph.applies(node, name):
-                continue
-            text = episode.example.text if criterion.metric == "label_preserved" else source
-            value = METRICS[criterion.metric](
-                Judged(**judged, source=text, args=criterion.args, classifier=self.classifiers.get(criterion.of or ""))  # type: ignore[arg-type]
-            )
-            if value is not None:
-                scores[node] = value
-        for node, function in self.scorers.items():
-            if self.graph.applies(node, name):
-                try:
-                    value = function(episode)
-                except Exception as error:  # anyone's code: say whose
-                    raise DataError(f"the scorer of '{node}' failed: {type(error).__name__}: {error}") from error
-                scores.pop(node, None)
-                if value is not None:
-                    scores[node] = _checked(value, node)
-        return scores
+
+        def judged(text: str, args: Mapping[str, Any] | None = None, classifier: LabelModel | None = None) -> Judged:
+            return Judged(
+                response=episode.response, references=episode.example.references, labels=task.label_words, truncated=episode.truncated,
+                source=text, args=dict(args or {}), classifier=classifier,
+            )  # fmt: skip
+
+        if node == name:
+            parts = [(METRICS[metric](judged(source)), weight) for metric, weight in task.metrics.items()]
+            seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
+            return sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen) if seen else None
+        criterion = self.graph.spec.criteria[node]
+        text = episode.example.text if criterion.metric == "label_preserved" else source
+        return METRICS[criterion.metric](judged(text, criterion.args, self.classifiers.get(criterion.of or "")))
 
 
 def _checked(value: object, node: str) -> float:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 
 from rag_graph.errors import TrainingError
 from rag_graph.ppo.checkpoints import list_checkpoints, set_aside
+from rag_graph.ppo.reward_functions import LearningReward, Rewards, layers_of, name_of
 from rag_graph.runtime import RunFolder, to_json, write_atomically
 
 METRICS = "metrics.jsonl"
@@ -98,33 +99,35 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
         reward = GraphReward(...)
         GRPOTrainer(..., reward_funcs=reward, callbacks=[LearningRewards(reward)])
 
-    After every optimizer step the reward learns from the episodes that it was asked about since the last one, over all processes;
-    those of an evaluation are forgotten. `GraphPPOTrainer` does this by itself.
+    After every optimizer step the reward learns from what it scored since the last one, over all processes; what it scored for an
+    evaluation is forgotten. `GraphPPOTrainer` does this by itself, where it sees the reward.
 
     Args:
-        rewards: objects with `heard()`, `learn(episodes)` and `progress`, such as `GraphReward`.
+        rewards: rewards that learn, such as `GraphReward`.
+
+    Raises:
+        TrainingError: a reward that does not learn, or that learns by a meta-gradient.
     """
 
     def __init__(self, *rewards: Any) -> None:
         for reward in rewards:
-            if getattr(reward, "wants_influence", False):
+            if not any(isinstance(layer, LearningReward) for layer in layers_of(reward)):
                 raise TrainingError(
-                    "reward.learn.method meta_gradient needs GraphPPOTrainer. Use alignment in other trainers."
+                    f"LearningRewards: {name_of(reward)} does not learn. Leave it out, or give it the methods take_kept() and learn(kept)."
                 )
-        self.rewards = rewards
+        self.rewards = Rewards(rewards)
+        if self.rewards.by_influence:
+            raise TrainingError(
+                "reward.learn.method meta_gradient needs GraphPPOTrainer. Use alignment or none in other trainers."
+            )
+        self.kl = math.nan
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        for reward in self.rewards:
-            if logs and "kl" in logs and hasattr(reward, "kl"):
-                reward.kl = logs["kl"]
+        self.kl = (logs or {}).get("kl", self.kl)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        for reward in self.rewards:
-            episodes = gather_object(reward.heard())
-            if episodes:
-                reward.learn(episodes)
-            reward.progress = min(1.0, state.global_step / max(1, state.max_steps - 1))
+        self.rewards.learn(gather_object)
+        self.rewards.advance(state.global_step / max(1, state.max_steps - 1), self.kl)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        for reward in self.rewards:
-            reward.heard()
+        self.rewards.forget()

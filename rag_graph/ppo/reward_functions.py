@@ -1,4 +1,4 @@
-"""The reward functions of a trainer: how they are called, weighted, taught, logged and kept. Knows no trainer.
+"""The reward functions of a trainer: how they are called (once for each episode), weighted, taught, logged and kept. Knows no trainer.
 
 Shapes: B episodes, T response tokens, F reward functions.
 """
@@ -9,10 +9,11 @@ import asyncio
 import inspect
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -30,12 +31,8 @@ class RewardFunction(Protocol):
     - a list of numbers, one per token of `completion_ids`, paid where the token was written;
     - None: not observed. An episode that no function observed takes no part in the update.
 
-    A reward may also have `update(prompts, completions, completion_ids, **columns)`, called exactly once per update after the
-    policy's step with the episodes of all processes (score first, fit after); `metrics() -> dict[str, float]`, logged with the
-    update; `progress`, a number that is set to the share of training done, in [0, 1]; `kl`, set to the last update's KL to the reference; `state_dict()` and `load_state_dict(state)`,
-    nested dicts and lists of tensors, numbers and texts, kept in checkpoints; `observes = False`, where its numbers alone do not make
-    an episode observed; `wants_influence = True` with `held_out(...)` and `move(influence, ...)`, as `GraphReward` has for its
-    meta-gradient.
+    A trainer calls it once for each episode of an update. What a reward may have beside the call is said by the protocols below; a
+    reward has a part when it has all methods of its protocol.
     """
 
     __name__: str
@@ -43,6 +40,101 @@ class RewardFunction(Protocol):
     def __call__(
         self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
     ) -> Sequence[Reward]: ...
+
+
+@runtime_checkable
+class LearningReward(Protocol):
+    """A reward that learns. Each call keeps what it scored, in order; after the policy's step it learns from what was kept (score
+    first, fit after)."""
+
+    def take_kept(self) -> list[Any]:
+        """What was kept since the last time, in order; it is forgotten here. The entries can be pickled: they travel between processes."""
+        ...
+
+    def learn(self, kept: Sequence[Any]) -> None:
+        """Learn from the kept entries of one update, of all processes."""
+        ...
+
+
+@runtime_checkable
+class InfluencedReward(Protocol):
+    """A reward that learns by a meta-gradient, as `GraphReward` does. Both methods speak of what was kept since the last update, and leave it there."""
+
+    wants_influence: bool
+    """False: the two methods are not called."""
+
+    def held_out(self) -> list[float | None]:
+        """The held-out objective of each kept episode, None where there is none."""
+        ...
+
+    def move(self, influence: Sequence[float]) -> None:
+        """Take the influence of each kept episode: how far one more step on it would move the policy along the gradient of the
+        held-out objective."""
+        ...
+
+
+@runtime_checkable
+class PacedReward(Protocol):
+    """A reward that depends on how far the training is."""
+
+    def advance(self, progress: float, kl: float) -> None:
+        """progress: share of the training done, in [0, 1]. kl: of the last update, to the reference; NaN where it is not known."""
+        ...
+
+
+@runtime_checkable
+class MeasuredReward(Protocol):
+    """A reward that reports about itself."""
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers that are logged with the update."""
+        ...
+
+
+@runtime_checkable
+class StatefulReward(Protocol):
+    """A reward whose state belongs into checkpoints: nested dicts and lists of tensors, numbers and texts."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class ShapingReward(Protocol):
+    """A reward whose numbers alone may not make an episode observed, such as `PotentialShaping`."""
+
+    observes: bool
+
+
+class WrappedReward:
+    """A reward around another one. Learning, state, metrics and progress are those of the reward inside: trainers look for them there.
+
+    Args:
+        inside: the reward that is called.
+        name: of the whole, in logs.
+    """
+
+    def __init__(self, inside: Any, name: str | None = None) -> None:
+        self.inside = inside
+        self.__name__ = name or name_of(inside)
+
+
+def name_of(function: Any) -> str:
+    """The name of a reward in logs."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def layers_of(function: Any) -> Iterator[Any]:
+    """A reward, then what it wraps: by `WrappedReward`, `functools.partial` or `functools.wraps`."""
+    while function is not None:
+        yield function
+        if isinstance(function, WrappedReward):
+            function = function.inside
+        elif isinstance(function, partial):
+            function = function.func
+        else:
+            function = getattr(function, "__wrapped__", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +183,8 @@ class Rewards:
             raise TrainingError(f"{len(self.weights)} reward_weights for {len(self.functions)} reward_funcs.")
         if not all(map(math.isfinite, self.weights)):
             raise TrainingError(f"reward_weights {self.weights}: every weight must be a finite number.")
-        names = [str(getattr(function, "__name__", type(function).__name__)) for function in self.functions]
         self.names: list[str] = []
-        for name in names:
+        for name in map(name_of, self.functions):
             others = (f"{name}_{n}" for n in itertools.count(1))
             self.names.append(next(n for n in itertools.chain([name], others) if n not in self.names))
 
@@ -117,6 +208,7 @@ class Rewards:
         observed = torch.zeros(len(rows), dtype=torch.bool)
         for index, (function, weight) in enumerate(zip(self.functions, self.weights, strict=True)):
             name = self.names[index]
+            observes = not isinstance(function, ShapingReward) or function.observes
             values = _values(function, name, rows, completions, completion_ids, trainer_state)
             for row, value in enumerate(values):
                 if value is None:
@@ -132,7 +224,7 @@ class Rewards:
                 else:
                     dense[row, : len(numbers)] += weight * numbers
                 each[index, row] = numbers.sum()
-                observed[row] |= getattr(function, "observes", True)
+                observed[row] |= observes
         scored = Scored(end.masked_fill(~observed, math.nan), dense, each)
         if not scored.total[observed].isfinite().all():
             raise TrainingError(
@@ -140,46 +232,61 @@ class Rewards:
             )
         return scored
 
+    def _layers(self) -> list[Any]:
+        """Every reward, the ones inside others included."""
+        return [layer for function in self.functions for layer in layers_of(function)]
+
     @property
-    def by_influence(self) -> list[Any]:
+    def by_influence(self) -> list[InfluencedReward]:
         """The functions that learn by a meta-gradient."""
-        return [function for function in self.functions if getattr(function, "wants_influence", False)]
+        return [reward for reward in self._layers() if isinstance(reward, InfluencedReward) and reward.wants_influence]
 
-    @property
-    def learns(self) -> bool:
-        return any(hasattr(function, "update") for function in self.functions)
+    def learn(self, gather: Callable[[list[Any]], list[Any]] = list) -> None:
+        """Let each function that can learn from what it scored since the last update.
 
-    def learn(self, rows: list[Row], completions: list[Any], completion_ids: list[list[int]]) -> None:
-        """Let each function that can learn from the episodes of one update."""
-        for function in self.functions:
-            if hasattr(function, "update"):
-                function.update(completions=completions, completion_ids=completion_ids, **columns_of(rows))
+        Args:
+            gather: joins the kept entries of all processes, in their order; called on every process.
+        """
+        for reward in self._layers():
+            if isinstance(reward, LearningReward):
+                reward.learn(gather(reward.take_kept()))
+
+    def forget(self) -> None:
+        """Nothing that was scored since the last update is learned from: it was an evaluation."""
+        for reward in self._layers():
+            if isinstance(reward, LearningReward):
+                reward.take_kept()
 
     def advance(self, progress: float, kl: float = math.nan) -> None:
         """Tell the functions that ask for it how much of the training is done, and how far the policy is from its reference."""
-        for function in self.functions:
-            if hasattr(function, "progress"):
-                function.progress = min(1.0, progress)
-            if hasattr(function, "kl") and not math.isnan(kl):
-                function.kl = kl
+        for reward in self._layers():
+            if isinstance(reward, PacedReward):
+                reward.advance(min(1.0, progress), kl)
 
     def metrics(self) -> dict[str, float]:
         """What the functions report about themselves."""
         found: dict[str, float] = {}
-        for function in self.functions:
-            if hasattr(function, "metrics"):
-                found |= function.metrics()
+        for reward in self._layers():
+            if isinstance(reward, MeasuredReward):
+                found |= reward.metrics()
         return found
 
+    def _states(self) -> dict[str, StatefulReward]:
+        return {
+            name if depth == 0 else f"{name}/{depth}": layer
+            for name, function in zip(self.names, self.functions, strict=True)
+            for depth, layer in enumerate(layers_of(function))
+            if isinstance(layer, StatefulReward)
+        }
+
     def state_dict(self) -> dict[str, Any]:
-        """State by function, of those that declare one."""
-        pairs = zip(self.names, self.functions, strict=True)
-        return {name: function.state_dict() for name, function in pairs if hasattr(function, "state_dict")}
+        """State by function, of those that have one."""
+        return {name: reward.state_dict() for name, reward in self._states().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, function in zip(self.names, self.functions, strict=True):
+        for name, reward in self._states().items():
             if name in state:
-                function.load_state_dict(state[name])
+                reward.load_state_dict(state[name])
 
 
 def _values(
@@ -195,11 +302,11 @@ def _values(
     if _takes(function, "trainer_state"):
         columns["trainer_state"] = trainer_state
     values = _called(function, completions=completions, completion_ids=completion_ids, **columns)
-    if not hasattr(values, "__len__"):
+    if not isinstance(values, Sized):
         raise TrainingError(f"reward '{name}' returned {values!r}. A list with one value per completion is expected.")
     if len(values) != len(rows):
         raise TrainingError(f"reward '{name}' returned {len(values)} values for {len(rows)} completions.")
-    return values  # type: ignore[no-any-return]
+    return values  # type: ignore[return-value]
 
 
 def _takes(function: Any, name: str) -> bool:

@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from rag_graph.errors import TrainingError
+from rag_graph.ppo.reward_functions import WrappedReward, name_of
 
 Span = tuple[int, int]
 """First token, and the one after the last."""
@@ -71,35 +72,7 @@ def sentence_spans(tokenizer: Any, completion_ids: Sequence[int]) -> list[Span]:
     return [(start, end) for start, end in pairwise(bounds) if end > start]
 
 
-class _Around:
-    """A reward around something that may learn, keep a state and ask for the progress: all of that is passed on."""
-
-    def __init__(self, inside: Any, name: str) -> None:
-        self.inside, self.__name__ = inside, name
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("inside", "progress", "kl"):  # not there yet while unpickling; a property below
-            raise AttributeError(name)
-        return getattr(self.inside, name)
-
-    @property
-    def progress(self) -> float:
-        return float(self.inside.progress)
-
-    @progress.setter
-    def progress(self, value: float) -> None:
-        self.inside.progress = value
-
-    @property
-    def kl(self) -> float:
-        return float(self.inside.kl)
-
-    @kl.setter
-    def kl(self, value: float) -> None:
-        self.inside.kl = value
-
-
-class PotentialShaping(_Around):
+class PotentialShaping(WrappedReward):
     """Potential-based shaping, added to the rewards of a trainer: `reward_funcs=[reward, PotentialShaping(potential)]`. It is no
     observation: an episode that no other reward observed stays out of the update.
 
@@ -111,7 +84,7 @@ class PotentialShaping(_Around):
     observes = False
 
     def __init__(self, potential: Callable[..., Sequence[Sequence[float] | None]], gamma: float = 1.0) -> None:
-        super().__init__(potential, f"shaping_{getattr(potential, '__name__', type(potential).__name__)}")
+        super().__init__(potential, f"shaping_{name_of(potential)}")
         self.gamma = gamma
 
     def __call__(self, *, completion_ids: list[list[int]], **columns: Any) -> list[list[float] | None]:
@@ -124,7 +97,7 @@ class PotentialShaping(_Around):
         return [None if potentials is None else shaping_rewards(potentials, self.gamma) for potentials in found]
 
 
-class Redistributed(_Around):
+class Redistributed(WrappedReward):
     """A reward whose scalar is spread over the sentences of the answer; it learns and is kept like the reward inside.
 
     Args:
@@ -135,7 +108,7 @@ class Redistributed(_Around):
     """
 
     def __init__(self, reward: Any, tokenizer: Any, score_prefix: Callable[[Any, str], float] | None = None) -> None:
-        super().__init__(reward, str(getattr(reward, "__name__", type(reward).__name__)))
+        super().__init__(reward)
         self.tokenizer, self.score_prefix = tokenizer, score_prefix
 
     def __call__(
@@ -173,7 +146,7 @@ class SpanReward:
 
     def __init__(self, score_sentence: Callable[[Any, str], float], tokenizer: Any) -> None:
         self.score_sentence, self.tokenizer = score_sentence, tokenizer
-        self.__name__ = str(getattr(score_sentence, "__name__", type(score_sentence).__name__))
+        self.__name__ = name_of(score_sentence)
 
     def __call__(self, prompts: list[Any], completion_ids: list[list[int]], **_: Any) -> list[list[float]]:
         rewards = []

@@ -41,7 +41,7 @@ from rag_graph.ppo.callbacks import MetricsFile, ProgressBar, begin_folder, writ
 from rag_graph.ppo.engine import Engine, check_settings
 from rag_graph.ppo.episode_order import EpisodeOrder, as_dataset, rows_at
 from rag_graph.ppo.influence import influence
-from rag_graph.ppo.reward_functions import RewardFunction, Rewards, Row, columns_of
+from rag_graph.ppo.reward_functions import RewardFunction, Rewards, Row
 from rag_graph.ppo.rollout import (
     Episodes,
     Rollout,
@@ -267,6 +267,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         self._trained = True
         self.model.train()
         self.optimizer.zero_grad()  # what an earlier training left in the weights' gradients is not ours
+        self.rewards.forget()  # nor what somebody scored before
         state.global_step, state.episode, state.epoch = 0, 0, 0.0
         state.max_steps = args.num_total_batches
         state.num_train_epochs = state.max_steps * args.batch_size / self.train_dataset_len
@@ -300,7 +301,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
         rollout.seconds["optimisation"] = time.perf_counter() - optimising
         if not statistics:
             warnings.warn("no episode of this update has a reward: the weights stay", RuntimeWarning, stacklevel=3)
-        self._teach_rewards(rollout.episodes)
+        self._teach_rewards()
         beside = self.after_update(rollout)
         learning_rate = self.lr_scheduler.get_last_lr()[0]
         with warnings.catch_warnings():  # an update without any observed reward takes no optimizer step
@@ -370,21 +371,12 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
 
     def _move_graphs(self, episodes: Episodes) -> None:
         """Rewards that learn by a meta-gradient are told how each episode bears on their held-out objective."""
-        rows, completions, ids = episodes.rows, episodes.completions, episodes.completion_ids
         for reward in self.rewards.by_influence:
-            held_out = reward.held_out(completions=completions, completion_ids=ids, **columns_of(rows))
-            kappa = influence(self.engine, episodes.query_ids, ids, held_out)
-            reward.move(kappa, completions=completions, completion_ids=ids, **columns_of(rows))
+            reward.move(influence(self.engine, episodes.query_ids, episodes.completion_ids, reward.held_out()))
 
-    def _teach_rewards(self, episodes: Episodes) -> None:
-        """Every process teaches its copy of the rewards with the episodes of all, in the order of the global batch."""
-        if not self.rewards.learns:
-            return
-        rows, completions, ids = episodes.rows, episodes.completions, episodes.completion_ids
-        if self.accelerator.num_processes > 1:
-            everything = gather_object(list(zip(rows, completions, ids, strict=True)))
-            rows, completions, ids = map(list, zip(*everything, strict=True))
-        self.rewards.learn(rows, completions, ids)
+    def _teach_rewards(self) -> None:
+        """Every process teaches its copy of the rewards with what was scored on all, in the order of the global batch."""
+        self.rewards.learn(gather_object)
 
     def _write_completions(self, name: str, rollout: Rollout) -> None:
         names, stop = self.rewards.names, self.engine.stop_id
@@ -418,6 +410,7 @@ class GraphPPOTrainer(PPOTrainer):  # type: ignore[misc]
             longest = max(1, *map(len, episodes.completion_ids))
             scored = self.rewards.score(batch, episodes.completions, episodes.completion_ids, longest, self.state)
             table += completion_table(episodes, scored, self.rewards.names, self.engine.stop_id)
+        self.rewards.forget()
         table = gather_object(table)
         metrics = table_means(table, self.rewards.names)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}

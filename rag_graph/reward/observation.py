@@ -8,37 +8,48 @@ shown to the imputer. On them the goal is watched (audits, alarms) and the graph
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from rag_graph.config import RewardConfig
+from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import REFERENCE_METRICS, Episode
 
 
-class Observation:
-    """Scores episodes and keeps back what is not to be seen. See `GraphReward` for the arguments."""
+class ScoreNodes(Protocol):
+    """Scores the nodes of an episode, such as `NodeScorer.score`."""
 
-    def __init__(self, graph: AuxiliaryGraph, config: RewardConfig, score: Any, make_episodes: Any, seed: int) -> None:
+    def __call__(self, episode: Episode, nodes: Collection[str] | None = None) -> Mapping[str, float]:
+        """Node -> score in [0, 1], of the wanted nodes (None: of all that bear on the episode); absent where not observable."""
+        ...
+
+
+MakeEpisodes = Callable[..., Sequence[Episode]]
+"""Called with what a trainer passes to a reward (prompts, completions, completion_ids, every other column) -> episodes without scores."""
+
+
+class Observation:
+    """Scores episodes, each node once, and keeps back what is not to be seen. See `GraphReward` for the arguments."""
+
+    def __init__(
+        self, graph: AuxiliaryGraph, config: RewardConfig, score: ScoreNodes, make_episodes: MakeEpisodes, seed: int
+    ) -> None:
+        if not _takes_nodes(score):
+            raise ConfigError(
+                "score: it must take an episode and the wanted nodes, score(episode, nodes), so that each node is scored once; "
+                "NodeScorer(graph, scorers={node: function}).score does."
+            )
         self.graph = graph
         self.config = config
         self.score_episode = score
         self.make_episodes = make_episodes
         self.seed = seed
-
-    def scored(
-        self,
-        prompts: list[Any],
-        completions: list[Any],
-        completion_ids: list[list[int]],
-        columns: Mapping[str, list[Any]],
-    ) -> list[Episode]:
-        """Episodes with the scores that may be paid; what is measured but kept back is in `reserved`."""
-        return self.observe(self.make_episodes(prompts, completions, completion_ids, **columns))
 
     def observe(self, episodes: Sequence[Episode], visible: Sequence[bool] | None = None) -> list[Episode]:
         """Score episodes, and keep back what is not to be seen.
@@ -62,13 +73,17 @@ class Observation:
             return episode.with_scores(self.score_episode(episode))
         # No scorer, your own included, sees the reference of a goal that is hidden.
         blind = replace(episode, example=replace(episode.example, references=()))
-        scores = {name: value for name, value in self.score_episode(blind).items() if not self._reads_references(name)}
-        reserved: dict[str, float] = {}
         task = episode.example.task
+        shown = {name for name in self.graph.spec.criteria if not self._reads_references(name)}
+        scores = {name: value for name, value in self.score_episode(blind, shown).items() if name in shown}
+        reserved: dict[str, float] = {}
         if is_reserved:
-            goal = self.score_episode(episode).get(task)
-            reserved = {} if goal is None else {task: goal}
+            reserved = {name: value for name, value in self.score_episode(episode, {task}).items() if name == task}
         return replace(episode, scores=scores, reserved=reserved)
+
+    def goals_shown(self, episodes: Sequence[Episode]) -> list[bool]:
+        """Of each episode whether its reference may be seen: its goal is observed and not reserved."""
+        return [self.goal_is_observed(episode) and not self.is_reserved(episode) for episode in episodes]
 
     def _has_goal(self, episode: Episode) -> bool:
         return self.graph.spec.tasks[episode.example.task].goal > 0
@@ -104,9 +119,12 @@ class Observation:
         goal = torch.tensor([0.0 if value is None else value for value in found])
         return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
 
-    def held_out(
-        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
-    ) -> list[float | None]:
-        """The goal score of each reserved episode, None for the others: what J is made of."""
-        goal, reserved = self.reserved_goals(self.scored(prompts, completions, completion_ids, columns))
-        return [value if known else None for value, known in zip(goal.tolist(), reserved.tolist(), strict=True)]
+
+def _takes_nodes(score: Any) -> bool:
+    try:
+        inspect.signature(score).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # builtins do not say
+        return True
+    return True

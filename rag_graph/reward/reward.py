@@ -1,16 +1,19 @@
 """`GraphReward`: the reward function that a trainer calls, with the signature of TRL's GRPO rewards.
 
-Calling it moves no statistic; `update`, called once per policy update, moves the running statistics, fits the imputer and moves the
-graph (score first, fit after). Trainers that do not call `update` (TRL's GRPO and RLOO) take the callback `LearningRewards`, which has
-the reward learn from the episodes that it was asked about since the last update.
+A call scores each episode once, pays it and keeps both; it moves no statistic. `learn`, called once per policy update, uses what was
+kept: it moves the running statistics, fits the imputer and moves the graph (score first, fit after). So what was paid is what is learned
+from. `GraphPPOTrainer` calls `learn` by itself; TRL's GRPO and RLOO take the callback `LearningRewards`.
 
 What is observed, hidden and reserved is decided next door, in `observation.py`.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,12 +30,27 @@ from rag_graph.reward.graph_learning import Alignment, Reinforce
 from rag_graph.reward.imputation import hide
 from rag_graph.reward.memory import Batch, Memory
 from rag_graph.reward.model import TRAINED, OwnReadout, Paid, RewardModel
-from rag_graph.reward.observation import Observation
+from rag_graph.reward.observation import MakeEpisodes, Observation, ScoreNodes
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import HASHING, TextEmbeddings
 
 FIT_SCORES = 6144
 """Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
+
+
+MOST_KEPT = 65_536
+"""Episodes that are kept between two updates at most."""
+
+
+class PaidEpisode(NamedTuple):
+    """A scored episode and what it was paid, each tensor [N]."""
+
+    episode: Episode
+    values: Tensor
+    weights: Tensor
+    scores: Tensor
+    gates: Tensor
+    paid: Tensor  # bool []
 
 
 class GraphReward(Observation):
@@ -41,7 +59,7 @@ class GraphReward(Observation):
     Args:
         graph: the auxiliary graph.
         config: readout, eta, share of observed and of reserved goals, imputer, graph learning.
-        score: an episode -> scores of its nodes; absent where not observable (`NodeScorer.score`).
+        score: an episode and the wanted nodes -> their scores; absent where not observable (`NodeScorer.score`).
         make_episodes: columns of a trainer's batch -> episodes without scores.
         seed: of the observation mask and of the imputer.
         embeddings: of node texts; needed where `config.text_encoder` is not 'hashing'.
@@ -58,8 +76,8 @@ class GraphReward(Observation):
         self,
         graph: AuxiliaryGraph,
         config: RewardConfig,
-        score: Any,
-        make_episodes: Any,
+        score: ScoreNodes,
+        make_episodes: MakeEpisodes,
         seed: int = 0,
         embeddings: TextEmbeddings | None = None,
         readout: OwnReadout | None = None,
@@ -88,7 +106,7 @@ class GraphReward(Observation):
         self.last_episodes: list[Episode] = []
         self.last_rewards: NodeRewards | None = None
         self.last_metrics: dict[str, float] = {}
-        self._heard: dict[tuple[str, str], tuple[Episode, int]] = {}
+        self._kept: deque[PaidEpisode] = deque(maxlen=MOST_KEPT)
 
     @property
     def auxiliary(self) -> float:
@@ -106,29 +124,30 @@ class GraphReward(Observation):
         """
         if not prompts:
             return []
-        episodes = self.scored(prompts, completions, completion_ids, columns)
-        self._hear(episodes)
+        episodes = self.observe(self.make_episodes(prompts, completions, completion_ids, **columns))
+        rewards = self.node_rewards(episodes)
+        if len(self._kept) < MOST_KEPT <= len(self._kept) + len(episodes):
+            warnings.warn(
+                f"{MOST_KEPT} episodes were scored since the reward last learned; the oldest are forgotten. Call learn() after each update; "
+                "in TRL's trainers the callback LearningRewards(reward) does.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._kept.extend(_rows(episodes, rewards))
         if "log_metric" in columns:
             for name, value in self.metrics().items():
                 columns["log_metric"](name, value)
-        total = self.node_rewards(episodes).total().tolist()
-        return [None if value != value else value for value in total]
+        return [None if math.isnan(value) else value for value in rewards.total().tolist()]
 
-    def _hear(self, episodes: Sequence[Episode]) -> None:
-        """Remember who was asked about, until the next update: asking again, in chunks or for a log, adds nothing."""
-        counts: dict[tuple[str, str], int] = {}
-        for episode in episodes:
-            key = episode.id, episode.response
-            counts[key] = counts.get(key, 0) + 1
-            self._heard[key] = episode, max(counts[key], self._heard.get(key, (episode, 0))[1])
-        while len(self._heard) > self.config.buffer_size:
-            del self._heard[next(iter(self._heard))]
+    def pay(self, episodes: Sequence[Episode]) -> list[PaidEpisode]:
+        """What scored episodes (see `observe`) are paid by the current statistics; changes nothing."""
+        return _rows(episodes, self.node_rewards(episodes))
 
-    def heard(self) -> list[Episode]:
-        """The scored episodes that were asked about since the last update, each as often as one call named it; forgets them."""
-        episodes = [episode for episode, count in self._heard.values() for _ in range(count)]
-        self._heard.clear()
-        return episodes
+    def take_kept(self) -> list[PaidEpisode]:
+        """What the calls since the last update scored and paid, in order; it is forgotten here."""
+        kept = list(self._kept)
+        self._kept.clear()
+        return kept
 
     def batch_of(self, episodes: Sequence[Episode]) -> Batch:
         """Scored episodes as tensors, with what was retrieved for each; reserved goals are not in them."""
@@ -161,9 +180,7 @@ class GraphReward(Observation):
     def node_rewards(self, episodes: Sequence[Episode]) -> NodeRewards:
         """Rewards of scored episodes, by the current statistics; changes nothing. A failed episode pays nothing."""
         batch = self.batch_of(episodes)
-        return self._as_rewards(self.model(batch.scores, self.auxiliary, batch.contexts), batch, episodes)
-
-    def _as_rewards(self, paid: Paid, batch: Batch, episodes: Sequence[Episode]) -> NodeRewards:
+        paid = self.model(batch.scores, self.auxiliary, batch.contexts)
         failed = torch.tensor([bool(episode.error) for episode in episodes], dtype=torch.bool)
         counts = paid.paid & ~failed & (paid.weights != 0).any(-1)
         return NodeRewards(
@@ -172,23 +189,24 @@ class GraphReward(Observation):
 
     # ------------------------------------------------------------------ learning
 
-    def update(
-        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: list[Any]
-    ) -> None:
-        """Learn from one update's episodes, after they were scored."""
-        self.learn(self.scored(prompts, completions, completion_ids, columns))
+    def learn(self, kept: Sequence[PaidEpisode] | None = None) -> None:
+        """Judge the predictions by scored episodes; then take these into the statistics, fit the imputer and move the graph.
 
-    def learn(self, episodes: Sequence[Episode]) -> None:
-        """Judge the predictions by scored episodes; then take these into the statistics, fit the imputer and move the graph."""
-        self._heard.clear()
-        if not episodes:
+        Args:
+            kept: what was scored and paid, of all processes; None: what this object kept. For episodes of your own:
+                `reward.learn(reward.pay(reward.observe(episodes)))`.
+        """
+        kept = self.take_kept() if kept is None else kept
+        if not kept:
             return
         self.new_alarms = ()
+        episodes = [one.episode for one in kept]
         batch = self.batch_of(episodes)
-        with torch.no_grad():
-            paid = self.model(batch.scores, self.auxiliary, batch.contexts)
+        paid = Paid(*map(torch.stack, list(zip(*kept, strict=True))[1:]))
         self.last_episodes = list(episodes)
-        self.last_rewards = self._as_rewards(paid, batch, episodes)
+        self.last_rewards = NodeRewards(
+            self.graph.nodes, paid.values, batch.scores.observed, paid.weights, paid.scores, paid.gates, paid.paid
+        )
         self.updates += 1
         sound = [row for row, episode in enumerate(episodes) if not episode.error]
         if not sound:
@@ -298,21 +316,24 @@ class GraphReward(Observation):
 
     @property
     def wants_influence(self) -> bool:
-        """True where a trainer should call `held_out` and `move`."""
+        """True where a trainer should call `held_out` and `move` before `learn`."""
         return self.model.method == "meta_gradient"
 
-    def move(
-        self,
-        influence: Sequence[float],
-        prompts: list[Any],
-        completions: list[Any],
-        completion_ids: list[list[int]],
-        **columns: list[Any],
-    ) -> None:
-        """Move strengths by the meta-gradient; influence [B]: how far one more step on an episode moves the policy along the gradient
-        of J."""
-        batch = self.batch_of(self.scored(prompts, completions, completion_ids, columns))
+    def held_out(self) -> list[float | None]:
+        """The goal score of each kept episode where it is reserved, None for the others: what J is made of."""
+        goal, reserved = self.reserved_goals([one.episode for one in self._kept])
+        return [value if known else None for value, known in zip(goal.tolist(), reserved.tolist(), strict=True)]
+
+    def move(self, influence: Sequence[float]) -> None:
+        """Move strengths by the meta-gradient; influence [B]: how far one more step on a kept episode moves the policy along the
+        gradient of J."""
+        batch = self.batch_of([one.episode for one in self._kept])
         self.model.meta_step(batch.scores, torch.tensor(influence), self.auxiliary, batch.contexts)
+
+    def advance(self, progress: float, kl: float) -> None:
+        """How much of the training is done, in [0, 1], and the policy's KL to its reference; NaN: not known."""
+        self.progress = progress
+        self.kl = self.kl if math.isnan(kl) else kl
 
     def learned_graph(self) -> AuxiliaryGraph:
         """The graph with the strengths as learned so far."""
@@ -385,7 +406,7 @@ class GraphReward(Observation):
             self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.memory.load_state_dict(state["memory"])
-        self._heard.clear()
+        self._kept.clear()
 
     def metrics(self) -> dict[str, float]:
         """Of the last update. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
@@ -405,3 +426,9 @@ class GraphReward(Observation):
             return {}
         edges = zip(self.graph.spec.edges, self._learned_strengths(), self.model.learner.movable.tolist(), strict=True)
         return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value, moves in edges if moves}
+
+
+def _rows(episodes: Sequence[Episode], rewards: NodeRewards) -> list[PaidEpisode]:
+    """Copies, not views: a view would carry the whole batch along when it travels to another process."""
+    columns = (rewards.values, rewards.weights, rewards.scores, rewards.gates, rewards.paid)
+    return [PaidEpisode(one, *(column[row].clone() for column in columns)) for row, one in enumerate(episodes)]

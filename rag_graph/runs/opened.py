@@ -26,7 +26,7 @@ from rag_graph.runtime import RunFolder, read_jsonl, resolve_device
 from rag_graph.ppo.checkpoints import load_state
 from rag_graph.runs.ingredients import classifiers, node_texts
 from rag_graph.runs.own_parts import OwnParts
-from rag_graph.runs.rag_ppo import EpisodeBuilder
+from rag_graph.rag.episode_builder import EpisodeBuilder
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from rag_graph.evaluation.evaluate import Evaluation, evaluate
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval, paired_difference
 from rag_graph.generation.generate import Writer
-from rag_graph.generation.language_model import load_language_model, lora_config, merged, with_adapter
+from rag_graph.generation.language_model import load_language_model, merged, with_adapter
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import to_yaml
 from rag_graph.graph.strengths import strengths_yaml
@@ -38,7 +38,8 @@ from rag_graph.runs.demonstrations import demonstration_batches
 from rag_graph.runs.ingredients import check_model, classifiers, corpus, node_texts, peak_memory, ppo_arguments
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
-from rag_graph.runs.rag_ppo import EpisodeBuilder, RagPPOTrainer
+from rag_graph.rag.episode_builder import EpisodeBuilder
+from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runs.recording import RunRecorder, episode_record, evaluation_record
 from rag_graph.ppo.trainer_state import load_weights
 from rag_graph.rag.retrieval_report import retrieval_report
@@ -286,21 +287,23 @@ class RunStages:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             arguments = ppo_arguments(config, self.folder.path, self.device)
+            if config.model.lora is not None:
+                self.model = with_adapter(self.model, config.model.lora)
+            pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._writer())
+            if self.retriever is not None:
+                self.retriever.model, self.retriever.pipeline = self.model, pipeline
             trainer = RagPPOTrainer(
+                pipeline=pipeline,
+                builder=builder,
+                retriever=self.retriever,
+                goals_shown=reward.goals_shown,
                 model=self.model,
                 reward_funcs=reward,
                 args=arguments,
                 train_dataset=[{"prompt": "", "example_id": example.id} for example in self.data.train],
                 processing_class=self.tokenizer,
-                peft_config=lora_config(config.model.lora) if config.model.lora else None,
                 callbacks=[RunRecorder(self.folder, self.progress, reward, config.max_bad_episodes)],
             )
-            trainer.builder = builder
-            self.model = trainer.policy_model
-            trainer.pipeline = RagPipeline(self.graph, self.pools["train"], config.retrieval, self._writer())
-            if self.retriever is not None:
-                self.retriever.model, self.retriever.pipeline = self.model, trainer.pipeline
-                trainer.retriever = self.retriever
             kept = self.resumed is not None and newest_checkpoint(self.folder.path, trainer.identity())
             if not kept:
                 keep_until(self.folder / "metrics.jsonl", 0)  # updates that no checkpoint has seen
@@ -344,12 +347,13 @@ class RunStages:
             "evidence": [e.evidence for e in episodes],
         }
         eos = self.tokenizer.eos_token_id
-        reward.update(
+        reward(
             [e.prompt for e in episodes],
             [e.response for e in episodes],
             [[] if e.truncated else [eos] for e in episodes],
-            **columns,  # type: ignore[arg-type]
+            **columns,
         )
+        reward.learn()
 
     def _results(
         self, before: Evaluation, after: Evaluation, gain: Interval, without: Evaluation | None

@@ -43,6 +43,9 @@ def test_two_processes_do_what_one_does(tmp_path: Path, options: tuple[str, ...]
     tables = [(tmp_path / str(processes) / "completions/update-000001.jsonl").read_text() for processes in (1, 2)]
     completions = [[json.loads(line)["completion"] for line in table.splitlines()] for table in tables]
     assert completions[0] == completions[1]
+    learned = [load_state(tmp_path / str(processes), "final")["rewards"]["learner"]["seen"] for processes in (1, 2)]
+    assert learned[0] == learned[1], "the reward learns from the episodes of all processes, in one order"
+    assert len(learned[0]) == 8, "each once"
 
 
 @pytest.mark.slow

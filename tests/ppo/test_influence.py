@@ -14,15 +14,15 @@ from rag_graph.config import RewardConfig
 from rag_graph.errors import TrainingError
 from rag_graph.ppo.influence import influence
 from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.records import Episode, Example
 from rag_graph.reward.reward import GraphReward
-from rag_graph.runs.rag_ppo import EpisodeBuilder
 from tests.reward.test_readout import edge, make_graph
 
 EXAMPLES = [Example(str(i), "t", {"input": "red kettle"}) for i in range(24)]
 
 
-def score(episode: Episode) -> dict[str, float]:
+def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
     """The goal likes long answers, and so does c0; c1 likes the letter e."""
     length = min(1.0, len(episode.response) / 40)
     return {"t": length, "c0": length, "c1": min(1.0, episode.response.count("e") / 4)}

@@ -37,14 +37,23 @@ class Learner:
         self.noise = noise
         self.mean = torch.zeros(1)
         self.seen: list[int] = []
+        self.kept: list[Any] = []
 
-    def __call__(self, completion_ids: list[list[int]], **_: Any) -> list[float]:
+    def __call__(self, completion_ids: list[list[int]], number: list[int], **_: Any) -> list[float]:
         noise = self.noise * torch.rand(()).item()
+        self.kept += zip(completion_ids, number, strict=True)
         return [len(set(ids)) / len(ids) + noise - self.mean.item() for ids in completion_ids]
 
-    def update(self, completion_ids: list[list[int]], number: list[int], **_: Any) -> None:
-        self.mean = 0.9 * self.mean + 0.1 * torch.tensor([sum(len(set(ids)) for ids in completion_ids) / 50])
-        self.seen = [*self.seen, *number]
+    def take_kept(self) -> list[Any]:
+        kept, self.kept = self.kept, []
+        return kept
+
+    def learn(self, kept: list[Any]) -> None:
+        self.mean = 0.9 * self.mean + 0.1 * torch.tensor([sum(len(set(ids)) for ids, _ in kept) / 50])
+        self.seen = [*self.seen, *(number for _, number in kept)]
+
+    def advance(self, progress: float, kl: float) -> None:
+        self.progress = progress
 
     def state_dict(self) -> dict[str, Any]:
         return {"mean": self.mean, "seen": self.seen, "progress": self.progress}

@@ -21,12 +21,13 @@ from rag_graph.generation.language_model import load_language_model
 from rag_graph.graph import load_graph
 from rag_graph.ppo.trainer import GraphPPOConfig
 from rag_graph.rag import ContextPool, RagPipeline, load_encoders, passage_weights
+from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one, task_advantages
 from rag_graph.records import Episode
 from rag_graph.reward import GraphReward
 from rag_graph.runs.ingredients import corpus
 from rag_graph.runs.opened import OpenedRun
-from rag_graph.runs.rag_ppo import EpisodeBuilder, RagPPOTrainer
+from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runs.train import resume, train
 from tests.ppo.test_trainer_state import outcome
 from tests.runs.test_train import StopIn
@@ -78,7 +79,6 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
 
         def __call__(self, **columns: Any) -> list[float]:
             episodes = builder(**columns)
-            self.last_episodes = [e.with_scores({"answer": 1.0}) for e in episodes]
             return [
                 float(e.evidence[-1].context.local_id.startswith("ledger")) if e.evidence else 0.0 for e in episodes
             ]
@@ -88,18 +88,20 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
         num_ppo_epochs=1, learning_rate=1e-3, response_length=4, max_prompt_length=96, max_grad_norm=0.0, vf_coef=0.0, report_to="none",
         use_cpu=True, bf16=False, save_strategy="no", disable_tqdm=True, seed=config.seed,
     )  # fmt: skip
+    retriever = RetrieverTraining(
+        pipeline, encoders.queries, model, tokenizer, 96, 16, lambda episodes, seen: torch.tensor([1.0 if "ledger" in e.evidence[0].context.id else 0.0 for e in episodes]), config.seed
+    )  # fmt: skip
     trainer = RagPPOTrainer(
+        pipeline=pipeline,
+        builder=builder,
+        retriever=retriever,
+        goals_shown=lambda episodes: [True] * len(episodes),
         model=model,
         reward_funcs=Reward(),
         args=arguments,
         train_dataset=[{"prompt": "", "example_id": example.id} for example in data.train],
         processing_class=tokenizer,
     )
-    trainer.pipeline, trainer.builder = pipeline, builder
-    retriever = RetrieverTraining(
-        pipeline, encoders.queries, model, tokenizer, 96, 16, lambda episodes, seen: torch.tensor([1.0 if "ledger" in e.evidence[0].context.id else 0.0 for e in episodes]), config.seed
-    )  # fmt: skip
-    trainer.retriever = retriever
     return trainer, retriever, []
 
 
@@ -231,7 +233,7 @@ def test_reward_mode_sees_a_goal_only_where_its_episode_did(config: Any, tmp_pat
     graph, examples = retriever.pipeline.graph, list(trainer.builder.examples.values())[:8]
     scored: list[Episode] = []
 
-    def score(episode: Episode) -> dict[str, float]:
+    def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
         scored.append(episode)
         return {"brief": float(len(scored) % 2), **({"answer": 1.0} if episode.example.references else {})}
 

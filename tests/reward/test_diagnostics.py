@@ -80,7 +80,7 @@ def test_the_attribution_of_an_episode_sums_to_its_reward_over_the_mean(readout:
 def test_the_node_that_is_to_blame_is_named() -> None:
     reward = trained()
     reward(**BATCH)
-    wrong = next(e for e in reward.heard() if e.response == "zorro")
+    wrong = next(one.episode for one in reward.take_kept() if one.episode.response == "zorro")
     found = reward.attribute(wrong)
     assert min(found, key=found.__getitem__) in ("grounded", "question")
 
@@ -125,7 +125,8 @@ def test_flat_leaks_and_gates_do_not() -> None:
     for readout in ("flat", "prior_gnn"):
         reward = trained(readout)
         reward.score_episode = lucky
-        reward.update(**BATCH)
+        reward(**BATCH)
+        reward.learn()
         leaked[readout] = reward.metrics()["reward/leakage"]
     assert leaked["flat"] > 0.15
     assert leaked["prior_gnn"] < 0.3 * leaked["flat"], "the file's gate lets a tenth through"

@@ -41,7 +41,7 @@ def columns(update: int, size: int = 64) -> dict[str, list[Any]]:
     }
 
 
-def planted(episode: Episode) -> dict[str, float]:
+def planted(episode: Episode, nodes: Any = None) -> dict[str, float]:
     """c0 helps the goal, c1 harms it, c2 has nothing to do with it."""
     generator = torch.Generator().manual_seed(zlib.crc32(f"{episode.example.id} {episode.response}".encode()))
     c = torch.rand(3, generator=generator)
@@ -62,7 +62,8 @@ def taught(
     config = {"fit_steps": 1, "reserved": 0.2, "learn": {"method": "alignment"}, **settings}
     reward = GraphReward(graph(relations, config.pop("tuned", True)), RewardConfig(**config), planted, build, seed=1)
     for update in range(updates):
-        reward.update(**columns(update))
+        reward(**columns(update))
+        reward.learn()
     return reward
 
 
@@ -87,7 +88,8 @@ def test_a_relation_that_the_file_lacks_is_proposed() -> None:
     config = RewardConfig(fit_steps=1, reserved=0.2)
     reward = GraphReward(make_graph([]), config, planted, build, seed=1)
     for update in range(60):
-        reward.update(**columns(update))
+        reward(**columns(update))
+        reward.learn()
     found = {(p.source, p.target, p.proposed) for p in reward.proposals() if p.kind == "relation"}
     assert found == {("c0", "t", "supports"), ("c1", "t", "conflicts")}
 
@@ -101,7 +103,7 @@ def test_frozen_strengths_never_move() -> None:
 def test_reserved_goals_reach_neither_the_imputer_nor_the_reward(readout: str) -> None:
     """The separation: the same run with every reserved goal replaced by its opposite differs in strengths and alarms alone."""
 
-    def opposite(episode: Episode) -> dict[str, float]:
+    def opposite(episode: Episode, nodes: Any = None) -> dict[str, float]:
         found = planted(episode)
         return {**found, "t": 1 - found["t"]} if probe.is_reserved(episode) else found
 
@@ -112,7 +114,8 @@ def test_reserved_goals_reach_neither_the_imputer_nor_the_reward(readout: str) -
     pair = [GraphReward(graph(), config_still, score, build, seed=1) for score in (planted, opposite)]
     for update in range(8):
         for reward in pair:
-            reward.update(**columns(update))
+            reward(**columns(update))
+            reward.learn()
     first, second = pair
     assert all(torch.equal(value, second.model.state_dict()[name]) for name, value in first.model.state_dict().items())
     assert first(**columns(9)) == second(**columns(9))
@@ -253,7 +256,8 @@ def test_shipped_graphs_learn_without_trouble() -> None:
         reward = GraphReward(
             AuxiliaryGraph(spec), RewardConfig(learn={"method": method}), NodeScorer(AuxiliaryGraph(spec)).score, build
         )
-        reward.update(**columns(0))
+        reward(**columns(0))
+        reward.learn()
         assert all(0 <= value <= 1 for value in reward.learned_graph().strength)
 
 
@@ -265,12 +269,13 @@ def test_learned_supports_in_a_cycle_never_make_credit_diverge() -> None:
     cycle = [edge(a, b, "supports", 0.3) for a in names for b in names if a != b]
     config = RewardConfig(damping=0.9, fit_steps=0, reserved=0.3, learn={"rate": 0.1, "warm_up": 1})
 
-    def alike(episode: Episode) -> dict[str, float]:
+    def alike(episode: Episode, nodes: Any = None) -> dict[str, float]:
         return dict.fromkeys(("t", *names), zlib.crc32(episode.response.encode()) / 2**32)
 
     reward = GraphReward(make_graph([*cycle, edge("c0", "t", "supports")]), config, alike, build, seed=1)
     for update in range(40):
-        reward.update(**columns(update, 16))
+        reward(**columns(update, 16))
+        reward.learn()
     assert reward.model.strength.max() > 0.35, "they did move"
     assert max(abs(value or 0.0) for value in reward(**columns(41, 16))) < 100
     GraphReward(reward.learned_graph(), config, alike, build)  # the next run takes the learned graph
@@ -298,11 +303,12 @@ def test_edges_into_tasks_that_are_no_goal_learn_too() -> None:
     def of_u(prompts: list[Any], completions: list[Any], completion_ids: list[Any], **_: Any) -> list[Episode]:
         return [Episode(f"1/{i}", e, "", c) for i, (e, c) in enumerate(zip(examples, completions, strict=True))]
 
-    def score(episode: Episode) -> dict[str, float]:
+    def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
         value = zlib.crc32(episode.response.encode()) / 2**32
         return {"u": value, "c0": value}
 
     reward = GraphReward(graph_of_u, RewardConfig(fit_steps=0), score, of_u)
     for update in range(20):
-        reward.update([""] * 64, [f"{update}/{k}" for k in range(64)], [[1]] * 64)
+        reward([""] * 64, [f"{update}/{k}" for k in range(64)], [[1]] * 64)
+        reward.learn()
     assert reward.learned_graph().strength[0] > 0.6

@@ -174,7 +174,9 @@ def episode(name: str, quality: float, task: str = "t") -> Episode:
 
 
 def preferring() -> GraphReward:
-    return GraphReward(make_graph([]), RewardConfig(reserved=0.0), lambda e: dict(e.scores), lambda **_: [], seed=0)
+    return GraphReward(
+        make_graph([]), RewardConfig(reserved=0.0), lambda e, nodes=None: dict(e.scores), lambda **_: [], seed=0
+    )
 
 
 def test_preferences_teach_the_goal_where_none_was_ever_scored() -> None:
@@ -186,7 +188,7 @@ def test_preferences_teach_the_goal_where_none_was_ever_scored() -> None:
         better, worse = max(a, b), min(a, b)
         reward.prefer(episode(f"{pair}a", better), episode(f"{pair}b", worse))
     for update in range(20):
-        reward.learn([episode(f"{update}/{k}", k / 8) for k in range(8)])
+        reward.learn(reward.pay([episode(f"{update}/{k}", k / 8) for k in range(8)]))
     batch = reward.batch_of([episode("high", 0.9), episode("low", 0.1)])
     with torch.no_grad():
         high, low = reward.model.predict_goal(batch.scores).tolist()
@@ -200,7 +202,7 @@ def test_preferences_between_tasks_or_without_an_imputer_are_refused() -> None:
     reward = preferring()
     with pytest.raises(ConfigError, match="both must be of one"):
         reward.prefer(episode("a", 1.0), episode("b", 0.0, "u"))
-    plain = GraphReward(make_graph([]), RewardConfig(readout="flat"), lambda e: {}, lambda **_: [], seed=0)
+    plain = GraphReward(make_graph([]), RewardConfig(readout="flat"), lambda e, nodes=None: {}, lambda **_: [], seed=0)
     with pytest.raises(ConfigError, match="learns no imputer"):
         plain.prefer(episode("a", 1.0), episode("b", 0.0))
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import pickle
+import random
+from collections import Counter, deque
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +15,7 @@ import pytest
 import torch
 
 from rag_graph.config import READOUTS, RewardConfig
+from rag_graph.errors import ConfigError
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import load_graph
 from rag_graph.graph.spec import GraphSpec
@@ -52,7 +59,8 @@ BATCH = {
 def trained(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
     reward = make(readout, **settings)
     for _ in range(30):
-        reward.update(**BATCH)
+        reward(**BATCH)
+        reward.learn()
     return reward
 
 
@@ -103,25 +111,93 @@ def test_calls_change_nothing_and_updates_do() -> None:
     for _ in range(5):
         assert reward(**BATCH) == first
     assert same(before, flat(reward.state_dict()))
-    reward.update(**BATCH)
+    reward(**BATCH)
+    reward.learn()
     assert not same(before, flat(reward.state_dict()))
 
 
-def test_what_was_heard_is_learned_once_however_often_it_was_asked() -> None:
-    """The way of trainers that only call: chunks and calls for a log add nothing, an update learns and forgets."""
-    told, asked = trained(goal_observed=0.5), trained(goal_observed=0.5)
-    told.update(**BATCH)
-    asked(**BATCH)
+def test_what_was_scored_is_learned_once_and_in_order() -> None:
+    """In one call, in chunks, or handed over by a trainer that gathers over processes: the reward learns the same."""
+    whole, chunks, handed = (trained(goal_observed=0.5) for _ in range(3))
+    whole(**BATCH)
+    whole.learn()
     for start in (0, 3, 6):
-        asked(**{name: column[start : start + 3] for name, column in BATCH.items()})
-    asked.learn(asked.heard())
-    assert same(flat(told.state_dict()), flat(asked.state_dict()))
-    assert asked.heard() == []
+        chunks(**{name: column[start : start + 3] for name, column in BATCH.items()})
+    chunks.learn()
+    handed(**BATCH)
+    kept = handed.take_kept()
+    assert [one.episode.response for one in kept] == BATCH["completions"]
+    assert handed.take_kept() == []
+    handed.learn(pickle.loads(pickle.dumps(kept)))
+    assert same(flat(whole.state_dict()), flat(chunks.state_dict()))
+    assert same(flat(whole.state_dict()), flat(handed.state_dict()))
+    before = flat(whole.state_dict())
+    whole.learn()
+    assert same(before, flat(whole.state_dict())), "nothing was scored since: nothing is learned"
+
+
+class Counted:
+    """A random scorer of every node that counts its calls by episode and node."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[tuple[str, str]] = Counter()
+        self.random = random.Random(0)
+
+    def scorers(self) -> dict[str, Any]:
+        return {node: partial(self.score, node) for node in (*GRAPH.spec.tasks, *GRAPH.spec.criteria)}
+
+    def score(self, node: str, episode: Episode) -> float:
+        self.calls[episode.id, node] += 1
+        return self.random.random()
+
+
+@pytest.mark.parametrize("method", ["none", "alignment", "meta_gradient"])
+def test_each_node_is_scored_once_whatever_is_hidden_reserved_or_learned(method: str) -> None:
+    counted = Counted()
+    config = RewardConfig(fit_steps=1, reserved=0.5, goal_observed=0.5, learn={"method": method, "warm_up": 0})
+    reward = GraphReward(GRAPH, config, NodeScorer(GRAPH, scorers=counted.scorers()).score, build_unlike, seed=1)
+    paid = reward(**BATCH)
+    if reward.wants_influence:
+        held_out = reward.held_out()
+        assert [value is not None for value in held_out] == [reward.is_reserved(one.episode) for one in reward._kept]
+        reward.move([0.1 * row for row in range(8)])
+    reward.learn()
+    assert set(counted.calls.values()) == {1}
+    assert {name for name, _ in counted.calls} == {f"{row}/{name}" for row, name in enumerate(BATCH["example_id"])}
+    assert {bool(episode.reserved) for episode in reward.last_episodes} == {True, False}
+    # What was paid is what is recorded, although the scores were random and the strengths have moved since.
+    assert reward.last_rewards is not None
+    recorded = reward.last_rewards.total().tolist()
+    assert recorded == pytest.approx([math.nan if value is None else value for value in paid], nan_ok=True, abs=0)
+
+
+def build_unlike(
+    prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any
+) -> list[Episode]:
+    """Each row an example of its own, so that half of them are reserved."""
+    return [
+        Episode(f"{row}/{name}", replace(EXAMPLES[name], id=f"{row}/{name}"), "p", completion)
+        for row, (completion, name) in enumerate(zip(completions, example_id, strict=True))
+    ]
+
+
+def test_a_scorer_that_cannot_leave_nodes_out_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"score\(episode, nodes\).*NodeScorer"):
+        GraphReward(GRAPH, RewardConfig(), lambda episode: {}, build)
+
+
+def test_a_reward_that_never_learns_forgets_the_oldest_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag_graph.reward.reward.MOST_KEPT", 12)
+    reward = make()
+    reward._kept = deque(maxlen=12)
+    reward(**BATCH)
+    with pytest.warns(RuntimeWarning, match=r"the oldest are forgotten.*LearningRewards"):
+        reward(**BATCH)
+    assert len(reward.take_kept()) == 12
 
 
 def batch(reward: GraphReward) -> Batch:
-    columns = {"example_id": BATCH["example_id"]}
-    return reward.batch_of(reward.scored(BATCH["prompts"], BATCH["completions"], BATCH["completion_ids"], columns))
+    return reward.batch_of(reward.observe(build(**BATCH)))
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -177,7 +253,8 @@ def test_permuting_the_file_permutes_the_rewards() -> None:
     second = GraphReward(other_graph, config, NodeScorer(other_graph).score, build, seed=3)
     for reward in (first, second):
         for _ in range(5):
-            reward.update(**BATCH)
+            reward(**BATCH)
+            reward.learn()
     assert first(**BATCH) == pytest.approx(second(**BATCH), abs=1e-5)
     one, two = first.node_rewards(first.last_episodes), second.node_rewards(second.last_episodes)
     order = [other_graph.index[name] for name in GRAPH.nodes]
@@ -196,8 +273,10 @@ def test_the_imputer_learns_to_predict_a_hidden_goal() -> None:
     """In questions, a grounded answer is right here: the hidden goal follows from the criterion that is observed."""
     reward, prior_only = make(fit_steps=20), make(fit_steps=0)
     for _ in range(40):
-        reward.update(**BATCH)
-        prior_only.update(**BATCH)
+        reward(**BATCH)
+        reward.learn()
+        prior_only(**BATCH)
+        prior_only.learn()
     gaps = []
     with torch.no_grad():
         for one in (reward, prior_only):
@@ -216,7 +295,8 @@ def test_what_compares_with_the_reference_is_hidden_with_the_goal() -> None:
     graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     for share, seen in ((0.0, False), (1.0, True)):
         reward = GraphReward(graph, RewardConfig(goal_observed=share, reserved=0.0), NodeScorer(graph).score, build)
-        reward.update(**BATCH)
+        reward(**BATCH)
+        reward.learn()
         assert all(("near" in episode.scores) == seen for episode in reward.last_episodes)
         assert all("well_formed" in episode.scores for episode in reward.last_episodes)
 
@@ -247,8 +327,10 @@ def test_a_reward_taken_back_scores_and_learns_on_as_the_one_that_was_kept(tmp_p
     second.load_state_dict(load_state(tmp_path, "reward"))
     assert second(**BATCH) == first(**BATCH)
     for _ in range(2):
-        first.update(**BATCH)
-        second.update(**BATCH)
+        first(**BATCH)
+        first.learn()
+        second(**BATCH)
+        second.learn()
     assert same(flat(first.state_dict()), flat(second.state_dict()))
 
 
@@ -264,19 +346,20 @@ def test_metrics_report_every_node_in_play() -> None:
 def test_a_scorer_that_fails_spoils_its_episode_only() -> None:
     reward = trained()
 
-    def brittle(episode: Episode) -> dict[str, float]:
+    def brittle(episode: Episode, nodes: Any = None) -> dict[str, float]:
         if episode.response == "zorro":
             raise ZeroDivisionError("no words")
-        return NodeScorer(GRAPH).score(episode)
+        return NodeScorer(GRAPH).score(episode, nodes)
 
     expected = reward(**BATCH)
+    reward.take_kept()
     reward.score_episode = brittle
     paid = reward(**BATCH)
     assert paid[5] is None
     assert [value for row, value in enumerate(paid) if row != 5] == [
         value for row, value in enumerate(expected) if row != 5
     ]
-    reward.update(**BATCH)
+    reward.learn()
     assert [episode.error for episode in reward.last_episodes if episode.error] == ["ZeroDivisionError: no words"]
 
 
@@ -293,7 +376,8 @@ def test_your_own_scorers_see_no_reference_of_a_hidden_goal() -> None:
     scorer = NodeScorer(graph, scorers={"judge": judge})
     for settings, seen in (({"goal_observed": 0.0}, False), ({"reserved": 0.99}, False), ({}, True)):
         reward = GraphReward(graph, RewardConfig(**{"reserved": 0.0, **settings}), scorer.score, build, seed=3)
-        reward.update(**BATCH)
+        reward(**BATCH)
+        reward.learn()
         assert all(("judge" in episode.scores) == seen for episode in reward.last_episodes if not episode.error)
         if "reserved" in settings:
             assert all(episode.reserved for episode in reward.last_episodes), "the audit itself sees it"
@@ -310,7 +394,8 @@ def test_what_compares_with_the_reference_never_predicts_a_hidden_goal(readout: 
     config = RewardConfig(readout=readout, reserved=0.0, fit_steps=2)
     reward = GraphReward(graph, config, NodeScorer(graph).score, build, seed=3)
     for _ in range(10):
-        reward.update(**BATCH)
+        reward(**BATCH)
+        reward.learn()
     found = reward.batch_of(reward.last_episodes)
     poisoned = found.scores.values.clone()
     poisoned[:, graph.index["near"]] = 0.123
@@ -325,7 +410,8 @@ def test_nothing_asked_is_nothing_answered() -> None:
     before = flat(reward.state_dict())
     empty = {name: [] for name in BATCH}
     assert reward(**empty) == []
-    reward.update(**empty)
+    reward(**empty)
+    reward.learn()
     assert same(before, flat(reward.state_dict()))
 
 
@@ -337,7 +423,8 @@ def test_an_update_in_which_everything_failed_teaches_nothing() -> None:
         raise ValueError("no")
 
     reward.score_episode = broken
-    reward.update(**BATCH)
+    reward(**BATCH)
+    reward.learn()
     assert all(torch.equal(value, before[name]) for name, value in reward.model.state_dict().items())
     assert all(episode.error and episode.probability < 1.01 for episode in reward.last_episodes)
 

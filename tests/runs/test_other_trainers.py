@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ from rag_graph.generation.generate import Response
 from rag_graph.graph import load_graph
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.rag.context_pool import ContextPool
+from rag_graph.records import Episode
 from rag_graph.reward.reward import GraphReward
 from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
-from rag_graph.runs.rag_ppo import EpisodeBuilder, prepared_rows
+from rag_graph.rag.episode_builder import EpisodeBuilder, prepared_rows
 from rag_graph.ppo.callbacks import LearningRewards
 
 GRAPH = load_graph("parcels")
@@ -39,9 +41,20 @@ def rows() -> list[dict[str, Any]]:
     return prepared_rows(RagPipeline(GRAPH, pool, RetrievalConfig(draft=False), silent), DATA.train)
 
 
+CALLS: Counter[str] = Counter()
+
+
+def random_score(node: str, episode: Episode) -> float:
+    """Another number at every call, so that a second scoring would show."""
+    CALLS[node] += 1
+    return CALLS.total() % 97 / 97
+
+
 def make_reward() -> GraphReward:
-    config = RewardConfig(goal_observed=0.5, fit_steps=2)
-    return GraphReward(GRAPH, config, NodeScorer(GRAPH).score, EpisodeBuilder(DATA.train), seed=0)
+    CALLS.clear()
+    config = RewardConfig(goal_observed=0.5, reserved=0.3, fit_steps=2)
+    scorers = {node: partial(random_score, node) for node in (*GRAPH.spec.tasks, "well_formed")}
+    return GraphReward(GRAPH, config, NodeScorer(GRAPH, scorers=scorers).score, EpisodeBuilder(DATA.train), seed=0)
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -90,7 +103,9 @@ def test_the_same_reward_trains_and_learns(
     )
     assert len(reward.memory) == 16
     assert reward.progress == 1
-    assert reward.heard() == []
+    assert reward.take_kept() == []
+    assert CALLS["well_formed"] == 16, "each episode is scored once"
+    assert sum(CALLS[task] for task in GRAPH.spec.tasks) <= 16
     assert {episode.round for episode in reward.last_episodes} == {2}
     grounded = [episode for episode in reward.last_episodes if episode.evidence]
     assert all(piece.context.text in episode.prompt for episode in grounded for piece in episode.evidence)
@@ -99,7 +114,7 @@ def test_the_same_reward_trains_and_learns(
 
 
 def test_evidence_survives_a_data_set(rows: list[dict[str, Any]]) -> None:
-    from rag_graph.runs.rag_ppo import evidence_of
+    from rag_graph.rag.episode_builder import evidence_of
 
     pool = ContextPool(GRAPH, DATA.contexts["train"], RetrievalConfig(draft=False))
     prepared = RagPipeline(GRAPH, pool, RetrievalConfig(draft=False), silent).prepare(DATA.train)
