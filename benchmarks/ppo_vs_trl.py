@@ -7,7 +7,8 @@
 Every measurement is a process of its own: processor seconds (on a GPU: seconds with the device synchronised) of UPDATES updates after
 one to warm up, and the peak of its memory. Arms alternate within a repetition, so that a slower minute of the machine hits all
 of them. The policy is warmed up first, once per size, so that answers end at random lengths (how long they are is in the table);
-`--full-length` leaves that out, and every answer has 53 tokens. Nothing is learned during the measurement (learning rate 1e-9). Writes `ppo_vs_trl.json` and prints a table of ratios to stock with the smallest and largest repetition.
+`--full-length` leaves that out, and every answer has 53 tokens. Nothing is learned during the measurement (learning rate 1e-9). The arm `stock` needs TRL 1.12, the
+last release with PPO, in `.stock_trl` (`make .stock_trl/trl`). Writes `ppo_vs_trl.json` and prints a table of ratios to stock with the smallest and largest repetition.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "shared_unbucketed": {"value": "shared", "bucketing": False},
     "shared_unfused": {"value": "shared", "fused": False},
 }
+STOCK = Path(__file__).parent.parent / ".stock_trl"
 UPDATES = {"tiny": 3, "mid": 1, "large": 2}
 BATCH = {"tiny": 64, "mid": 32, "large": 64}
 MICRO, PROMPT, RESPONSE = 16, (8, 64), 53
@@ -103,7 +105,8 @@ def work(arm: str, size: str, folder: Path, device: str) -> dict[str, float]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForSequenceClassification
     from transformers import logging as transformers_logging
 
-    from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer, PPOConfig, PPOTrainer
+    from rag_graph.ppo.arguments import GraphPPOConfig
+    from rag_graph.ppo.trainer import GraphPPOTrainer
 
     transformers_logging.set_verbosity_error()
     settings = ARMS[arm]
@@ -134,6 +137,7 @@ def work(arm: str, size: str, folder: Path, device: str) -> dict[str, float]:
     common: dict[str, Any] = {"processing_class": tokenizer, "model": policy, "ref_model": reference}
     if arm == "stock":
         from datasets import Dataset
+        from trl.experimental.ppo import PPOConfig, PPOTrainer
 
         rows = Dataset.from_list([{"input_ids": ids} for ids in tokenizer(prompts(size))["input_ids"]])
         trainer = PPOTrainer(
@@ -212,9 +216,11 @@ def peak_memory(device: str) -> int:
 
 
 def measure(arm: str, size: str, folder: Path, device: str) -> dict[str, float]:
-    environment = (
-        {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if device == "cpu" else dict(os.environ)
-    )
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if device == "cpu" else {}
+    path = os.environ.get("PYTHONPATH", "")
+    if arm == "stock":
+        path = f"{STOCK}{os.pathsep}{path}"
+    environment = {**os.environ, **threads, "PYTHONPATH": path}
     command = [sys.executable, "-W", "ignore", __file__, "--worker", arm, size, str(folder), "--device", device]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
@@ -272,6 +278,8 @@ def main() -> None:
         warnings.simplefilter("ignore")
         print(json.dumps(work(arm, size, Path(folder), options.device)))
         return
+    if "stock" in options.arms and not (STOCK / "trl").is_dir():
+        raise SystemExit(f"{STOCK} is missing, and the arm stock needs TRL 1.12 there. Run: make .stock_trl/trl")
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         for size in options.sizes:

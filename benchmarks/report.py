@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rag_graph import Run
+from rag_graph import Run, write_report
 from rag_graph.runtime import to_json
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
@@ -68,7 +68,7 @@ def main() -> None:
         for _ in range(options.repetitions):
             for size, run in runs.items():
                 started = time.perf_counter()
-                report = run.report()
+                report = write_report(run)
                 written[size].append(time.perf_counter() - started)
                 page = browser.new_page()
                 started = time.perf_counter()

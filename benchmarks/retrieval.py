@@ -31,7 +31,8 @@ import torch
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Hit, Retriever
 from rag_graph.retrieval.bm25 import tokenize
-from rag_graph.retrieval.index import PassageIndex, passage_text
+from rag_graph.retrieval.index import PassageIndex
+from rag_graph.retrieval.index_parts import passage_text
 from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, MilvusVectors
 from rag_graph.retrieval.walk import WalkRetriever
 

@@ -1,6 +1,10 @@
 """Rewards from a graph of goals, for reinforcement fine-tuning of language models with retrieval.
 
 Names are loaded when first used: `import rag_graph` brings no torch.
+
+A Python program that trains beside other work starts with the environment variable `OMP_WAIT_POLICY=PASSIVE`, set before torch is loaded:
+`OMP_WAIT_POLICY=PASSIVE python my_run.py`. Without it, threads that wait for each other keep the processor busy, and a run becomes
+several times slower as soon as another process needs a core. The command `rag-graph` sets it itself.
 """
 
 from __future__ import annotations
@@ -15,12 +19,16 @@ if TYPE_CHECKING:
     from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.graph import AuxiliaryGraph, load_graph
     from rag_graph.graph.picture import draw_graph
+    from rag_graph.ppo.arguments import GraphPPOConfig
     from rag_graph.ppo.callbacks import LearningRewards
-    from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+    from rag_graph.ppo.trainer import GraphPPOTrainer
     from rag_graph.records import ContextNode, Episode, Evidence, Example
-    from rag_graph.report.compare import Comparison, compare
+    from rag_graph.report.compare import compare
+    from rag_graph.report.comparison import Comparison
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
+    from rag_graph.report.html import write_report
+    from rag_graph.report.present import present_run
     from rag_graph.retrieval.base import Hit
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.retrieval.index import PassageIndex
@@ -30,12 +38,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AuxiliaryGraph": "rag_graph.graph",
-    "Comparison": "rag_graph.report.compare",
+    "Comparison": "rag_graph.report.comparison",
     "ContextNode": "rag_graph.records",
     "Episode": "rag_graph.records",
     "Evidence": "rag_graph.records",
     "Example": "rag_graph.records",
-    "GraphPPOConfig": "rag_graph.ppo.trainer",
+    "GraphPPOConfig": "rag_graph.ppo.arguments",
     "GraphPPOTrainer": "rag_graph.ppo.trainer",
     "GraphReward": "rag_graph.reward",
     "Hit": "rag_graph.retrieval.base",
@@ -52,8 +60,10 @@ _HOMES = {
     "draw_graph": "rag_graph.graph.picture",
     "load_config": "rag_graph.config",
     "load_graph": "rag_graph.graph",
+    "present_run": "rag_graph.report.present",
     "resume": "rag_graph.runs.train",
     "train": "rag_graph.runs.train",
+    "write_report": "rag_graph.report.html",
 }
 
 __all__ = [
@@ -81,8 +91,10 @@ __all__ = [
     "draw_graph",
     "load_config",
     "load_graph",
+    "present_run",
     "resume",
     "train",
+    "write_report",
 ]
 
 

@@ -7,10 +7,11 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod, is_vector_store
 from rag_graph.settings_file import read_settings, to_yaml
 
 
@@ -34,15 +35,21 @@ class ScratchConfig(Settings):
     def _heads_split_evenly(self) -> ScratchConfig:
         if self.hidden_size % self.num_heads:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}.")
+        size = self.hidden_size // self.num_heads
+        if size % 2:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} / num_heads {self.num_heads} is {size}, and rotary positions need an even number. "
+                f"Set hidden_size to {self.num_heads * (size + 1)}, or choose other num_heads."
+            )
         return self
 
 
 class LoraSettings(Settings):
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685). Present: only adapter and value head are trained."""
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the layers that peft adapts in such a model. Present: only adapter and
+    value head are trained."""
 
     r: int = Field(8, ge=1)
     alpha: int = Field(16, ge=1)
-    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
 
 
 class ModelConfig(Settings):
@@ -54,6 +61,7 @@ class ModelConfig(Settings):
         "installed Python package",
     )
     revision: str | None = None
+    trust_remote_code: bool = Field(False, description="run the Python code that comes with a model; read it first")
     scratch: ScratchConfig = ScratchConfig()
     lora: LoraSettings | None = None
     trim_vocabulary: bool = Field(
@@ -79,10 +87,6 @@ class DataConfig(Settings):
     test: int | None = Field(None, ge=1)
 
 
-LinkKind = Literal["link", "title", "phrase"]
-RetrievalMethod = Literal["none", "bm25", "dense", "walk", "hybrid", "hybrid_walk"]
-
-
 class RetrieverLearningConfig(Settings):
     """How the encoder of queries learns beside the policy; the passages keep their vectors, so that no index goes stale."""
 
@@ -95,25 +99,12 @@ class RetrieverLearningConfig(Settings):
     candidates: int = Field(8, ge=2, description="passages per query that are compared")
     queries: int = Field(16, ge=1, description="episodes per update that teach; policy_gradient uses all")
     epochs: int = Field(2, ge=1, description="gradient steps per update")
-    sharpness: float = Field(
-        0.2, gt=0, description="temperature of the target: log-likelihood per token, or reward, over passages"
-    )
-    cliprange: float = Field(0.2, gt=0, description="policy_gradient: of the probability ratio of a choice")
     warm_up: Literal["none", "contrastive", "likelihood"] = Field(
         "none",
         description="before PPO: contrastive, on the passages that the data name as supporting; likelihood, RAG-Sequence into retriever and "
         "generator",
     )
     warm_up_steps: int = Field(100, ge=1)
-
-
-def is_vector_store(name: str) -> bool:
-    """'exact', 'faiss', or what names a Milvus: a file ending in .db, or an address."""
-    return name in ("exact", "faiss") or name.endswith(".db") or "://" in name
-
-
-DENSE_METHODS = ("dense", "hybrid", "hybrid_walk")
-"""Retrieval methods in which an encoder takes part."""
 
 
 class RetrievalConfig(Settings):
@@ -202,13 +193,10 @@ class PpoConfig(Settings):
     num_ppo_epochs: int = Field(2, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
     kl_coef: float = Field(0.02, ge=0)
-    cliprange: float = Field(0.2, gt=0)
-    cliprange_value: float = Field(0.2, gt=0)
     vf_coef: float = Field(0.5, ge=0)
     gamma: float = Field(1.0, gt=0, le=1)
     lam: float = Field(0.95, ge=0, le=1)
     temperature: float = Field(1.0, gt=0)
-    max_grad_norm: float = Field(1.0, gt=0)
     missing_eos_penalty: float | None = Field(None, gt=0)
     checkpoint_every: int = Field(
         25, ge=0, description="updates between checkpoints, from which `rag-graph train --resume` goes on; 0: none"
@@ -227,28 +215,26 @@ class PpoConfig(Settings):
         return self
 
 
-Readout = Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn"]
-READOUTS: tuple[str, ...] = get_args(Readout)
+ReadoutName = Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn"]
+"""The classes are in `rag_graph.reward.readouts`."""
 
 
 class GraphLearningConfig(Settings):
     """How reinforcement learning moves the strengths of the graph. Always by the goal scores of the reserved examples."""
 
-    method: Literal["none", "alignment", "meta_gradient", "reinforce"] = Field(
-        "alignment",
-        description="acts on the readouts that use strengths: prior_gnn, gated_fixed, diffusion; 'none' for these as fixed baselines",
+    method: Literal["none", "alignment", "meta_gradient"] = Field(
+        "none",
+        description="for the readouts that use strengths: prior_gnn, gated_fixed, diffusion. Relations are proposed only where it is not none",
     )
-    rate: float = Field(0.02, gt=0, description="step of a strength per update, in units of strength")
-    memory: float = Field(0.95, ge=0, lt=1, description="of the running means of the evidence about a strength")
     warm_up: int = Field(10, ge=0, description="updates before the first step")
-    sigma: float = Field(0.3, gt=0, description="reinforce: standard deviation of a strength's logit")
-    span: int = Field(4, ge=1, description="reinforce: updates that each perturbed graph is tried for")
 
 
 class RewardConfig(Settings):
     """From node scores to a reward: readout, what is observed, the imputer, and how the graph learns."""
 
-    readout: Readout = Field("prior_gnn", description="how scores become a reward: one of the baselines, or prior_gnn")
+    readout: ReadoutName = Field(
+        "prior_gnn", description="how scores become a reward: one of the baselines, or prior_gnn"
+    )
     goal_observed: float = Field(
         1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training"
     )
@@ -266,20 +252,14 @@ class RewardConfig(Settings):
         description="embeds node texts: 'hashing', a Hugging Face id, a folder, or 'package:NAME'",
     )
     hidden_size: int = Field(32, ge=4)
-    num_layers: int = Field(2, ge=1)
     num_bases: int = Field(4, ge=1)
-    heads: int = Field(4, ge=1, description="ensemble whose spread says how sure an imputed score is")
     caution: float = Field(0.5, ge=0, description="lambda: imputed score = mean - lambda * spread of the heads")
-    pull: float = Field(1.0, ge=0, description="kappa: pull of the fitted prior towards the strengths of the file")
     discover_gates: bool = Field(True, description="let the fitted prior find prerequisites that the file lacks")
-    sparsity: float = Field(0.1, ge=0, description="pull of discovered gates towards none")
     learning_rate: float = Field(3e-3, gt=0, description="of the imputer; its prior learns ten times faster")
     fit_steps: int = Field(8, ge=0, description="gradient steps of the imputer after each update")
     fit_batch: int = Field(
         128, ge=1, description="episodes per gradient step of the imputer; fewer on more than 48 nodes"
     )
-    buffer_size: int = Field(2048, ge=1, description="episodes the imputer learns from")
-    preference_weight: float = Field(1.0, ge=0, description="of preference pairs in the imputer's loss (Bradley-Terry)")
     learn: GraphLearningConfig = GraphLearningConfig()
 
 

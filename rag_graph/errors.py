@@ -32,7 +32,7 @@ class DataError(RagGraphError):
 
 
 class ModelError(RagGraphError):
-    """A language model or an encoder cannot be loaded."""
+    """A language model or an encoder cannot be loaded, or cannot do what is asked of it."""
 
 
 class TrainingError(RagGraphError):

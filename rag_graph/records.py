@@ -113,7 +113,7 @@ class Episode:
 class NodeRewards:
     """The reward of each node in each episode.
 
-    values: [B, N] what node i contributes before its weight (gated, normalised; see `rag_graph.reward.readout`).
+    values: [B, N] what node i contributes before its weight (gated, normalised; see `rag_graph.reward.formulas`).
     observed: [B, N] bool, True where the node's score was measured in this episode.
     weights: [B, N] credit; 0 if the node does not apply to the task of the episode.
     scores: [B, N] the score in [0, 1] that was used: the observed one, or else the imputed one.

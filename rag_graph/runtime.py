@@ -1,46 +1,20 @@
-"""What a run needs from the machine: seeds, device, and the run folder with its atomic writes and its manifest.
+"""What everything needs from the machine: seeds, device, cache, and files that survive a crash.
 
-A run folder is claimed by creating it; a folder that exists is never written over. Files appear whole (written beside, then
-renamed) or, for `*.jsonl`, grow by whole lines.
+Files appear whole (written beside, then renamed) or, for `*.jsonl`, grow by whole lines.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import json
 import math
 import os
-import platform
 import re
-import subprocess
-import sys
-import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from rag_graph.errors import ConfigError, DataError, TrainingError
-from rag_graph.version import __version__
-
-LOCK = ".lock"
-LOOK_S = 5.0
-PACKAGES = (
-    "torch",
-    "transformers",
-    "trl",
-    "peft",
-    "accelerate",
-    "datasets",
-    "torch-geometric",
-    "networkx",
-    "numpy",
-    "bm25s",
-)
-
 
 # An escaped lone surrogate: json reads it, no file can hold it. Pairs are characters.
 _SURROGATE = re.compile(
@@ -141,188 +115,70 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path}: cannot be read: {error}") from None
 
 
-class RunFolder:
-    """The folder of one run: `config.yaml`, `graph.yaml`, `manifest.json`, `metrics.jsonl`, `episodes.jsonl`, `policy/`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @classmethod
-    def create(cls, wanted: str | None, default: str) -> RunFolder:
-        """Claim a new folder. `wanted` must not exist yet (or be empty); the default gets a number where it is taken."""
-        if wanted is not None:
-            path = Path(wanted)
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise ConfigError(
-                    f"output_dir {path}: exists already, and a run never writes over another. Choose a new folder or delete it."
-                )
-            cls._make(path)
-            return cls(path)
-        base = Path(default)
-        for number in range(1, 10_000):
-            path = base if number == 1 else base.with_name(f"{base.name}-{number}")
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.mkdir()
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise ConfigError(f"output_dir {path}: cannot be made: {error.strerror or error}") from None
-            return cls(path)
-        raise ConfigError(f"output_dir {base}: ten thousand runs of this name. Set output_dir.")
-
-    @staticmethod
-    def _make(path: Path) -> None:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"output_dir {path}: cannot be made: {error.strerror or error}") from None
-
-    @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
-        """Open a run that exists.
-
-        Raises:
-            DataError: no folder, or not a run's.
-        """
-        folder = Path(path)
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such run folder. `rag-graph train` makes one and says where.")
-        if not (folder / "config.yaml").is_file():
-            raise DataError(f"{folder}: not a run folder, it has no config.yaml.")
-        return cls(folder)
-
-    def __truediv__(self, name: str) -> Path:
-        return self.path / name
-
-    def write(self, name: str, text: str) -> None:
-        target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, text)
-
-    def write_json(self, name: str, record: Any) -> None:
-        self.write(name, json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def read_json(self, name: str) -> Any:
-        """The content of a `.json` file; None where there is none.
-
-        Raises:
-            DataError: it is damaged.
-        """
-        path = self.path / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-        except ValueError as error:
-            raise DataError(f"{path}: not valid JSON ({error}): the file is damaged. Delete it, or the run.") from None
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keeps other processes from working on this run; let go when this one ends, however it ends.
-
-        Raises:
-            DataError: another process works on it.
-        """
-        lock = FileLock(self.path / LOCK)
-        try:
-            lock.acquire(timeout=LOOK_S)  # somebody may just be looking whether it is held
-        except Timeout:
-            raise DataError(f"{self.path}: another process is working on this run. Wait for it, or stop it.") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def standing(self) -> str:
-        """running, finished, interrupted or failed as the run wrote it; "stopped" where it says running and its process on this machine is gone;
-        "waiting" before it began.
-
-        Raises:
-            DataError: a damaged status.json.
-        """
-        status = self.read_json("status.json") or {"status": "waiting"}
-        if status["status"] == "running" and status.get("host") == platform.node() and not self.is_held:
-            return "stopped"
-        return str(status["status"])
-
-    @property
-    def is_held(self) -> bool:
-        """True while some process works on this run."""
-        path = self.path / LOCK
-        if not path.is_file():
-            return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        except OSError:  # of somebody else: nobody here works on it
-            return False
-        lock.release()
-        return False
-
-    def append(self, name: str, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add whole lines to a `.jsonl` file."""
-        text = "".join(to_json(record) + "\n" for record in records)
-        try:
-            with (self.path / name).open("a", encoding="utf-8") as handle:
-                handle.write(text)
-        except OSError as error:
-            raise TrainingError(
-                f"{self.path / name}: cannot be written: {error.strerror or error}. Free some space; what was written stays."
-            ) from None
-
-    def read(self, name: str) -> list[dict[str, Any]]:
-        """All records of a `.jsonl` file; a last line cut short by a crash is left out."""
-        path = self.path / name
-        if not path.is_file():
-            return []
-        lines = path.read_bytes().rstrip(b"\n").split(b"\n")  # not splitlines: U+2028 may stand in a text
-        records = []
-        for number, line in enumerate(lines, 1):
-            try:
-                records.append(json.loads(line.decode("utf-8")))
-            except ValueError:  # of JSON, and of a character cut in the middle
-                if number < len(lines):
-                    raise DataError(
-                        f"{path}:{number}: not valid JSON, and not the last line: the file was changed by hand."
-                    ) from None
-        return records
+def write_json(path: Path, record: Any) -> None:
+    """Write a `.json` file whole; NaN and infinity become null."""
+    write_atomically(path, json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def manifest(
-    seed: int, command: list[str], data: Mapping[str, str], config_hash: str, graph_hash: str
-) -> dict[str, Any]:
-    """What is needed to say where a number came from: versions, git state, machine, seeds, hashes of the data."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = None
-    return {
-        "rag_graph": __version__,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": command,
-        "seed": seed,
-        "config_hash": config_hash,
-        "graph_hash": graph_hash,
-        "data": dict(data),
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "versions": versions,
-        "git": _git_state(),
-    }
+def read_json(path: Path) -> Any:
+    """The content of a `.json` file; None where there is none.
 
-
-def _git_state() -> dict[str, Any] | None:
-    def ask(*args: str) -> str:
-        return subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
+    Raises:
+        DataError: it is damaged.
+    """
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:
+        raise DataError(f"{path}: not valid JSON ({error}): the file is damaged. Delete it, or the run.") from None
+
+
+def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Add whole lines to a `.jsonl` file."""
+    text = "".join(to_json(record) + "\n" for record in records)
+    try:
+        with path.open("a", encoding="utf-8") as handle:
+            handle.write(text)
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written: {error.strerror or error}. Free some space; what was written stays."
+        ) from None
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """All records of a `.jsonl` file that `append_records` wrote; empty where there is none. A last line cut short by a crash is left out.
+
+    Raises:
+        DataError: another line is damaged; names it.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().rstrip(b"\n").split(b"\n")  # not splitlines: U+2028 may stand in a text
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line.decode("utf-8")))
+        except ValueError:  # of JSON, and of a character cut in the middle
+            if number < len(lines):
+                raise DataError(
+                    f"{path}:{number}: not valid JSON, and not the last line: the file was changed by hand."
+                ) from None
+    return records
+
+
+def last_record(path: Path) -> dict[str, Any]:
+    """The last whole line of a `.jsonl` file; empty where there is none. It reads only the end of the file."""
+    if not path.is_file():
+        return {}
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - 16_384))
+        lines = handle.read().decode("utf-8", "replace").splitlines()
+    for line in reversed(lines):
+        try:
+            found: dict[str, Any] = json.loads(line)
+        except ValueError:
+            continue  # being written
+        return found
+    return {}
 
 
 def cache_folder() -> Path:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
+import json
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
 if TYPE_CHECKING:
+    from rag_graph.graph import AuxiliaryGraph
     from rag_graph.retrieval.encoder import SentenceEncoder
+    from rag_graph.runs.progress import StageProgress
 
-# Before torch is imported: small tensors run fastest on few threads, and no test may reach for a network.
+# Before torch is imported: threads that wait leave the processor to other work, and no test may reach for a network.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 ROOT = Path(__file__).parent.parent
+Cli = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +78,33 @@ def write_graph(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def make_graph() -> Callable[..., AuxiliaryGraph]:
+    """Tasks `t` and `u` (a goal of 1 and of .5), criteria c0.. that apply to both, and edges (source, target, relation, strength = .5)."""
+    from rag_graph.graph import AuxiliaryGraph
+    from rag_graph.graph.spec import GraphSpec
+
+    task = {
+        "kind": "generation",
+        "metrics": {"rouge_l": 1.0},
+        "prompt": "{input}",
+        "fields": {"input": "x", "reference": "y"},
+    }
+
+    def make(edges: Sequence[tuple[Any, ...]], criteria: int = 3, tuned: bool = True) -> AuxiliaryGraph:
+        names = ("from", "to", "relation", "strength")
+        spec = {
+            "format": 1,
+            "name": "g",
+            "tasks": {"t": {**task, "goal": 1.0}, "u": {**task, "goal": 0.5}},
+            "criteria": {f"c{i}": {"metric": "format"} for i in range(criteria)},
+            "edges": [{"strength": 0.5, "tuned": tuned, **dict(zip(names, edge, strict=False))} for edge in edges],
+        }
+        return AuxiliaryGraph(GraphSpec.model_validate(spec))
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tiny_model() -> Callable[[int], object]:
     """seed -> a Llama of 20 thousand parameters and its tokenizer over a few words."""
     import torch
@@ -86,6 +125,82 @@ def tiny_model() -> Callable[[int], object]:
     return make
 
 
+@pytest.fixture(params=["gpt2", "gpt_neox", "qwen2", "gemma2", "cohere", "bloom"])
+def family(request: pytest.FixtureRequest) -> str:
+    """Families of models that differ where it matters: positions, tied layers, scaled or capped logits."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def family_model() -> Callable[[str], Any]:
+    """Name of a family -> a small model of it with random weights."""
+    import transformers
+
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    own: dict[str, dict[str, Any]] = {
+        "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64},
+        "gpt_neox": {**shape, "max_position_embeddings": 64},
+        "qwen2": {**shape, "num_key_value_heads": 1, "tie_word_embeddings": True},
+        "gemma2": {**shape, "num_key_value_heads": 1, "head_dim": 16, "final_logit_softcapping": 3.0},
+        "cohere": {**shape, "num_key_value_heads": 1, "logit_scale": 0.25, "pad_token_id": 0},
+        "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2},
+    }
+
+    def make(name: str) -> Any:
+        return transformers.AutoModelForCausalLM.from_config(
+            transformers.AutoConfig.for_model(name, vocab_size=97, **own[name])
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_chat_tokenizer() -> Callable[..., Any]:
+    """template, and whether a begin token is added -> a tokenizer whose turns end with `<end>`, and whose documents with `<eos>`."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    def make(template: str | None = None, begins: bool = True) -> Any:
+        special = ["<pad>", "<eos>", "<bos>", "<start>", "<end>"]
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        words = ["the red kettle is good .", "system user model assistant tool"] * 20
+        tokenizer.train_from_iterator(
+            words,
+            trainers.BpeTrainer(vocab_size=330, special_tokens=special, initial_alphabet=alphabet, show_progress=False),
+        )
+        if begins:
+            tokenizer.post_processor = processors.TemplateProcessing(
+                single=["<bos>", "$A"], special_tokens=[("<bos>", tokenizer.token_to_id("<bos>"))]
+            )
+        fast = PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>"
+        )
+        fast.add_special_tokens({"additional_special_tokens": ["<start>", "<end>"]})
+        fast.chat_template = template
+        return fast
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_llama() -> Callable[..., Any]:
+    """tokenizer, changes of its config -> a Llama of a few thousand parameters."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    def make(tokenizer: Any, **changes: Any) -> Any:
+        torch.manual_seed(0)
+        shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        ids = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+        settings = {"vocab_size": len(tokenizer), "max_position_embeddings": 128, **shape, **ids, **changes}
+        return LlamaForCausalLM(LlamaConfig(**settings))
+
+    return make
+
+
 SMALL = (
     "sft.steps=12", "sft.batch_size=4", "ppo.updates=6", "ppo.batch_size=8", "ppo.num_mini_batches=2", "ppo.checkpoint_every=2", "data.train=16",
     "data.test=8", "model.scratch.hidden_size=32", "model.scratch.intermediate_size=64", "model.scratch.num_layers=2", "model.scratch.num_heads=2",
@@ -102,13 +217,14 @@ def small() -> tuple[str, ...]:
 
 @pytest.fixture(scope="session")
 def finished_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small run that has finished; copy it before changing it."""
+    """The folder of a small run that has finished, in which the graph learned; copy it before changing it."""
     from rag_graph.runs.progress import StageProgress
     from rag_graph.runs.train import train
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     config = root / "experiments/quickstart/config.yaml"
-    train(config, [*SMALL, f"output_dir={folder}"], progress=StageProgress(quiet=True))
+    settings = [*SMALL, "reward.learn.method=alignment", f"output_dir={folder}"]
+    train(config, settings, progress=StageProgress(quiet=True))
     return folder
 
 
@@ -144,3 +260,85 @@ def scratch_encoder() -> SentenceEncoder:
     from tests.contracts.retriever import TEXTS
 
     return SentenceEncoder("scratch", corpus=TEXTS)
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[[Path], list[dict[str, Any]]]:
+    """The folder of a training -> its metrics.jsonl without what a clock says."""
+
+    def read(folder: Path) -> list[dict[str, Any]]:
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        clock = ("seconds/", "eps", "_per_second")
+        return [{name: value for name, value in row.items() if not any(part in name for part in clock)} for row in rows]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def stop_in() -> Callable[[str, int], StageProgress]:
+    """A progress that stops a run as Ctrl-C does: in a stage, once it has made so many steps."""
+    from rag_graph.runs.progress import StageProgress
+
+    class StopIn(StageProgress):
+        def __init__(self, stage: str, steps: int) -> None:
+            super().__init__(quiet=True)
+            self.wanted = stage, steps
+
+        def advance(self, steps: int = 1, **numbers: float) -> None:
+            super().advance(steps, **numbers)
+            if self._name == self.wanted[0] and self._done >= self.wanted[1]:
+                raise KeyboardInterrupt
+
+    return StopIn
+
+
+@pytest.fixture(scope="session")
+def rag_graph_script() -> str:
+    """The command `rag-graph` of this environment."""
+    return str(Path(sys.executable).parent / "rag-graph")
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Cli:
+    """Run `rag-graph` with these arguments here: a process of its own would first import torch and transformers for ten seconds."""
+
+    def run(*arguments: str | Path, cwd: Path | None = None) -> CompletedProcess[str]:
+        from rag_graph.cli.app import main
+
+        command = ["rag-graph", *map(str, arguments)]
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        code: int | str | None = 0
+        on_term = signal.getsignal(signal.SIGTERM)  # a sweep sets its own
+        with (
+            mock.patch.object(sys, "argv", command),
+            contextlib.chdir(cwd or Path.cwd()),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.dict(os.environ, {"COLUMNS": "80"}),
+        ):
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code
+            finally:
+                signal.signal(signal.SIGTERM, on_term)
+        texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+        return CompletedProcess(command, int(code or 0), *texts)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_process(rag_graph_script: str) -> Cli:
+    """Run `rag-graph` with these arguments as a process, and wait for its end."""
+
+    def run(*arguments: str | Path, timeout_s: float = 600) -> CompletedProcess[str]:
+        return subprocess.run(
+            [rag_graph_script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run

@@ -10,7 +10,7 @@ import json
 import os
 from pathlib import Path
 
-from run import DATA_SETS, HERE, METHODS, load_index, load_pool, with_links
+from run import DATA_SETS, HERE, METHODS, load_index, load_pool
 
 from rag_graph.config import ModelConfig
 from rag_graph.data.passages import read_queries
@@ -47,7 +47,7 @@ def main() -> None:
     drafted: dict[str, dict[str, list[float]]] = {method: {} for method in METHODS}
     samples = {}
     for name in DATA_SETS:
-        index = with_links(load_index(name, load_pool(Path(data) / name), encoder), "link", "title")
+        index = load_index(name, load_pool(Path(data) / name), encoder).with_links(("link", "title"))
         queries = read_queries(Path(data) / name / f"{arguments.split}.jsonl")
         responses = write([f"{EXAMPLES}Question: {query.question}\nAnswer:" for query in queries])
         drafts = [response.text.split("\n")[0].strip() for response in responses]

@@ -58,16 +58,8 @@ def load_index(name: str, pool: list[ContextNode], encoder: SentenceEncoder) -> 
         return PassageIndex.load(folder, encoder)
 
 
-def with_links(index: PassageIndex, *kinds: str) -> PassageIndex:
-    """The same index with only some of its edges."""
-    part = object.__new__(PassageIndex)
-    part.__dict__.update(index.__dict__)
-    part.link_kinds = kinds  # type: ignore[assignment]
-    return part
-
-
 def variants(index: PassageIndex, ablations: bool) -> dict[str, Retriever]:
-    titles = with_links(index, "link", "title")
+    titles = index.with_links(("link", "title"))
     found: dict[str, Retriever] = {method: titles.retriever(method) for method in METHODS}
     if ablations:
         parts = [titles.bm25, titles.dense()]

@@ -36,7 +36,6 @@ ARMS = (
     Arm("gated_fixed", {"readout": "gated_fixed"}, GRAPHS),
     Arm("gated_fixed+alignment", {"readout": "gated_fixed"}, (*GRAPHS, "candidates"), "alignment"),
     Arm("gated_fixed+meta_gradient", {"readout": "gated_fixed"}, (*GRAPHS, "candidates"), "meta_gradient"),
-    Arm("gated_fixed+reinforce", {"readout": "gated_fixed"}, (*GRAPHS, "candidates"), "reinforce"),
     Arm("ridge", {"readout": "ridge"}),
     Arm("mlp", {"readout": "mlp"}),
     Arm("gnn", {"readout": "gnn"}, ("right", "shuffled")),

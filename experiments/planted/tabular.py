@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from rag_graph.config import RewardConfig
-from rag_graph.reward.model import IMPUTED, LEARNING, TRAINED, RewardModel
-from rag_graph.reward.prior import StructuralPrior
+from rag_graph.reward.imputers.graph_network import HEADS
+from rag_graph.reward.imputers.prior import StructuralPrior
+from rag_graph.reward.memory import EPISODES
+from rag_graph.reward.model import RewardModel
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import TextEmbeddings
 
@@ -35,8 +37,7 @@ class _Method(nn.Module):
         self.model = model
 
     def forward(self, name: str, scores: Scores, *args: Any) -> Any:
-        method = getattr(self.model, name)
-        result = method(*args) if name == "search" else method(scores, *args)
+        result = getattr(self.model, name)(scores, *args)
         return result if name in ("forward", "loss", "predict_goal") else dict(self.named_buffers())
 
 
@@ -72,9 +73,10 @@ class Replicas:
 
     def fit(self, scores: Scores, generator: torch.Generator) -> None:
         """scores: [S, buffer, N]."""
-        if self.config.readout == "ridge":
+        readout = self.one.model.readout
+        if readout.fit == "closed_form":
             self.move("refit", scores)
-        if self.config.readout not in TRAINED or self.optimizer is None:
+        if readout.fit != "gradient" or self.optimizer is None:
             return
         replicas, rows, nodes = scores.values.shape
         size = min(self.config.fit_batch, rows)
@@ -85,7 +87,7 @@ class Replicas:
             )
             uniform = torch.rand((replicas, size, nodes), generator=generator)
             # Which head sees a row depends on the row alone.
-            halves = 2.0 * ((chosen[:, None] * 2654435761 >> (7 + 3 * torch.arange(self.config.heads))) & 1)
+            halves = 2.0 * ((chosen[:, None] * 2654435761 >> (7 + 3 * torch.arange(HEADS))) & 1)
             loss = self.call("loss", part, uniform, halves, dims=(0, None)).sum()
             self.optimizer.zero_grad()
             loss.backward()
@@ -135,7 +137,7 @@ def run(
     logits = torch.zeros(count, PROMPTS, LENGTH, VOCABULARY, requires_grad=True)
     prompt = torch.arange(PROMPTS).repeat_interleave(SAMPLES)
     nodes = len(task.nodes)
-    learning = config.learn.method if config.readout in LEARNING else "none"
+    learning, fit = replicas.one.model.method, replicas.one.model.readout.fit
     still = Scores(torch.empty(0), torch.empty(0), torch.zeros(BATCH, nodes), torch.zeros(BATCH, dtype=torch.long))
     kept: list[tuple[Tensor, Tensor]] = []
     curve, rewards = [], []
@@ -165,11 +167,8 @@ def run(
             replicas.move("align", scores, measured[..., 0], reserved, dims=(0, 0))
         if learning == "meta_gradient":
             replicas.move("meta_step", scores, influence, eta, dims=(0, None))
-        if learning == "reinforce":
-            noise = torch.randn((count, len(graph.spec.edges)), generator=generator)
-            replicas.move("search", scores, measured[..., 0], reserved, noise, update, dims=(0, 0, 0, None))
-        kept = [*kept, (measured, observed)][-(config.buffer_size // BATCH) :]
-        if config.readout in IMPUTED:
+        kept = [*kept, (measured, observed)][-(EPISODES // BATCH) :]
+        if fit != "none":
             values, seen = (torch.cat(part, 1) for part in zip(*kept, strict=True))
             rows = values.shape[1]
             memory = Scores(values, seen, torch.zeros(rows, nodes), torch.zeros(rows, dtype=torch.long))

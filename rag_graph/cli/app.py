@@ -54,7 +54,12 @@ def _root(
 
 
 def main() -> None:
-    """Entry point: errors of this package become one message and an exit code (1 run, 2 input), never a traceback."""
+    """Entry point: errors of this package become one message and an exit code (1 run, 2 input), never a traceback.
+
+    Threads of OpenMP wait passively unless OMP_WAIT_POLICY says otherwise: a thread that spins while it waits slows a run several times
+    as soon as another process needs the processor. OpenMP reads the variable when torch is loaded, so this comes before any command.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no Unicode shows ? instead of failing

@@ -24,9 +24,9 @@ def ask(
     from rich.markup import escape
     from rich.table import Table
 
-    from rag_graph.runs.opened import OpenedRun
+    from rag_graph.runs.run import Run
 
-    answer = OpenedRun(run).ask(text, task, given)
+    answer = Run(run).ask(text, task, given)
     console = Console()
     console.print(f"[bold]task[/]    {answer.episode.example.task}")
     if answer.drafted:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from rag_graph.errors import ConfigError, near_miss
 
 
 def evaluate(
@@ -34,30 +31,9 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.data.load import read_examples
-    from rag_graph.evaluation.evaluate import evaluate as measure
-    from rag_graph.rag.pipeline import RagPipeline
-    from rag_graph.rag.retrieval_report import retrieval_report
-    from rag_graph.runs.opened import OpenedRun
-    from rag_graph.runs.recording import evaluation_record
-    from rag_graph.runtime import write_atomically
+    from rag_graph.runs.run import Run
 
-    if data is not None and task is None:
-        raise ConfigError("--data needs --task: which task's fields does the file have?")
-    opened = OpenedRun(run, data_needed=data is None)
-    tasks = opened.graph.spec.tasks
-    if task is not None and task not in tasks:
-        raise ConfigError(
-            f"--task {task}: no such task in this run.{near_miss(task, tasks)} Its tasks: {', '.join(tasks)}."
-        )
-    if data is not None:
-        assert task is not None
-        examples = read_examples(data, task, tasks[task])
-    else:
-        assert opened.data is not None
-        examples = [example for example in opened.data.test if task in (None, example.task)]
-    pipeline = RagPipeline(opened.graph, opened.pool if retrieval else None, opened.config.retrieval, opened.write)
-    evaluation = measure(pipeline.answer, examples, opened.scorer, opened.config.fingerprint())
+    evaluation = Run(run).evaluate(data, task, retrieval=retrieval, out=out)
     table = Table("task", "metric", "n", "mean [95% interval]", header_style="bold")
     for result in evaluation.results:
         table.add_row(
@@ -65,23 +41,4 @@ def evaluate(
         )
     console = Console()
     console.print(table)
-    target = out or _free(
-        run / "evaluation",
-        f"{data.stem if data else 'test'}{'-' + task if task else ''}{'' if retrieval else '-no_retrieval'}",
-    )
-    record = {
-        **evaluation_record(evaluation),
-        "data": str(data) if data else "held-out part",
-        "with_retrieval": retrieval,
-        "retrieval": retrieval_report(pipeline, evaluation.episodes),
-    }
-    write_atomically(target, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    console.print(f"wrote {target}", soft_wrap=True, highlight=False)
-
-
-def _free(folder: Path, stem: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 1
-    while (folder / f"{stem}-{number}.json").exists():
-        number += 1
-    return folder / f"{stem}-{number}.json"
+    console.print(f"wrote {evaluation.path}", soft_wrap=True, highlight=False)

@@ -124,20 +124,11 @@ def apply(
 
     `rag-graph graph apply runs/quickstart-seed0 my_graph.yaml --only "grounded>question"`
     """
-    from rag_graph.graph.strengths import apply_strengths, read_strengths
+    from rag_graph.graph.strengths import apply_strengths, read_strengths, strengths_between
 
     learned = read_strengths(strengths / "strengths.yaml" if strengths.is_dir() else strengths)
     if only:
-        wanted = {tuple(part.strip() for part in pair.split(">")) for pair in only}
-        unknown = [
-            pair for pair in only if not any(key[:2] == tuple(p.strip() for p in pair.split(">")) for key in learned)
-        ]
-        if unknown:
-            ends = sorted({f"{key[0]}>{key[1]}" for key in learned})
-            raise GraphFileError(
-                f"--only {unknown[0]}: the strengths have no such relation.{near_miss(unknown[0], ends)} Known: {', '.join(ends)}"
-            )
-        learned = {key: value for key, value in learned.items() if key[:2] in wanted}
+        learned = strengths_between(learned, only)
     texts, changes = apply_strengths(graph, learned, force)
     for change in changes:
         typer.echo(str(change))

@@ -12,7 +12,7 @@ from rag_graph.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rag_graph.report.compare import Comparison
+    from rag_graph.report.comparison import Comparison
 
 
 def report(
@@ -24,11 +24,12 @@ def report(
 
     Example: `rag-graph report runs/quickstart-seed0 --open`
     """
+    from rag_graph.report.html import write_report
     from rag_graph.runs.run import Run
 
     if out is not None and not out.parent.is_dir():
         raise ConfigError(f"--out {out}: no such folder: {out.parent}")
-    written = Run(run).report(out)
+    written = write_report(Run(run), out)
     typer.echo(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)")
     if show:
         typer.launch(str(written.resolve()))
@@ -63,8 +64,8 @@ def compare(
     """
     from rich.console import Console
 
-    from rag_graph.report.compare import FORMATS
     from rag_graph.report.compare import compare as measure
+    from rag_graph.report.comparison import FORMATS
 
     for path in out or []:
         if path.suffix not in FORMATS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from rag_graph.config import DENSE_METHODS, LinkKind, RetrievalConfig, RetrievalMethod
-from rag_graph.errors import ConfigError, DataError, near_miss
+from rag_graph.config import RetrievalConfig
+from rag_graph.errors import ConfigError, near_miss
+from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod
 
 if TYPE_CHECKING:
-    from rag_graph.data.passages import Query
-    from rag_graph.retrieval.base import Hit
     from rag_graph.retrieval.encoder import SentenceEncoder
-    from rag_graph.retrieval.index import PassageIndex
+    from rag_graph.retrieval.queries import Ranking
 
 DEFAULTS = RetrievalConfig()
 ENCODER_HELP = "A Hugging Face id, a folder, or package:NAME for a model in an installed package."
@@ -27,7 +25,6 @@ Links = Annotated[
         help="Edges of the context graph, by comma: link (stated in the file), title, phrase; or none. Default: link,title."
     ),
 ]
-DEPTHS = (1, 2, 5, 10, 20, 50, 100)
 
 
 def index(
@@ -133,7 +130,7 @@ def retrieve(
     from rag_graph.data.passages import read_passages, read_queries
     from rag_graph.retrieval.index import PassageIndex
     from rag_graph.retrieval.index_folder import IndexFolder
-    from rag_graph.runtime import to_json, write_atomically
+    from rag_graph.retrieval.queries import check_supporting, rank_queries, write_rankings
 
     asked = read_queries(queries)
     found = read_passages(passages) if passages is not None else None
@@ -150,29 +147,16 @@ def retrieve(
         made_by = _load_encoder(encoder or DEFAULTS.encoder) if dense else None
         pool = PassageIndex(found, made_by, _link_kinds(links), progress=sys.stderr.isatty())
     if evaluate:
-        _check_supporting(asked, pool)
+        check_supporting(asked, pool)
     retriever = pool.retriever(method, damping=damping, epsilon=walk_epsilon)
-    ranked = [
-        [(pool.passages[hit.position].id, hit) for hit in hits]
-        for hits in _searched(retriever, [query.question for query in asked], k)
-    ]
+    rankings = rank_queries(pool, retriever, asked, k)
     if out is not None:
-        rows = [
-            {
-                "id": query.id,
-                "ids": [name for name, _ in hits],
-                "scores": [round(hit.score, 8) for _, hit in hits],
-                "why": [_why(hit, method, pool) for _, hit in hits],
-            }
-            for query, hits in zip(asked, ranked, strict=True)
-        ]
-        settings: dict[str, Any] = {"method": method, "k": k, "damping": damping, "walk_epsilon": walk_epsilon}
-        settings |= {"queries": str(queries), "index": pool.fingerprint()}
-        write_atomically(out, "".join(to_json(row) + "\n" for row in rows))
-        write_atomically(out.with_suffix(".settings.json"), json.dumps(settings, indent=2) + "\n")
-        typer.echo(f"{out}: {len(rows)} queries, {sum(len(hits) for hits in ranked)} passages by {method}")
+        settings = {"method": method, "k": k, "damping": damping, "walk_epsilon": walk_epsilon}
+        write_rankings(out, rankings, {**settings, "queries": str(queries), "index": pool.fingerprint()})
+        found_count = sum(len(ranking.ids) for ranking in rankings)
+        typer.echo(f"{out}: {len(rankings)} queries, {found_count} passages by {method}")
     if evaluate:
-        _evaluate([[name for name, _ in hits] for hits in ranked], asked, len(pool), k)
+        _print_scores(rankings, len(pool), k)
 
 
 def _check_out(out: Path | None, inputs: Sequence[Path | None]) -> None:
@@ -190,48 +174,18 @@ def _check_out(out: Path | None, inputs: Sequence[Path | None]) -> None:
             raise ConfigError(f"--out {out}: this file is read. Name another one.")
 
 
-def _check_supporting(asked: Sequence[Query], pool: PassageIndex) -> None:
-    known = {node.id for node in pool.passages}
-    for query in asked:
-        for name in query.supporting_ids:
-            if name not in known:
-                raise DataError(
-                    f"query '{query.id}': its supporting id '{name}' is no passage of the pool.{near_miss(name, known)}"
-                )
-
-
-def _why(hit: Hit, method: str, pool: PassageIndex) -> dict[str, Any]:
-    scores = {name: round(score, 6) for name, score in (hit.scores or {method: hit.score}).items()}
-    return {**scores, **({"via": pool.describe(hit.via)} if hit.via else {})}
-
-
-def _searched(retriever: Any, questions: Sequence[str], k: int, batch: int = 64) -> list[Any]:
-    from tqdm.auto import tqdm
-
-    hits = []
-    for start in tqdm(range(0, len(questions), batch), desc="queries", disable=len(questions) <= batch or None):
-        hits += retriever.search(questions[start : start + batch], k)
-    return hits
-
-
-def _evaluate(ranked: list[list[str]], asked: Sequence[Query], size: int, k: int) -> None:
+def _print_scores(rankings: Sequence[Ranking], size: int, k: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.evaluation.ranking import ranking_scores
-    from rag_graph.evaluation.statistics import bootstrap_mean
+    from rag_graph.retrieval.queries import measure_rankings
 
-    depths = sorted({depth for depth in (*DEPTHS, k) if depth <= k})
-    scores = ranking_scores(ranked, [query.supporting_ids for query in asked], depths)
-    count = len(scores[f"recall@{k}"])
+    count, scores = measure_rankings(rankings, k)
     table = Table("k", "recall", "95%", "all gold", "95%", box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.title = f"{count} queries with supporting ids, {size} passages"
-    for depth in depths:
-        cells = []
-        for name in ("recall", "all_gold"):
-            interval = bootstrap_mean(scores[f"{name}@{depth}"])
-            cells += [f"{interval.mean:.3f}", f"[{interval.low:.3f}, {interval.high:.3f}]"]
-        table.add_row(str(depth), *cells)
+    for score in scores:
+        cells = [cell for found in score[1:] for cell in (f"{found.mean:.3f}", f"[{found.low:.3f}, {found.high:.3f}]")]
+        table.add_row(str(score.k), *cells)
     Console().print(table)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.runs.sweep import Sweep, SweepRun
+    from rag_graph.runs.sweep import Sweep
 
 SECONDS_PER_LOOK = 1.0
 MOST_LINES = 40
@@ -40,16 +40,18 @@ def sweep(
     """
     from rich.console import Console
 
+    from rag_graph.runs.executors import shown_state
+    from rag_graph.runs.folder import is_locked
     from rag_graph.runs.sweep import Sweep
 
     plan, console = Sweep(file), Console()
     if dry_run:
         for run in plan.runs:
-            console.print(f"{run.state:<12}{run.path}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"{shown_state(run.path):<12}{run.path}", soft_wrap=True, highlight=False, markup=False)
         console.print(f"{len(plan.runs)} runs, executor {plan.config.executor}", highlight=False)
         return
-    done = sum(run.state == "finished" for run in plan.runs)
-    others = [run.path for run in plan.runs if run.is_held]
+    done = sum(shown_state(run.path) == "finished" for run in plan.runs)
+    others = [run.path for run in plan.runs if is_locked(run.path)]
     console.print(f"{len(plan.runs)} runs in {plan.folder}, {done} finished before", highlight=False, soft_wrap=True)
     if others:
         console.print(
@@ -63,11 +65,12 @@ def sweep(
     except KeyboardInterrupt:
         console.print("interrupted. What was written stays; run the same command to go on.")
         raise typer.Exit(1) from None
-    failed = [run for run in plan.runs if codes.get(run.path)]
-    for run in failed:
-        console.print(f"[red]failed[/]: {run.path}: {_reason(run)}", soft_wrap=True, highlight=False)
-    if any(run.state == "finished" for run in plan.runs):
-        _compare(plan, console)
+    failed = [run.path for run in plan.runs if codes.get(run.path)]
+    for path in failed:
+        console.print(f"[red]failed[/]: {path}: {_reason(path)}", soft_wrap=True, highlight=False)
+    finished = [run.path for run in plan.runs if shown_state(run.path) == "finished"]
+    if finished:
+        _compare(finished, plan.folder / "comparison.md", console)
     if failed:
         raise typer.Exit(1)
 
@@ -80,8 +83,8 @@ def _run(plan: Sweep, console: Console) -> dict[Path, int]:
     """With a live table on a terminal; elsewhere a line for each run that ends."""
     if not console.is_terminal:
         return plan.run(
-            lambda run, code: console.print(
-                f"{'failed' if code else 'finished'}: {run.path}", soft_wrap=True, highlight=False, markup=False
+            lambda path, code: console.print(
+                f"{'failed' if code else 'finished'}: {path}", soft_wrap=True, highlight=False, markup=False
             )
         )
     from rich.live import Live
@@ -107,14 +110,17 @@ def _table(plan: Sweep, seconds: float) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    rows = [(run, run.state) for run in plan.runs]
+    from rag_graph.runs.executors import shown_state
+    from rag_graph.runtime import last_record
+
+    rows = [(run, shown_state(run.path)) for run in plan.runs]
     done = sum(state == "finished" for _, state in rows)
     table = Table("arm", "seed", "state", "update", "reward", "held-out goal", title=f"{done} of {len(rows)} runs finished, {seconds:.0f} s", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))  # fmt: skip
     # On a small terminal: what is going on first, then what waits.
     order = {"running": 0, "failed": 1, "stopped": 1, "interrupted": 2, "waiting": 3, "finished": 4}
     shown = rows if len(rows) <= MOST_LINES else sorted(rows, key=lambda row: order.get(row[1], 5))[:MOST_LINES]
     for run, state in shown:
-        last = run.recent()
+        last = last_record(run.path / "metrics.jsonl")
         at = f"{last['update']}/{run.config.ppo.updates}" if last.get("stage") == "ppo" else str(last.get("stage", ""))
         numbers = (
             f"{last[key]:.3f}" if last.get(key) is not None else ""
@@ -126,16 +132,19 @@ def _table(plan: Sweep, seconds: float) -> Table:
     return table
 
 
-def _reason(run: SweepRun) -> str:
+def _reason(run: Path) -> str:
     """The last line of its log."""
-    lines = run.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if run.log.is_file() else []
-    return f"{lines[-1] if lines else 'no log'} (all of it in {run.log})"
+    from rag_graph.runs.executors import log_of
+
+    log = log_of(run)
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
+    return f"{lines[-1] if lines else 'no log'} (all of it in {log})"
 
 
-def _compare(plan: Sweep, console: Console) -> None:
+def _compare(finished: list[Path], out: Path, console: Console) -> None:
     from rag_graph.cli.report import print_comparison
     from rag_graph.report.compare import compare
 
-    found = compare([run.path for run in plan.runs if run.state == "finished"])
+    found = compare(finished)
     print_comparison(found, console)
-    console.print(f"wrote {found.write(plan.folder / 'comparison.md')}", soft_wrap=True, highlight=False)
+    console.print(f"wrote {found.write(out)}", soft_wrap=True, highlight=False)

@@ -52,41 +52,40 @@ def train(
         return
     from rich.console import Console
 
-    from rag_graph.report.diagnostics import draw_diagnostics
-    from rag_graph.report.figures import draw_curves
+    from rag_graph.report.present import present_run
     from rag_graph.report.summary import summary_tables
-    from rag_graph.runs import train as run
-    from rag_graph.runs.run import Run
+    from rag_graph.runs import train as runs
 
     try:
         if resume is not None:
-            result = run.resume(resume, command=sys.argv)
+            run = runs.resume(resume, command=sys.argv)
         else:
             assert settings is not None
-            result = run.train(settings, command=sys.argv)
+            run = runs.train(settings, command=sys.argv)
     except KeyboardInterrupt:
         typer.echo(
             "interrupted. What was written so far stays in the run folder; `rag-graph train --resume RUN` goes on.",
             err=True,
         )
         raise typer.Exit(1) from None
-    finished = Run(result.folder)
-    draw_curves(finished, finished.path / "curves.png")
-    draw_diagnostics(finished, finished.path / "diagnostics.png")
-    finished.report()
+    present_run(run)
     console = Console()
-    for table in summary_tables(finished):
+    for table in summary_tables(run):
         console.print(table)
     console.print(
-        f"run folder: {result.folder}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
+        f"run folder: {run.path}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
         soft_wrap=True,
         highlight=False,
     )
-    console.print(f'ask it: rag-graph ask {result.folder} "..."', soft_wrap=True, highlight=False)
+    console.print(f'ask it: rag-graph ask {run.path} "..."', soft_wrap=True, highlight=False)
 
 
 def _explain(settings: RunConfig) -> None:
     graph = load_graph(settings.graph)
+    if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
+        from rag_graph.generation.language_model import check_source
+
+        check_source(settings.model)
     ppo = settings.ppo
     typer.echo(settings.to_yaml(), nl=False)
     typer.echo(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +25,18 @@ REPORTED = {
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """episodes: scored, in the order of the examples. task_scores: the node score of each task's examples, in that order."""
+    """
+    episodes: scored, in the order of the examples.
+    task_scores: the node score of each task's examples, in that order.
+    retrieval: what retrieval was worth, where a run's pipeline answered (`rag.retrieval_report`).
+    path: the file that it was written to.
+    """
 
     results: tuple[EvalResult, ...]
     episodes: tuple[Episode, ...]
     task_scores: dict[str, list[float]]
+    retrieval: Mapping[str, Any] | None = None
+    path: Path | None = None
 
     @property
     def mean_task_score(self) -> Interval:

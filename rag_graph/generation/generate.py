@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.config import ModelConfig
+from rag_graph.generation.end_tokens import before_end, end_token_ids
 from rag_graph.generation.marginal import rag_sequence_responses, rag_token_responses
 from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
 from rag_graph.generation.tokens import encode_prompts
@@ -42,13 +43,13 @@ def generate_texts(
     if not prompts:
         return []
     queries = encode_prompts(tokenizer, prompts, max_prompt_tokens)
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    stops, pad = end_token_ids(model, tokenizer), tokenizer.pad_token_id
     with _answering(model, bf16):
         if decodes_step_by_step(model):
-            responses = sample_responses(model, queries, max_new_tokens, None, 1.0, end, pad, batch_size)
+            responses = sample_responses(model, queries, max_new_tokens, None, 1.0, stops, pad, batch_size)
         else:
-            responses = generate_responses(model, queries, max_new_tokens, None, end, pad, batch_size)
-    return [decode_response(tokenizer, ids) for ids in responses]
+            responses = generate_responses(model, queries, max_new_tokens, None, stops, pad, batch_size)
+    return [decode_response(tokenizer, ids, stops) for ids in responses]
 
 
 @contextmanager
@@ -103,14 +104,13 @@ class Writer:
         flat = iter(encode_prompts(tokenizer, every, config.max_prompt_tokens))
         queries = [[next(flat) for _ in row] for row in prompts]
         respond = rag_sequence_responses if fusion == "rag_sequence" else rag_token_responses
-        end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+        stops, pad = end_token_ids(self.model, tokenizer), tokenizer.pad_token_id
         with _answering(self.model, self.bf16):
-            responses = respond(self.model, queries, weights, config.max_new_tokens, end, pad, self.batch_size)
-        return [decode_response(tokenizer, ids) for ids in responses]
+            responses = respond(self.model, queries, weights, config.max_new_tokens, stops, pad, self.batch_size)
+        return [decode_response(tokenizer, ids, stops) for ids in responses]
 
 
-def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> Response:
-    """Text up to the end token."""
-    ended = tokenizer.eos_token_id in ids
-    kept = ids[: list(ids).index(tokenizer.eos_token_id)] if ended else ids
-    return Response(tokenizer.decode(kept, skip_special_tokens=True).strip(), not ended)
+def decode_response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], stop_ids: Collection[int]) -> Response:
+    """Text up to the first end token."""
+    kept = before_end(ids, stop_ids)
+    return Response(tokenizer.decode(kept, skip_special_tokens=True).strip(), len(kept) == len(ids))

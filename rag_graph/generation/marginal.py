@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from rag_graph.errors import ModelError
+from rag_graph.generation.end_tokens import before_end
 from rag_graph.generation.sampling import decodes_step_by_step, optional_inputs, sample_responses, step_logits
 from rag_graph.generation.tokens import pad_left
 
@@ -80,7 +81,7 @@ def rag_sequence_responses(
     queries: Sequence[Sequence[Ids]],
     weights: Sequence[Sequence[float]],
     max_new_tokens: int,
-    stop_id: int | None,
+    stop_ids: Sequence[int],
     pad_id: int,
     batch_size: int,
 ) -> list[list[int]]:
@@ -92,10 +93,10 @@ def rag_sequence_responses(
     """
     check_decoding(model, "fusion=rag_sequence")
     flat = [query for alternatives in queries for query in alternatives]
-    drafts = iter(sample_responses(model, flat, max_new_tokens, None, 1.0, stop_id, pad_id, batch_size))
+    drafts = iter(sample_responses(model, flat, max_new_tokens, None, 1.0, stop_ids, pad_id, batch_size))
     candidates = [list(dict.fromkeys(tuple(next(drafts)) for _ in alternatives)) for alternatives in queries]
     pairs = [
-        (query, answer or (stop_id or 0,))
+        (query, answer or (*stop_ids, 0)[:1])
         for alternatives, answers in zip(queries, candidates, strict=True)
         if len(answers) > 1
         for answer in answers
@@ -120,7 +121,7 @@ def rag_token_responses(
     queries: Sequence[Sequence[Ids]],
     weights: Sequence[Sequence[float]],
     max_new_tokens: int,
-    stop_id: int | None,
+    stop_ids: Sequence[int],
     pad_id: int,
     batch_size: int,
 ) -> list[list[int]]:
@@ -136,7 +137,7 @@ def rag_token_responses(
         while end < len(queries) and rows + len(queries[end]) <= batch_size:
             rows += len(queries[end])
             end += 1
-        responses += _mixture(model, queries[start:end], weights[start:end], max_new_tokens, stop_id, pad_id)
+        responses += _mixture(model, queries[start:end], weights[start:end], max_new_tokens, stop_ids, pad_id)
         start = end
     return responses
 
@@ -146,7 +147,7 @@ def _mixture(
     queries: Sequence[Sequence[Ids]],
     weights: Sequence[Sequence[float]],
     max_new_tokens: int,
-    stop_id: int | None,
+    stop_ids: Sequence[int],
     pad_id: int,
 ) -> list[list[int]]:
     ids, mask = pad_left([query for alternatives in queries for query in alternatives], 0, model.device)
@@ -157,17 +158,17 @@ def _mixture(
     cache, known = DynamicCache(config=model.config), optional_inputs(model)
     written = torch.full((len(queries), max_new_tokens), pad_id, device=device)
     going = torch.ones(len(queries), dtype=torch.bool, device=device)
+    stops = torch.tensor(stop_ids, dtype=torch.long, device=device)
     for t in range(max_new_tokens):
         probability = step_logits(model, known, ids, mask, positions, cache).softmax(-1) * weight
         mixture = torch.zeros(len(queries), probability.shape[1], device=device).index_add(0, owner, probability)
         mixture[:, pad_id] = -1.0
         token = mixture.argmax(-1)
         written[going, t] = token[going]
-        if stop_id is not None:
-            going = going & (token != stop_id)
+        going = going & ~torch.isin(token, stops)
         if not going.any():
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
         positions = positions[:, -1:] + 1
         ids = token[owner, None]
-    return [line[: line.index(pad_id)] if pad_id in line else line for line in written.tolist()]
+    return [before_end(line, [pad_id]) for line in written.tolist()]

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 
+from rag_graph.generation.adapters import base_model
+from rag_graph.generation.end_tokens import before_end
 from rag_graph.generation.tokens import pad_left
 
 COMPACT_SHARE = 8
@@ -64,7 +66,7 @@ def _probe(model: Any) -> bool:
 
 def optional_inputs(model: Any) -> frozenset[str]:
     """Which of the inputs that not every model has this one takes. Reading a signature is slow: once per chunk, not per token."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # the signature under an adapter
+    base = base_model(model)  # an adapter's own signature says nothing
     return frozenset({"position_ids", "logits_to_keep"} & inspect.signature(base.forward).parameters.keys())
 
 
@@ -85,11 +87,11 @@ def sample_responses(
     max_new_tokens: int,
     uniforms: Tensor | None,
     temperature: float,
-    stop_id: int | None,
+    stop_ids: Sequence[int],
     pad_id: int,
     batch_size: int,
 ) -> list[list[int]]:
-    """Continue each query until `stop_id` (kept) or `max_new_tokens`. The pad token is never written.
+    """Continue each query until one of `stop_ids` (kept) or `max_new_tokens`. The pad token is never written.
 
     Args:
         model: a causal language model, in eval mode.
@@ -102,7 +104,7 @@ def sample_responses(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         noise = None if uniforms is None else uniforms[rows].to(model.device)
-        chunk = _continue([queries[row] for row in rows], model, max_new_tokens, noise, temperature, stop_id, pad_id)
+        chunk = _continue([queries[row] for row in rows], model, max_new_tokens, noise, temperature, stop_ids, pad_id)
         for row, response in zip(rows, chunk, strict=True):
             responses[row] = response
     return responses
@@ -114,7 +116,7 @@ def _continue(
     max_new_tokens: int,
     noise: Tensor | None,
     temperature: float,
-    stop_id: int | None,
+    stop_ids: Sequence[int],
     pad_id: int,
 ) -> list[list[int]]:
     step_input, mask = pad_left(queries, 0, model.device)
@@ -122,6 +124,7 @@ def _continue(
     written = torch.full((len(queries), max_new_tokens), pad_id, device=step_input.device)
     rows = torch.arange(len(queries), device=step_input.device)  # which query each row of the cache belongs to
     going = torch.ones(len(queries), dtype=torch.bool, device=step_input.device)
+    stops = torch.tensor(stop_ids, dtype=torch.long, device=step_input.device)
     cache, known = DynamicCache(config=model.config), optional_inputs(model)
     for t in range(max_new_tokens):
         logits = step_logits(model, known, step_input, mask, positions, cache)
@@ -133,8 +136,7 @@ def _continue(
             threshold = noise[rows, t, None].double() * cumulative[:, -1:]
             token = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[1] - 1)
         written[rows[going], t] = token[going]
-        if stop_id is not None:
-            going = going & (token != stop_id)
+        going = going & ~torch.isin(token, stops)
         alive = int(going.sum())
         if alive == 0:
             break
@@ -145,7 +147,7 @@ def _continue(
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
         positions = positions[:, -1:] + 1
         step_input = token[:, None]
-    return [line[: line.index(pad_id)] if pad_id in line else line for line in written.tolist()]
+    return [before_end(line, [pad_id]) for line in written.tolist()]
 
 
 @torch.no_grad()
@@ -154,7 +156,7 @@ def generate_responses(
     queries: Sequence[Sequence[int]],
     max_new_tokens: int,
     temperature: float | None,
-    stop_id: int | None,
+    stop_ids: Sequence[int],
     pad_id: int,
     batch_size: int,
 ) -> list[list[int]]:
@@ -162,7 +164,7 @@ def generate_responses(
     temperature decodes greedily."""
     sampling = {} if temperature is None else {"temperature": temperature, "top_k": 0, "top_p": 1.0}
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=temperature is not None, eos_token_id=stop_id, pad_token_id=pad_id, **sampling
+        max_new_tokens=max_new_tokens, do_sample=temperature is not None, eos_token_id=list(stop_ids) or None, pad_token_id=pad_id, **sampling
     )  # fmt: skip
     ids, mask = pad_left(queries, 0, model.device)
     responses = []
@@ -170,6 +172,6 @@ def generate_responses(
         part = slice(start, start + batch_size)
         output = model.generate(input_ids=ids[part], attention_mask=mask[part], generation_config=config)
         for line in output[:, ids.shape[1] :].tolist():
-            stopped = line[: line.index(stop_id) + 1] if stop_id in line else line
-            responses.append(stopped[: stopped.index(pad_id)] if pad_id in stopped else stopped)
+            stopped = line[: len(before_end(line, stop_ids)) + 1]
+            responses.append(before_end(stopped, [pad_id]))
     return responses

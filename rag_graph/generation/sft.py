@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rag_graph.generation.adapters import base_model
+
 Pair = tuple[list[int], list[int]]
 """Token ids of a prompt and of its answer; the answer ends with the end token."""
 
@@ -77,9 +79,7 @@ def _shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
 def packed_loss(model: PreTrainedModel, batch: PackedBatch) -> Tensor:
     """Mean cross-entropy of the answer tokens; the head runs on answer positions only."""
     chosen = batch.weights > 0
-    plain = (
-        model.get_base_model() if hasattr(model, "get_base_model") else model
-    )  # under an adapter, the adapted model itself
+    plain = base_model(model)
     backbone = getattr(plain, plain.base_model_prefix)
     hidden = backbone(input_ids=batch.ids, position_ids=batch.position_ids, attention_mask=batch.mask, use_cache=False)[
         0

@@ -22,6 +22,8 @@ def encode_prompts(
     result = []
     for ids in encoded:
         kept = ids[:-1] if ids and not templated and ids[-1] == end != begin else ids
+        if len(kept) > 1 and begin is not None and kept[0] == kept[1] == begin:
+            kept = kept[1:]  # a text that begins with the token itself
         if len(kept) > max_tokens:
             head = kept[:1] if max_tokens > 1 and kept[0] == begin else []
             kept = [*head, *kept[len(kept) - max_tokens + len(head) :]]

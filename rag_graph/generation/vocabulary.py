@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from rag_graph.errors import ModelError
+from rag_graph.generation.end_tokens import declare_end_tokens, end_token_ids
 
 
 def trim_vocabulary(
@@ -31,6 +32,7 @@ def trim_vocabulary(
         raise ModelError(
             "model.trim_vocabulary: only byte-level BPE vocabularies can be trimmed. Set trim_vocabulary: false."
         )
+    ends = tokenizer.convert_ids_to_tokens(list(end_token_ids(model, tokenizer)))
     kept = _kept_tokens(state, tokenizer.backend_tokenizer, corpus)
     vocabulary: dict[str, int] = state["model"]["vocab"]
     old = {**vocabulary, **{token["content"]: token["id"] for token in state["added_tokens"]}}
@@ -59,12 +61,8 @@ def trim_vocabulary(
     model.get_input_embeddings().weight.data.copy_(weights)
     if not tied:
         model.get_output_embeddings().weight.data.copy_(head_weights)
-    for part in (model.config, model.generation_config):
-        part.bos_token_id, part.eos_token_id, part.pad_token_id = (
-            trimmed.bos_token_id,
-            trimmed.eos_token_id,
-            trimmed.pad_token_id,
-        )
+    model.config.bos_token_id = trimmed.bos_token_id
+    declare_end_tokens(model, trimmed, [new[token] for token in ends if token in new])
     model.config.vocab_size = len(rows)
     return model, trimmed
 

@@ -5,11 +5,11 @@ Only the numbers change. Comments, order and alignment stay, so a diff shows exa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rag_graph.errors import GraphFileError
+from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.merge import MergedGraph
 from rag_graph.graph.reader import load_graph
@@ -96,6 +96,28 @@ def read_strengths(path: Path) -> dict[Key, Learned]:
                 f"{path}: strength {learned.strength} of {source} -> {target} is not a number from 0 to 1."
             )
     return dict(edges)
+
+
+def strengths_between(learned: Mapping[Key, Learned], pairs: Iterable[str]) -> dict[Key, Learned]:
+    """The strengths of relations between some pairs of nodes.
+
+    Args:
+        pairs: each as "source>target".
+
+    Raises:
+        GraphFileError: there is no relation between such a pair.
+    """
+    kept: dict[Key, Learned] = {}
+    for pair in pairs:
+        ends = tuple(part.strip() for part in pair.split(">"))
+        found = {key: value for key, value in learned.items() if key[:2] == ends}
+        if not found:
+            known = sorted({f"{key[0]}>{key[1]}" for key in learned})
+            raise GraphFileError(
+                f"--only {pair}: the strengths have no such relation.{near_miss(pair, known)} Known: {', '.join(known)}"
+            )
+        kept |= found
+    return kept
 
 
 def apply_strengths(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rag_graph.ppo.token_logprobs import token_logprobs, token_logprobs_and_entropy
+from rag_graph.ppo.token_logprobs import at_least_float32, token_logprobs, token_logprobs_and_entropy
 
 
 class Tokens(NamedTuple):
@@ -65,7 +65,7 @@ class SharedValueHead(nn.Module):
         super().__init__()
         self.backbone = getattr(policy, policy.base_model_prefix)
         weight = policy.get_output_embeddings().weight
-        self.score = nn.Linear(weight.shape[-1], 1, device=weight.device, dtype=torch.float32)
+        self.score = nn.Linear(weight.shape[-1], 1, device=weight.device, dtype=at_least_float32(weight.dtype))
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
 
@@ -102,20 +102,17 @@ class PolicyForward:
             hidden = tokens.pick(output.hidden_states[-1])
             rows = torch.arange(len(tokens.ids), device=labels.device)[:, None]
             picked = output.logits[rows, tokens.states[:, :-1] - (first if keep else 0)][tokens.response]
-            distribution = (picked.float() / temperature).log_softmax(-1)
+            distribution = (picked.to(at_least_float32(picked.dtype)) / temperature).log_softmax(-1)
             logprobs = distribution.gather(-1, labels[:, None]).squeeze(-1)
             if entropy:
                 spread = -(distribution.exp() * distribution).sum(-1)
-        blank = torch.zeros(tokens.response.shape, device=tokens.ids.device)
+        blank = torch.zeros(tokens.response.shape, dtype=logprobs.dtype, device=tokens.ids.device)
         placed = None if spread is None else blank.masked_scatter(tokens.response, spread)
         return blank.masked_scatter(tokens.response, logprobs), placed, hidden
 
 
 class ActorCritic(nn.Module):
     """Policy and value model in one module, so that one `prepare` wraps both."""
-
-    is_gradient_checkpointing = False
-    """Read by TRL, which would switch it off while sampling. There is no need: the layers only do it in training mode."""
 
     def __init__(self, policy: PreTrainedModel, value_model: nn.Module, whole_weights: bool = True) -> None:
         super().__init__()
@@ -126,14 +123,14 @@ class ActorCritic(nn.Module):
         self.policy_forward = PolicyForward(policy, whole_weights)
 
     def forward(self, tokens: Tokens, temperature: float, entropy: bool = False) -> TokenScores:
-        """Score responses. Values are in float32 whatever the precision of the backbone."""
+        """Score responses. Values are at least float32, whatever the precision of the backbone."""
         logprobs, spread, hidden = self.policy_forward(self.policy, tokens, temperature, entropy)
         if not self.shared:
             critic = getattr(self.value_model, str(self.value_model.base_model_prefix))
             hidden = tokens.pick(critic(input_ids=tokens.ids, use_cache=False)[0])
         score: nn.Module = self.value_model.score  # type: ignore[assignment]
-        values = score(hidden.to(next(score.parameters()).dtype)).squeeze(-1).float()
-        return TokenScores(logprobs, values, spread)
+        values = score(hidden.to(next(score.parameters()).dtype)).squeeze(-1)
+        return TokenScores(logprobs, values.to(at_least_float32(values.dtype)), spread)
 
 
 def _base(policy: Any) -> Any:

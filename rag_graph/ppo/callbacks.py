@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from rag_graph.errors import TrainingError
 from rag_graph.ppo.checkpoints import list_checkpoints, set_aside
 from rag_graph.ppo.reward_functions import LearningReward, Rewards, layers_of, name_of
-from rag_graph.runtime import RunFolder, to_json, write_atomically
+from rag_graph.runtime import append_records, read_records, to_json, write_atomically
 
 METRICS = "metrics.jsonl"
 
@@ -27,7 +27,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if state.is_world_process_zero and logs:
             stage = "evaluation" if any(name.startswith("eval_") for name in logs) else "ppo"
-            RunFolder(Path(args.output_dir)).append(METRICS, [{"stage": stage, "update": state.global_step, **logs}])
+            append_records(Path(args.output_dir) / METRICS, [{"stage": stage, "update": state.global_step, **logs}])
 
 
 def begin_folder(folder: Path, update: int, args: Any) -> None:
@@ -36,7 +36,7 @@ def begin_folder(folder: Path, update: int, args: Any) -> None:
     `ppo_arguments.json`; transformers leaves tokens of services out."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics = folder / METRICS
-    other = update == 0 and metrics.is_file() and any(row.get("update") for row in RunFolder(folder).read(METRICS))
+    other = update == 0 and metrics.is_file() and any(row.get("update") for row in read_records(metrics))
     later = list_checkpoints(folder, after=update)
     if later or other:
         moved = set_aside(folder, [*later, *([metrics] if other else [])])
@@ -55,8 +55,7 @@ def keep_until(path: Path, update: int) -> None:
     """Drop the rows of a .jsonl file whose `update` is later: they will be written again."""
     if not path.is_file():
         return
-    rows = RunFolder(path.parent).read(path.name)
-    kept = [row for row in rows if row.get("update") is None or row["update"] <= update]
+    kept = [row for row in read_records(path) if row.get("update") is None or row["update"] <= update]
     write_atomically(path, "".join(to_json(row) + "\n" for row in kept))
 
 

@@ -5,7 +5,6 @@ Shapes: B episodes of an update on this process, T response tokens (longest of t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,13 +14,15 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from rag_graph.errors import TrainingError
 from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
 from rag_graph.ppo.actor_critic import PolicyForward, Tokens
+from rag_graph.ppo.models import StartingAdapter
 from rag_graph.ppo.objective import ClipRanges, ppo_loss
 from rag_graph.ppo.rollout import Judgement, Rollout
+from rag_graph.ppo.token_logprobs import at_least_float32
 
 Sequences = Sequence[Sequence[int]]
 
@@ -33,9 +34,10 @@ class Engine:
     Attributes:
         args: a `GraphPPOConfig`.
         model: the prepared `ActorCritic`.
-        ref_model: None where the reference is the policy with its adapter switched off (or with `args.ref_adapter_name`).
+        ref_model: None where the reference is the policy with another adapter, or with none.
         generating: gives the bare `ActorCritic`, its weights gathered, for sampling.
-        pad_id, stop_id: token ids.
+        pad_id, stop_ids: token ids; each of `stop_ids` ends an answer.
+        starting_adapter: where the policy came with a trained adapter, that adapter is the reference.
     """
 
     args: Any
@@ -45,8 +47,9 @@ class Engine:
     optimizer: Any
     generating: Callable[[], AbstractContextManager[Any]]
     pad_id: int
-    stop_id: int | None
+    stop_ids: Sequence[int]
     whole_weights: bool
+    starting_adapter: StartingAdapter | None
 
     def __post_init__(self) -> None:
         self.samples_itself = bool(self.args.length_bucketing) and (
@@ -65,6 +68,11 @@ class Engine:
     def temperature(self) -> float:
         return float(self.args.temperature) + 1e-7  # as stock: never 0
 
+    @property
+    def precision(self) -> torch.dtype:
+        """Of log-probabilities, values and rewards: float32, or float64 where the policy is."""
+        return at_least_float32(self.bare.policy.dtype)
+
     def autocast(self) -> Any:
         return torch.autocast(self.accelerator.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16))
 
@@ -82,7 +90,7 @@ class Engine:
 
     @torch.no_grad()
     def generate(self, queries: Sequences, uniforms: Tensor | None, greedy: bool = False) -> list[list[int]]:
-        """Responses, the stop token included. `uniforms` [B, response_length] decide, where the model is not left to transformers'
+        """Responses, the token that ended them included. `uniforms` [B, response_length] decide, where the model is not left to transformers'
         `generate` and its random numbers."""
         args, batch_size = self.args, self.args.local_rollout_forward_batch_size
         with self.generating() as model, self.autocast():
@@ -90,12 +98,12 @@ class Engine:
             policy.eval()
             if self.samples_itself:
                 responses = sample_responses(
-                    policy, queries, args.response_length, None if greedy else uniforms, self.temperature, self.stop_id, self.pad_id, batch_size
+                    policy, queries, args.response_length, None if greedy else uniforms, self.temperature, self.stop_ids, self.pad_id, batch_size
                 )  # fmt: skip
             else:
                 temperature = None if greedy else self.temperature
                 responses = generate_responses(
-                    policy, queries, args.response_length, temperature, self.stop_id, self.pad_id, batch_size
+                    policy, queries, args.response_length, temperature, self.stop_ids, self.pad_id, batch_size
                 )
             policy.train()
         return responses
@@ -106,7 +114,7 @@ class Engine:
     def judge(self, queries: Sequences, responses: Sequences, num_tokens: int) -> Judgement:
         """Score responses by policy, reference and value model; `num_tokens` is T."""
         shape = (4, len(queries), num_tokens)
-        result = Judgement(*torch.zeros(shape, device=self.accelerator.device).unbind())
+        result = Judgement(*torch.zeros(shape, dtype=self.precision, device=self.accelerator.device).unbind())
         size = self.args.local_rollout_forward_batch_size
         order = self._by_length(range(len(queries)), queries, responses)
         # A parallel wrapper may talk to its peers in forward; where weights are whole there is no need.
@@ -119,10 +127,10 @@ class Engine:
                 reference = self._reference_logprobs(tokens)
             width = scores.logprobs.shape[1]
             result.logprobs[rows, :width] = scores.logprobs
-            result.ref_logprobs[rows, :width] = reference
+            result.ref_logprobs[rows, :width] = reference.to(self.precision)
             result.entropy[rows, :width] = scores.entropy
             value_width = min(width + 1, num_tokens)
-            result.values[rows, :value_width] = scores.values[:, :value_width]
+            result.values[rows, :value_width] = scores.values[:, :value_width].to(self.precision)
         return result
 
     def _reference_logprobs(self, tokens: Tokens) -> Tensor:
@@ -136,7 +144,7 @@ class Engine:
     @contextmanager
     def _reference_adapter(self, policy: Any) -> Iterator[None]:
         if self.args.ref_adapter_name is None:
-            with policy.disable_adapter():
+            with policy.disable_adapter() if self.starting_adapter is None else self.starting_adapter.in_place():
                 yield
         else:
             policy.set_adapter(self.args.ref_adapter_name)
@@ -220,82 +228,3 @@ class Engine:
         self.optimizer.zero_grad()
         summed = self.reduce(torch.stack(list(sums.values()))).tolist()
         return dict(zip(sums, summed, strict=True)), norm
-
-
-def check_settings(
-    args: Any,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None,
-    value_model: Any,
-    peft_config: Any = None,
-) -> int:
-    """The longest prompt in tokens.
-
-    Raises:
-        TrainingError: settings that cannot work, or that PPO would not act on; says which and what to do.
-    """
-    if tokenizer is None:
-        raise TrainingError("processing_class: the tokenizer is needed where the model is not given by name.")
-    if tokenizer.eos_token_id is None:
-        raise TrainingError("the tokenizer has no end token, so no answer could end. Set tokenizer.eos_token.")
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise TrainingError(
-            "the tokenizer's pad token must exist and differ from its end token, or the end of every answer would be masked. "
-            "Set one: tokenizer.pad_token = an unused token, or add_special_tokens({'pad_token': '<pad>'}) and resize the model."
-        )
-    size = model.get_input_embeddings().weight.shape[0]
-    for name, token in (
-        ("pad token", tokenizer.pad_token_id),
-        ("end token", tokenizer.eos_token_id),
-        ("stop_token_id", args.stop_token_id),
-    ):
-        if token is not None and not 0 <= token < max(size, 1):
-            raise TrainingError(
-                f"the {name} is {token}, and the model has {size} embeddings. Call model.resize_token_embeddings(len(tokenizer)) after adding tokens."
-            )
-    if args.stop_token_id is not None and args.stop_token_id == tokenizer.pad_token_id:
-        raise TrainingError("stop_token_id is the pad token, which is never written. Name another.")
-    for name in (
-        "num_ppo_epochs",
-        "local_rollout_forward_batch_size",
-        "response_length",
-        "max_prompt_length",
-        "total_episodes",
-    ):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise TrainingError(f"{name} is {getattr(args, name)}: at least 1 is expected.")
-    if args.fp16:
-        raise TrainingError("fp16: PPO's ratios do not survive its range without loss scaling. Use bf16=True.")
-    if getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type) == "reduce_lr_on_plateau":
-        raise TrainingError(
-            "lr_scheduler_type reduce_lr_on_plateau: PPO steps its schedule without a metric. Use another."
-        )
-    unused = [
-        name
-        for name in ("neftune_noise_alpha", "label_smoothing_factor", "save_only_model", "data_seed")
-        if getattr(args, name, None)
-    ]
-    if unused:
-        warnings.warn(f"PPO does not act on: {', '.join(unused)}.", RuntimeWarning, stacklevel=4)
-    adapters = [peft_config, *getattr(model, "peft_config", {}).values()]
-    if any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters):
-        raise TrainingError(
-            "prompt learning (prompt, prefix or p-tuning) is not supported: use LoRA or another weight adapter."
-        )
-    if value_model != "shared" and (
-        not hasattr(value_model, "score")
-        or not hasattr(value_model, str(getattr(value_model, "base_model_prefix", "")))
-        or getattr(value_model.score, "out_features", 1) != 1
-    ):
-        raise TrainingError(
-            "value_model must be 'shared', or a model with a backbone and a head '.score' of one output, such as "
-            "AutoModelForSequenceClassification.from_pretrained(..., num_labels=1)."
-        )
-    positions: int = getattr(model.config, "max_position_embeddings", 1 << 20)
-    if positions <= args.response_length:
-        raise TrainingError(
-            f"response_length {args.response_length} leaves no position for a prompt: the model has {positions}."
-        )
-    left = positions - int(args.response_length)
-    wanted: int | None = args.max_prompt_length
-    return left if wanted is None else min(wanted, left)

@@ -69,7 +69,7 @@ def influence(
                 for weight, start, along in zip(weights, kept, gradient, strict=True):
                     if along is not None:
                         weight.copy_(start + sign * step * along / norm)
-                total = torch.zeros(len(queries), device=engine.accelerator.device)
+                total = torch.zeros(len(queries), dtype=engine.precision, device=engine.accelerator.device)
                 for rows, logprobs in _chunks(engine, queries, responses, list(range(len(queries)))):
                     total[rows] = logprobs
             moved.append(total)

@@ -22,6 +22,8 @@ from rag_graph.errors import TrainingError
 
 Row = dict[str, Any]
 Reward = float | None | Sequence[float]
+RESERVED = ("prompts", "completions", "completion_ids", "trainer_state", "self")
+"""Arguments that every reward gets by name. A column of the same name cannot be passed on."""
 
 
 class RewardFunction(Protocol):
@@ -317,7 +319,7 @@ def _takes(function: Any, name: str) -> bool:
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def _called(function: Any, **arguments: Any) -> Any:
+def _called(function: Any, /, **arguments: Any) -> Any:
     result = function(**arguments)
     if not inspect.iscoroutine(result):
         return result
@@ -327,7 +329,7 @@ def _called(function: Any, **arguments: Any) -> Any:
 
 def _numbers(value: Any, name: str, completion: Any) -> Tensor:
     try:
-        numbers = torch.as_tensor(value, dtype=torch.float32).detach().cpu()
+        numbers = torch.as_tensor(value, dtype=torch.get_default_dtype()).detach().cpu()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         numbers = torch.empty((0, 0))
     if numbers.ndim > 1:
@@ -343,6 +345,6 @@ def _numbers(value: Any, name: str, completion: Any) -> Tensor:
 
 
 def columns_of(rows: list[Row]) -> dict[str, list[Any]]:
-    """Rows -> the keyword arguments of a reward: `prompts`, and every other column under its name."""
-    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    """Rows -> the keyword arguments of a reward: `prompts`, and every other column under its name, but for `RESERVED`."""
+    columns = {name: [row[name] for row in rows] for name in rows[0] if name not in RESERVED}
     return {"prompts": columns.pop("prompt"), **columns}

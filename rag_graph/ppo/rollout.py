@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rag_graph.generation.tokens import encode_prompts
+from rag_graph.generation.end_tokens import ended
 from rag_graph.ppo.advantages import Reduce, generalized_advantages, masked_moments, whiten
 from rag_graph.ppo.reward_functions import Row, Scored
 
@@ -26,27 +26,6 @@ class Episodes(NamedTuple):
     query_ids: list[list[int]]
     completions: list[Any]
     completion_ids: list[list[int]]
-
-
-def encode_rows(tokenizer: Any, rows: Sequence[Row], max_tokens: int) -> list[list[int]]:
-    """Token ids of each row's prompt, a text or chat messages, cut from the left to `max_tokens`."""
-    chat = not isinstance(rows[0]["prompt"], str)
-    texts = [
-        str(tokenizer.apply_chat_template(row["prompt"], tokenize=False, add_generation_prompt=True))
-        if chat
-        else row["prompt"]
-        for row in rows
-    ]
-    return encode_prompts(tokenizer, texts, max_tokens, templated=chat)
-
-
-def decode_responses(tokenizer: Any, rows: Sequence[Row], responses: Sequence[Sequence[int]]) -> list[Any]:
-    """A text for a text prompt, a list of one message for chat messages, as TRL passes them to rewards."""
-    texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
-    return [
-        text if isinstance(row["prompt"], str) else [{"role": "assistant", "content": text}]
-        for row, text in zip(rows, texts, strict=True)
-    ]
 
 
 class Judgement(NamedTuple):
@@ -89,7 +68,7 @@ class Rollout:
         reduce: Reduce,
         seconds: dict[str, float],
     ) -> Rollout:
-        """Rewards, KL to the reference, advantages and returns, with the coefficients of `args` (a `PPOConfig`).
+        """Rewards, KL to the reference, advantages and returns, with the coefficients of `args` (a `GraphPPOConfig`).
 
         Whitening is over the episodes of all processes.
         """
@@ -116,7 +95,7 @@ class Rollout:
 
 
 def rollout_metrics(
-    rollout: Rollout, names: Sequence[str], kl_coef: float, eos_token_id: int | None, reduce: Reduce
+    rollout: Rollout, names: Sequence[str], kl_coef: float, stop_ids: Collection[int], reduce: Reduce
 ) -> dict[str, float]:
     """What a rollout says before any step is taken, over all processes: TRL's names, and ours beside them.
 
@@ -125,7 +104,7 @@ def rollout_metrics(
     judged, scored, mask = rollout.judged, ~rollout.scores.isnan(), ~rollout.padding
     ids = rollout.episodes.completion_ids
     lengths = torch.tensor([len(line) for line in ids], device=mask.device)
-    ends = torch.tensor([line.count(eos_token_id) for line in ids if eos_token_id is not None], device=mask.device)
+    ends = torch.tensor([sum(token in stop_ids for token in line) for line in ids], device=mask.device)
 
     def mean(values: Tensor, picked: Tensor) -> float:
         count, average, _ = masked_moments(values.float(), picked, reduce)
@@ -156,7 +135,7 @@ def rollout_metrics(
 
 
 def completion_table(
-    episodes: Episodes, scored: Scored, names: Sequence[str], stop_id: int | None, kl: Tensor | None = None
+    episodes: Episodes, scored: Scored, names: Sequence[str], stop_ids: Collection[int], kl: Tensor | None = None
 ) -> list[dict[str, Any]]:
     """A row per episode: prompt, completion, reward in all and per function, length, whether it ended, and the KL where known."""
     totals, each = scored.total.tolist(), scored.each.T.tolist()
@@ -166,7 +145,7 @@ def completion_table(
     ):
         rewards = dict(zip(names, each[index], strict=True))
         record = {"prompt": row["prompt"], "completion": completion, "reward": totals[index], "rewards": rewards}
-        record |= {"tokens": len(ids), "ended": stop_id in ids}
+        record |= {"tokens": len(ids), "ended": ended(ids, stop_ids)}
         table.append(record if kl is None else {**record, "kl": kl[index].sum().item()})
     return table
 

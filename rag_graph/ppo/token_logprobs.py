@@ -22,8 +22,13 @@ KEEP_BYTES = 512 << 20
 CHUNK_BYTES = 16 << 20
 
 
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """The precision of log-probabilities and values: float32 for half precision, and float64 stays."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def token_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, temperature: float) -> Tensor:
-    """Log-probability of each token, float32 [n], differentiable in hidden, weight and bias.
+    """Log-probability of each token, [n], differentiable in hidden, weight and bias: float32, or float64 where the layer is.
 
     Args:
         hidden: [n, H], the states that predict the tokens.
@@ -41,7 +46,7 @@ def token_logprobs_and_entropy(
 ) -> tuple[Tensor, Tensor]:
     """As `token_logprobs`, with the entropy in nats of each token's distribution, [n] each; no gradients."""
     layer = _Layer(hidden, weight, bias, temperature)
-    logprobs, entropy = hidden.new_empty((2, len(tokens)), dtype=torch.float32).unbind()
+    logprobs, entropy = hidden.new_empty((2, len(tokens)), dtype=layer.precision).unbind()
     for part in layer.chunks(len(tokens)):
         distribution = layer.log_softmax(part)
         logprobs[part] = distribution.gather(-1, tokens[part, None]).squeeze(-1)
@@ -55,17 +60,18 @@ class _Layer:
     def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, temperature: float) -> None:
         device = hidden.device.type
         self.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        self.precision = at_least_float32(self.dtype)
         self.scaled = (hidden / temperature).to(self.dtype)
         self.kernel = weight.to(self.dtype)
         self.offset = None if bias is None else (bias / temperature).to(self.dtype)
 
     def chunks(self, n: int) -> list[slice]:
-        rows = max(1, CHUNK_BYTES // (4 * len(self.kernel)))
+        rows = max(1, CHUNK_BYTES // (self.precision.itemsize * len(self.kernel)))
         return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
 
     def log_softmax(self, part: slice) -> Tensor:
         logits = torch.nn.functional.linear(self.scaled[part], self.kernel, self.offset)
-        return logits.log_softmax(-1, dtype=torch.float32)
+        return logits.log_softmax(-1, dtype=self.precision)
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -74,8 +80,8 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, temperature: float
     ) -> Tensor:
         layer = _Layer(hidden, weight, bias, temperature)
-        keep = any(ctx.needs_input_grad) and 4 * len(tokens) * len(weight) <= KEEP_BYTES
-        logprobs = hidden.new_empty(len(tokens), dtype=torch.float32)
+        keep = any(ctx.needs_input_grad) and layer.precision.itemsize * len(tokens) * len(weight) <= KEEP_BYTES
+        logprobs = hidden.new_empty(len(tokens), dtype=layer.precision)
         ctx.kept = []
         for part in layer.chunks(len(tokens)):
             distribution = layer.log_softmax(part)

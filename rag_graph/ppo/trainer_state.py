@@ -34,7 +34,7 @@ from rag_graph.ppo.checkpoints import (
 )
 
 DIGEST_ROWS = 1000
-PROGRESS = ("global_step", "episode", "epoch", "best_metric", "best_global_step", "best_model_checkpoint")
+PROGRESS = ("global_step", "epoch", "best_metric", "best_global_step", "best_model_checkpoint")
 
 
 def identity(trainer: Any) -> dict[str, Any]:
@@ -56,12 +56,14 @@ def identity(trainer: Any) -> dict[str, Any]:
 
 def _reference(trainer: Any) -> str:
     """A digest of what the KL is measured from: up to 64 numbers of each weight of the reference model, or of the frozen weights under
-    an adapter and the adapter's settings."""
+    an adapter, of the adapter as it was, and the adapter's settings."""
     policy = trainer.policy_model
     adapter = {name: str(config.to_dict()) for name, config in getattr(policy, "peft_config", {}).items()}
     source = policy if trainer.ref_model is None else trainer.ref_model
     digest = hashlib.sha256(repr(sorted(adapter.items())).encode())
-    for name, weight in source.named_parameters():
+    start = trainer.engine.starting_adapter
+    kept = [] if start is None else [(str(place), weight) for place, weight in enumerate(start.weights)]
+    for name, weight in [*source.named_parameters(), *kept]:
         if trainer.ref_model is not None or not weight.requires_grad:
             flat = weight.detach().flatten()
             digest.update(name.encode())

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.config import DENSE_METHODS, RetrievalConfig
+from rag_graph.config import RetrievalConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode, Evidence, Example
 from rag_graph.retrieval.base import CANDIDATES, CheckedRetriever, Hit, Retriever
 from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
 from rag_graph.retrieval.fusion import WeightedRetriever
 from rag_graph.retrieval.index import PassageIndex
+from rag_graph.retrieval_methods import DENSE_METHODS
 
 MakeRetriever = Callable[[Sequence[ContextNode]], Retriever]
 """Passages of one task -> what ranks them; a hit's position is the passage's place among them."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rag_graph.generation.end_tokens import ended
 from rag_graph.rag.pipeline import Prepared, RagPipeline
 from rag_graph.records import ContextNode, Episode, Evidence, Example
 
@@ -17,11 +18,11 @@ class EpisodeBuilder:
 
     Args:
         examples: what `example_id` refers to.
-        eos_token_id: a completion without it was cut off.
+        stop_ids: the tokens that end an answer; a completion without any of them was cut off.
     """
 
-    def __init__(self, examples: Sequence[Example], eos_token_id: int | None = None) -> None:
-        self.eos_token_id = eos_token_id
+    def __init__(self, examples: Sequence[Example], stop_ids: Collection[int] = ()) -> None:
+        self.stop_ids = stop_ids
         self.examples: Mapping[str, Example] = {example.id: example for example in examples}
         self.update = 0
 
@@ -47,7 +48,7 @@ class EpisodeBuilder:
                 response=_text(completion).strip(),
                 draft=drafted,
                 evidence=tuple(map(evidence_of, found)),
-                truncated=self.eos_token_id is not None and self.eos_token_id not in ids,
+                truncated=bool(self.stop_ids) and not ended(ids, self.stop_ids),
                 round=self.update,
             )
             for prompt, completion, ids, name, drafted, found in zip(

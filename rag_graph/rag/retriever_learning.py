@@ -41,6 +41,10 @@ PayEpisodes = Callable[[Sequence[Episode], Sequence[bool]], Tensor]
 """Episodes, and whether the goal of each is observed -> [B] reward, NaN where there is none."""
 ALIKE = 1e-6
 """Rewards that spread by less are alike."""
+SHARPNESS = 0.2
+"""Temperature of the target distribution over passages: of log-likelihoods per token, or of rewards."""
+CLIPRANGE = 0.2
+"""policy_gradient: of the probability ratio of a choice (Schulman et al. 2017, as for the policy)."""
 
 
 class RetrieverTraining:
@@ -126,7 +130,7 @@ class RetrieverTraining:
         candidates = self._candidates([one for _, one in asked])
         losses = []
         for _ in range(learn.epochs):
-            loss = distillation_loss(self.learner.logits(candidates), targets, learn.sharpness)
+            loss = distillation_loss(self.learner.logits(candidates), targets, SHARPNESS)
             self.learner.step(loss)
             losses.append(loss.item())
         return {"retriever/loss": losses[0], "retriever/queries": float(len(asked))}
@@ -201,9 +205,8 @@ class RetrieverTraining:
         for _ in range(self.config.learn.epochs):
             logits = self.learner.logits(candidates)
             log_prob = plackett_luce_log_prob(logits, taken.to(logits.device))
-            clip = self.config.learn.cliprange
-            self.learner.step(clipped_choice_loss(log_prob, old.to(log_prob), advantages.to(log_prob), clip))
-            clipped = ((log_prob.detach() - old.to(log_prob)).exp() - 1).abs().gt(clip).float().mean().item()
+            self.learner.step(clipped_choice_loss(log_prob, old.to(log_prob), advantages.to(log_prob), CLIPRANGE))
+            clipped = ((log_prob.detach() - old.to(log_prob)).exp() - 1).abs().gt(CLIPRANGE).float().mean().item()
         entropy = -(logits.softmax(1) * logits.log_softmax(1).nan_to_num(neginf=0.0)).sum(1).mean().item()
         return {"retriever/clipped": clipped, "retriever/entropy": entropy, "retriever/queries": float(len(choices))}
 

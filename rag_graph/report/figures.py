@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rag_graph.evaluation.statistics import Interval
 from rag_graph.runs.run import Run
-
-if TYPE_CHECKING:
-    from rag_graph.report.compare import Comparison
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
@@ -66,32 +61,3 @@ def draw_curves(run: Run, out: str | Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(out, dpi=140)
-
-
-def draw_comparison(comparison: Comparison, out: str | Path) -> None:
-    """Left: each arm's mean, its 95% interval and its seeds. Right: the paired difference from the baseline."""
-    arms, rows = comparison.arms, comparison.rows
-    height = 1.4 + 0.5 * len(rows)
-    figure = Figure(figsize=(10.5, height))
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
-    for place, (arm, row) in enumerate(zip(arms, rows, strict=True)):
-        color = PALETTE[place % len(PALETTE)]
-        seeds = arm.matrix().mean(1)
-        left.scatter(seeds, [place + 0.16] * len(seeds), color=color, alpha=0.45, s=16)
-        _whisker(left, row.mean, place, color)
-        if row.difference is not None:
-            _whisker(right, row.difference, place, color)
-    right.axvline(0, color="#777777", linewidth=1, linestyle="--")
-    left.set_yticks(range(len(rows)), [row.label for row in rows], parse_math=False)
-    left.invert_yaxis()
-    left.set_title(comparison.metric, parse_math=False)
-    right.set_title(f"minus {comparison.baseline}, paired by seed", parse_math=False)
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(out, dpi=140)
-
-
-def _whisker(axes: Axes, found: Interval, place: int, color: str) -> None:
-    axes.plot([found.low, found.high], [place, place], color=color, linewidth=2)
-    axes.plot([found.mean], [place], "o", color=color, markersize=7)

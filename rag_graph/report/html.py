@@ -28,12 +28,18 @@ from rag_graph.version import __version__
 SECTIONS = (("results", "Results"), ("graph", "Graph"), ("curves", "Curves"), ("episodes", "Episodes"), ("alarms", "Alarms"), ("proposals", "Proposals"), ("settings", "Settings"))  # fmt: skip
 
 
-def write_report(run: Run, out: Path) -> Path:
-    """Write the page; returns its path.
+def write_report(run: Run, out: str | Path | None = None) -> Path:
+    """Write a run as one HTML file that needs nothing else; returns its path.
+
+    Args:
+        run: finished, still going, or stopped.
+        out: default `report.html` in the run's folder.
 
     Raises:
-        DataError: a damaged run folder. TrainingError: `out` cannot be written.
+        DataError: a damaged run folder.
+        TrainingError: `out` cannot be written.
     """
+    target = Path(out) if out is not None else run.path / "report.html"
     assets = resources.files("rag_graph.report") / "assets"
 
     def asset(name: str) -> str:
@@ -55,8 +61,8 @@ def write_report(run: Run, out: Path) -> Path:
         path=str(run.path),
         **_texts(run, data),
     )
-    write_atomically(out, page)
-    return out
+    write_atomically(target, page)
+    return target
 
 
 def _for_script(content: Any) -> str:
@@ -71,7 +77,7 @@ def _texts(run: Run, data: dict[str, Any]) -> dict[str, Any]:
     """What the template says; `data` is what the script draws."""
     graph, config, results, report = run.stated_graph, run.config, run.results, run.graph_report
     records, places = run.records(), [edge["place"] for edge in data["graph"]["edges"]]
-    ended = (run.folder / "graph_report.json").is_file()
+    ended = (run.path / "graph_report.json").is_file()
     learned = run.graph()
     changes = [
         {"place": place, "relation": f"{was.source} → {was.target} {was.relation}", "was": f"{was.strength:.2f}", "now": f"{now.strength:.2f}", "change": f"{now.strength - was.strength:+.2f}"}
@@ -103,7 +109,7 @@ def _texts(run: Run, data: dict[str, Any]) -> dict[str, Any]:
         "cost": _cost(run, records),
         "environment": _environment(run),
         "config": config.to_yaml(),
-        "graph_file": (run.folder / "graph.yaml").read_text(encoding="utf-8"),
+        "graph_file": (run.path / "graph.yaml").read_text(encoding="utf-8"),
     }
 
 
@@ -142,7 +148,7 @@ def _lead(run: Run, records: list[dict[str, Any]]) -> str:
 
 
 def _state(run: Run, records: list[dict[str, Any]]) -> dict[str, str]:
-    kind, status = run.folder.standing(), run.status
+    kind, status = run.state, run.status
     if kind == "finished":
         return {"kind": "finished", "label": "finished", "detail": ""}
     at = f"at update {records[-1]['update']}" if records else "before the first update"

@@ -120,7 +120,7 @@ def edge_lines(run: Run) -> list[str]:
         }
         return [stated[edge.source, edge.target, edge.relation] for edge in run.stated_graph.spec.edges]
     except (GraphFileError, KeyError, OSError):
-        return edge_places(run.folder / "graph.yaml")
+        return edge_places(run.path / "graph.yaml")
 
 
 def _about(spec: Task | Criterion | Context | None) -> str:

@@ -1,59 +1,28 @@
-"""A pool of passages, ready to be searched by any method; it can be saved, memory-mapped, and grow and shrink without being rebuilt."""
+"""A pool of passages that any method searches. It is saved as a folder, memory-mapped, and grows and shrinks without a rebuild."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rag_graph.config import DENSE_METHODS, LinkKind, is_vector_store
-from rag_graph.data.passages import check_links
-from rag_graph.errors import ConfigError, DataError, near_miss
+from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import ContextNode
-from rag_graph.retrieval.base import Retriever, Via, check_pool
-from rag_graph.retrieval.bm25 import Bm25Retriever, word_lists
+from rag_graph.retrieval.base import Retriever, Via
+from rag_graph.retrieval.bm25 import Bm25Retriever
 from rag_graph.retrieval.dense import DenseRetriever
 from rag_graph.retrieval.encoder import Encoder
 from rag_graph.retrieval.fusion import FusedRetriever, WeightedRetriever
-from rag_graph.retrieval.index_folder import IndexFolder, Stamp, corpus_hash
-from rag_graph.retrieval.links import Links, names_in, phrase_edges, shared_terms, stated_links, title_links
-from rag_graph.retrieval.terms import TermCounts
-from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, Keys, MilvusVectors, Vectors, VectorStore
+from rag_graph.retrieval.index_folder import IndexFolder, Stamp
+from rag_graph.retrieval.index_parts import Parts, corpus_hash
+from rag_graph.retrieval.links import Links, phrase_edges
+from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, MilvusVectors, VectorStore
 from rag_graph.retrieval.walk import ContextGraph, WalkRetriever
-
-WALK_METHODS = ("walk", "hybrid_walk")
-
-
-def passage_text(node: ContextNode) -> str:
-    """What is searched: title and text; the title once."""
-    if not node.title or re.search(rf"(?<!\w){re.escape(node.title)}(?!\w)", node.text):
-        return node.text
-    return f"{node.title}. {node.text}"
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What an index is made of. Never changed, only replaced: what was made of the old parts stays valid for them.
-
-    keys: ascending numbers of the passages in `vectors` and its store; a number is never used again.
-    terms, names: counts of words and, for phrase links, of capitalised names.
-    vectors: float32 [passages, dimension], None without an encoder.
-    """
-
-    passages: Sequence[ContextNode]
-    keys: Keys
-    next_key: int
-    terms: TermCounts
-    names: TermCounts
-    links: Links
-    vectors: Vectors | None
+from rag_graph.retrieval_methods import DENSE_METHODS, WALK_METHODS, LinkKind, is_vector_store
 
 
 class PassageIndex:
@@ -78,26 +47,42 @@ class PassageIndex:
         vectors: str = "exact",
         progress: bool = False,
     ) -> None:
-        check_pool(len(passages))
-        _check_ids(passages)
         if not is_vector_store(vectors):
             raise ConfigError(f"vectors '{vectors}': exact, faiss, a file ending in .db, or the address of a Milvus.")
         if encoder is None and vectors != "exact":
             raise ConfigError(f"vectors '{vectors}' searches embeddings: name an encoder to make them.")
-        self.encoder, self.link_kinds = encoder, tuple(links)
-        self.embedded_by = _identity(encoder)
         is_file = _is_milvus(vectors) and "://" not in vectors
-        self.searched_by = str(Path(vectors).resolve()) if is_file else vectors
-        self.id = uuid.uuid4().hex
-        self._folder: IndexFolder | None = None
+        embedded_by = None if encoder is None else f"{encoder.name} {encoder.fingerprint()}"
+        self._begin(
+            Parts.of(passages, encoder, links, progress),
+            encoder,
+            embedded_by,
+            str(Path(vectors).resolve()) if is_file else vectors,
+        )
+
+    def _begin(
+        self,
+        parts: Parts,
+        encoder: Encoder | None,
+        embedded_by: str | None,
+        searched_by: str,
+        index_id: str | None = None,
+        folder: IndexFolder | None = None,
+    ) -> None:
+        """Sets every attribute, of an index that is made and of one that is read.
+
+        Args:
+            embedded_by: name and fingerprint of the encoder that made the vectors.
+            searched_by: where they are searched.
+        """
+        self.parts = parts
+        self.encoder, self.embedded_by, self.searched_by = encoder, embedded_by, searched_by
+        self.id = index_id or uuid.uuid4().hex
+        self._folder = folder
         self._store: FaissVectors | MilvusVectors | None = None
-        nothing = Links.joined([Links.of((), "link")])
-        empty = np.empty((0, 0), np.float32) if encoder is not None else None
-        start = Parts((), np.arange(0), 0, TermCounts(), TermCounts(), nothing, empty)
-        self.parts = self._with(start, list(passages), progress)
 
     def __len__(self) -> int:
-        return len(self.parts.keys)
+        return len(self.parts)
 
     @property
     def passages(self) -> Sequence[ContextNode]:
@@ -107,24 +92,6 @@ class PassageIndex:
     def links(self) -> Links:
         return self.parts.links
 
-    def _with(self, parts: Parts, new: Sequence[ContextNode], progress: bool = False) -> Parts:
-        """Parts of an index to which passages were appended."""
-        count = len(parts.keys)
-        passages = [*parts.passages, *new]
-        keys = np.concatenate([parts.keys, np.arange(parts.next_key, parts.next_key + len(new))])
-        terms = parts.terms.with_passages(word_lists([passage_text(node) for node in new]))
-        names = parts.names.with_passages(map(names_in, new)) if "phrase" in self.link_kinds else parts.names
-        vectors = parts.vectors
-        if vectors is not None and self.encoder is not None:
-            added = self.encoder.encode([passage_text(node) for node in new], progress)
-            vectors = np.concatenate([vectors, added]) if count else added
-        found = [parts.links]
-        if "link" in self.link_kinds:
-            found.append(stated_links(passages))
-        if "title" in self.link_kinds:
-            found.append(title_links(passages, terms, count))
-        return Parts(passages, keys, parts.next_key + len(new), terms, names, Links.joined(found), vectors)
-
     # ------------------------------------------------------------------ changes
 
     def add(self, passages: Sequence[ContextNode]) -> None:
@@ -133,26 +100,17 @@ class PassageIndex:
 
         Raises:
             DataError: an id that is there already; a link to a passage that is nowhere.
+            ConfigError: the index has embeddings and was opened without its encoder.
         """
         if not passages:
             return
-        known = {node.id for node in self.passages}
-        for node in passages:
-            if node.id in known:
-                raise DataError(
-                    f"the index has a passage with the id '{node.id}' already. Ids are unique: delete the old one, or name the new one otherwise."
-                )
-        _check_ids(passages)
-        known |= {node.id for node in passages}
-        for node in passages:
-            check_links(node, known, f"passage '{node.id}'")
         if self.encoder is None and self.parts.vectors is not None:
             raise ConfigError(
                 f"this index has embeddings by {self.embedded_by}: open it with that encoder to add to it."
             )
-        parts = self._with(self.parts, passages)
+        parts = self.parts.grown(passages, self.encoder)
         self._change_store(parts, added=len(passages))
-        self._replace(parts)
+        self.parts = parts
 
     def delete(self, ids: Sequence[str]) -> None:
         """Take passages out by id.
@@ -160,25 +118,9 @@ class PassageIndex:
         Raises:
             DataError: an id that is not there; nothing would be left.
         """
-        old = self.parts
-        position = {node.id: place for place, node in enumerate(old.passages)}
-        for name in ids:
-            if name not in position:
-                raise DataError(f"no passage has the id '{name}'.{near_miss(name, position)} Nothing was deleted.")
-        gone = {position[name] for name in ids}
-        rows = np.array([place for place in range(len(self)) if place not in gone], np.int64)
-        check_pool(len(rows))
-        parts = replace(
-            old,
-            passages=[old.passages[place] for place in rows],
-            keys=old.keys[rows],
-            terms=old.terms.with_rows(rows),
-            names=old.names.with_rows(rows) if "phrase" in self.link_kinds else old.names,
-            links=old.links.keep(rows, len(self)),
-            vectors=None if old.vectors is None else old.vectors[rows],
-        )
+        parts = self.parts.without(ids)
         self._change_store(parts)
-        self._replace(parts)
+        self.parts = parts
 
     def _change_store(self, parts: Parts, added: int = 0) -> None:
         """Bring faiss or Milvus from the parts there are to new ones. Where that fails it is opened, and mended, anew."""
@@ -193,16 +135,11 @@ class PassageIndex:
             self._store = None
             raise
 
-    def _replace(self, parts: Parts) -> None:
-        self.parts = parts
-        for name in ("bm25", "_shared_names", "_corpus"):
-            self.__dict__.pop(name, None)
-
     # ------------------------------------------------------------------ searching
 
-    @cached_property
+    @property
     def bm25(self) -> Bm25Retriever:
-        return Bm25Retriever(terms=self.parts.terms)
+        return self.parts.bm25
 
     @property
     def store(self) -> VectorStore:
@@ -225,7 +162,7 @@ class PassageIndex:
 
     def _collection(self) -> str:
         """The collection of this index in Milvus: of a folder its own, also when the folder is copied; in memory that of its content."""
-        about = f"{self._corpus}/{self.embedded_by}" if self._folder is None else f"{self.id}/{self._folder.path}"
+        about = f"{self.parts.corpus}/{self.embedded_by}" if self._folder is None else f"{self.id}/{self._folder.path}"
         return _collection_name(about)
 
     def dense(self, encoder: Encoder | None = None) -> DenseRetriever:
@@ -242,7 +179,7 @@ class PassageIndex:
 
     def graph(self, grounds: Sequence[float] | None = None, damping: float = 0.5) -> ContextGraph:
         """The context graph; with `grounds`, a node for the task and an edge of this strength from each passage to it."""
-        phrases = phrase_edges(self.parts.names) if "phrase" in self.link_kinds else None
+        phrases = phrase_edges(self.parts.names) if self.parts.has_phrases else None
         return ContextGraph(len(self), self.parts.links, phrases, grounds, damping)
 
     def retriever(
@@ -269,6 +206,18 @@ class PassageIndex:
             return WalkRetriever(parts, self.graph(weights, damping), epsilon)
         return parts[0] if len(parts) == 1 else FusedRetriever(parts)
 
+    def with_links(self, kinds: Sequence[LinkKind]) -> PassageIndex:
+        """The same passages with some of the kinds of links only, to see what the others bring. It shares its vectors with this index:
+        search it, but do not change it.
+
+        Raises:
+            DataError: a kind that was not looked for when this index was made.
+        """
+        index = object.__new__(PassageIndex)
+        parts = self.parts.with_links(kinds)
+        index._begin(parts, self.encoder, self.embedded_by, self.searched_by, self.id, self._folder)
+        return index
+
     def describe(self, via: Via | None, task: str = "the task") -> str:
         """The edge that a walk came by, in words."""
         if via is None:
@@ -276,30 +225,21 @@ class PassageIndex:
         if via.kind == "grounds":
             return f"by what grounds {task}"
         if via.kind == "phrase":
-            return f"by a shared name, '{self._shared_names[via.node - len(self)]}'"
+            return f"by a shared name, '{self.parts.shared_names[via.node - len(self)]}'"
         other = self.passages[via.node]
         return f"by {'a title' if via.kind == 'title' else 'the file'}, linked with '{other.title or other.id}'"
 
-    @cached_property
-    def _shared_names(self) -> list[str]:
-        names = list(self.parts.names.vocabulary)
-        return [names[column] for column in shared_terms(self.parts.names)]
-
     # ------------------------------------------------------------------ on disk
-
-    @cached_property
-    def _corpus(self) -> str:
-        return corpus_hash(self.parts.passages)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must agree for an index to fit: the corpus, the encoder, the settings."""
         vectors = self.parts.vectors
         return {
             "passages": len(self),
-            "corpus": self._corpus,
+            "corpus": self.parts.corpus,
             "encoder": self.embedded_by,
             "dimension": None if vectors is None else int(vectors.shape[1]),
-            "links": list(self.link_kinds),
+            "links": list(self.parts.link_kinds),
             "vectors": self.searched_by,
         }
 
@@ -311,15 +251,14 @@ class PassageIndex:
                 be written.
         """
         target = IndexFolder(folder)
-        stays = self._folder is not None and self._folder.path == target.path
-        if stays and self._folder is not None:
+        if self._folder is not None and self._folder.path == target.path:
             target = self._folder
         elif isinstance(self._store, MilvusVectors):
             self._store.drop()  # a folder has a collection of its own
             self._store = None
         faiss = self.store if self.searched_by == "faiss" and self.parts.vectors is not None else None
         stamp = Stamp(self.id, self.parts.next_key, self.fingerprint())
-        replaced = target.write(self.parts, self.bm25, faiss if isinstance(faiss, FaissVectors) else None, stamp)
+        replaced = target.write(self.parts, faiss if isinstance(faiss, FaissVectors) else None, stamp)
         self._folder = target
         if replaced is not None and replaced.id != self.id and _is_milvus(replaced.fingerprint["vectors"]):
             name = _collection_name(f"{replaced.id}/{target.path}")
@@ -362,12 +301,8 @@ class PassageIndex:
                 f"{folder}: this index does not fit: {'; '.join(differing)}. Build it again: rag-graph index {folder} --passages FILE"
             )
         index = object.__new__(cls)
-        index.encoder = encoder if written["encoder"] is not None else None
-        index.link_kinds, index.embedded_by = tuple(written["links"]), written["encoder"]
-        index.searched_by, index.id, index._folder, index._store = written["vectors"], stamp.id, place, None
-        passages_of, keys, terms, names, found, vectors, bm25 = place.read(stamp)
-        index.parts = Parts(passages_of, keys, stamp.next_key, terms, names, found, vectors)
-        index.__dict__ |= {"bm25": bm25, "_corpus": written["corpus"]}
+        encoder = encoder if written["encoder"] is not None else None
+        index._begin(place.read(stamp), encoder, written["encoder"], written["vectors"], stamp.id, place)
         return index
 
 
@@ -377,15 +312,3 @@ def _is_milvus(vectors: str) -> bool:
 
 def _collection_name(about: str) -> str:
     return f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"
-
-
-def _identity(encoder: Encoder | None) -> str | None:
-    return None if encoder is None else f"{encoder.name} {encoder.fingerprint()}"
-
-
-def _check_ids(passages: Sequence[ContextNode]) -> None:
-    seen: set[str] = set()
-    for node in passages:
-        if node.id in seen:
-            raise DataError(f"two passages have the id '{node.id}'. Ids are unique.")
-        seen.add(node.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
 import os
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 from rag_graph.errors import DataError
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.bm25 import Bm25Retriever
+from rag_graph.retrieval.index_parts import Parts
 from rag_graph.retrieval.links import Links
 from rag_graph.retrieval.terms import TermCounts
-from rag_graph.retrieval.vectors import FaissVectors, Keys, Vectors
+from rag_graph.retrieval.vectors import FaissVectors, Keys
 from rag_graph.runtime import to_json
 
 FORMAT = 1
@@ -36,33 +36,6 @@ class Stamp:
     id: str
     next_key: int
     fingerprint: dict[str, Any]
-
-
-class Writable(Protocol):
-    """The parts of an index that are written; see `index.Parts`."""
-
-    @property
-    def passages(self) -> Sequence[ContextNode]: ...
-    @property
-    def keys(self) -> Keys: ...
-    @property
-    def terms(self) -> TermCounts: ...
-    @property
-    def names(self) -> TermCounts: ...
-    @property
-    def links(self) -> Links: ...
-    @property
-    def vectors(self) -> Vectors | None: ...
-
-
-class Read(NamedTuple):
-    passages: Sequence[ContextNode]
-    keys: Keys
-    terms: TermCounts
-    names: TermCounts
-    links: Links
-    vectors: Vectors | None
-    bm25: Bm25Retriever
 
 
 class IndexFolder:
@@ -116,7 +89,7 @@ class IndexFolder:
                 f"{self.path}: this index is damaged ({what}: {error}). Build it again: rag-graph index {self.path} --passages FILE"
             ) from None
 
-    def read(self, stamp: Stamp) -> Read:
+    def read(self, stamp: Stamp) -> Parts:
         """Everything but the faiss index, memory-mapped.
 
         Raises:
@@ -129,7 +102,18 @@ class IndexFolder:
             links = Links(_mapped(folder / "links.npy"), _mapped(folder / "link_kinds.npy"))
             vectors = None if stamp.fingerprint["encoder"] is None else _mapped(folder / "vectors.npy")
             bm25 = Bm25Retriever.load(folder / "bm25", terms)
-            return Read(PassageFile(folder), np.load(folder / "keys.npy"), terms, names, links, vectors, bm25)
+            return Parts(
+                tuple(stamp.fingerprint["links"]),
+                PassageFile(folder),
+                np.load(folder / "keys.npy"),
+                stamp.next_key,
+                terms,
+                names,
+                links,
+                vectors,
+                bm25,
+                stamp.fingerprint["corpus"],
+            )
 
     def faiss(self, keys: Keys) -> FaissVectors | None:
         """The faiss index that was kept; None where there is none, or it holds other passages."""
@@ -140,7 +124,7 @@ class IndexFolder:
             found = FaissVectors.load(path)
         return found if len(found) == len(keys) else None
 
-    def write(self, parts: Writable, bm25: Bm25Retriever, faiss: FaissVectors | None, stamp: Stamp) -> Stamp | None:
+    def write(self, parts: Parts, faiss: FaissVectors | None, stamp: Stamp) -> Stamp | None:
         """Replace what the folder holds; what it held before.
 
         Raises:
@@ -152,7 +136,7 @@ class IndexFolder:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".new", dir=self.path.parent))
             beside.chmod(0o755)
-            self._fill(beside, parts, bm25, faiss)
+            _fill(beside, parts, faiss)
             sizes = {str(f.relative_to(beside)): f.stat().st_size for f in sorted(beside.rglob("*")) if f.is_file()}
             text = json.dumps({"format": FORMAT, **asdict(stamp), "files": sizes}, indent=2) + "\n"
             (beside / MANIFEST).write_text(text, encoding="utf-8")
@@ -199,22 +183,23 @@ class IndexFolder:
         finally:
             shutil.rmtree(old, ignore_errors=True)
 
-    def _fill(self, folder: Path, parts: Writable, bm25: Bm25Retriever, faiss: FaissVectors | None) -> None:
-        offsets = [0]
-        with (folder / "passages.jsonl").open("wb") as handle:
-            for node in parts.passages:
-                offsets.append(offsets[-1] + handle.write(to_json(asdict(node)).encode() + b"\n"))
-        np.save(folder / "offsets.npy", np.array(offsets, np.int64))
-        parts.terms.save(folder / "terms")
-        bm25.save(folder / "bm25")
-        parts.names.save(folder / "names")
-        np.save(folder / "keys.npy", parts.keys)
-        np.save(folder / "links.npy", parts.links.ends)
-        np.save(folder / "link_kinds.npy", parts.links.kinds)
-        if parts.vectors is not None:
-            np.save(folder / "vectors.npy", parts.vectors)
-        if faiss is not None:
-            faiss.save(folder / "faiss.index")
+
+def _fill(folder: Path, parts: Parts, faiss: FaissVectors | None) -> None:
+    offsets = [0]
+    with (folder / "passages.jsonl").open("wb") as handle:
+        for node in parts.passages:
+            offsets.append(offsets[-1] + handle.write(to_json(asdict(node)).encode() + b"\n"))
+    np.save(folder / "offsets.npy", np.array(offsets, np.int64))
+    parts.terms.save(folder / "terms")
+    parts.bm25.save(folder / "bm25")
+    parts.names.save(folder / "names")
+    np.save(folder / "keys.npy", parts.keys)
+    np.save(folder / "links.npy", parts.links.ends)
+    np.save(folder / "link_kinds.npy", parts.links.kinds)
+    if parts.vectors is not None:
+        np.save(folder / "vectors.npy", parts.vectors)
+    if faiss is not None:
+        faiss.save(folder / "faiss.index")
 
 
 def _mapped(path: Path) -> Any:
@@ -247,11 +232,3 @@ class PassageFile(Sequence[ContextNode]):
 
     def __iter__(self) -> Iterator[ContextNode]:
         return (self[place] for place in range(len(self)))
-
-
-def corpus_hash(passages: Sequence[ContextNode]) -> str:
-    """16 hex digits over ids, titles, texts and links, in order."""
-    digest = hashlib.sha256()
-    for node in passages:
-        digest.update(repr((node.id, node.title, node.text, node.links)).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()[:16]

@@ -4,11 +4,10 @@
 |---|---|---|
 | alignment | mean product of the standardised scores of both ends; at a goal, on reserved episodes only. The covariance proxy of OL-AUX (Lin et al. 2019, NeurIPS) | none |
 | meta_gradient | dJ/dg = sum_b kappa_b dR_b/dg through readout and encoder (LIRPG, Zheng et al. 2018, eq. 7); kappa_b is how far one more step on episode b would move the policy along the gradient of J | one backward and two forward passes of the policy |
-| reinforce | change of J over a few updates under a perturbed graph, antithetic pairs (Salimans et al. 2017) | many updates |
 
-A step is g += rate * mean / rms of the evidence, clipped to [0, 1]; a strength with `tuned: false` never moves. A strength never
+A step is g += RATE * mean / rms of the evidence, clipped to [0, 1]; a strength with `tuned: false` never moves. A strength never
 changes its sign: what looks like the opposite relation becomes a proposal, and so does a pair that the file does not relate.
-Alignment is linear: it cannot tell a gate from a support. Discovered gates come from `rag_graph.reward.prior`.
+Alignment is linear: it cannot tell a gate from a support. Discovered gates come from `rag_graph.reward.imputers.prior`.
 """
 
 from __future__ import annotations
@@ -22,10 +21,14 @@ from torch import Tensor, nn
 from rag_graph.config import GraphLearningConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
+from rag_graph.reward.formulas import SIGNS
 from rag_graph.reward.graph_tensors import GraphTensors
-from rag_graph.reward.readout import SIGNS
 from rag_graph.reward.scores import Scores
 
+RATE = 0.02
+"""Step of a strength per update: where the evidence always agrees, a strength crosses [0, 1] in 50 updates."""
+MEMORY = 0.95
+"""Of the running means of the evidence, per update: about twenty updates."""
 MIN_UPDATES = 20
 MIN_T = 4.0
 """A proposal needs so many updates with evidence, and a mean so many standard errors from 0."""
@@ -33,21 +36,15 @@ MIN_CORRELATION = 0.1
 
 
 class GraphLearner(nn.Module):
-    """Moves strengths by evidence. Holds all of its state in buffers.
+    """Moves strengths by evidence, except those that the file freezes. Holds all of its state in buffers."""
 
-    Args:
-        tuned: bool [E], False where the file freezes a strength.
-    """
-
-    span = 1
-    """Updates that a piece of evidence takes."""
     mean: Tensor  # [E] running mean of the evidence
     square: Tensor  # [E] running mean of its square
     updates: Tensor  # [E] updates with evidence
 
     def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
         super().__init__()
-        self.config = config
+        self.warm_up = config.warm_up
         sign = torch.zeros(len(tensors.strength))
         for meaning, value in SIGNS.items():
             sign[tensors.of_meaning[meaning]] = value
@@ -61,12 +58,11 @@ class GraphLearner(nn.Module):
 
     def step(self, strength: Tensor, evidence: Tensor, seen: Tensor) -> Tensor:
         """New strengths [E] from what speaks for more strength [E], where there is any (seen: bool [E])."""
-        memory = self.config.memory
-        self.mean = torch.where(seen, memory * self.mean + (1 - memory) * evidence, self.mean)
-        self.square = torch.where(seen, memory * self.square + (1 - memory) * evidence**2, self.square)
+        self.mean = torch.where(seen, MEMORY * self.mean + (1 - MEMORY) * evidence, self.mean)
+        self.square = torch.where(seen, MEMORY * self.square + (1 - MEMORY) * evidence**2, self.square)
         self.updates = self.updates + seen.to(self.updates.dtype)
-        moved = strength + self.config.rate * self.mean / (self.square.sqrt() + 1e-8)
-        ready = seen & self.movable & (self.updates * self.span > self.config.warm_up)
+        moved = strength + RATE * self.mean / (self.square.sqrt() + 1e-8)
+        ready = seen & self.movable & (self.updates > self.warm_up)
         return torch.where(ready, moved.clamp(0, 1), strength)
 
 
@@ -136,63 +132,10 @@ class Alignment(GraphLearner):
         return [proposal for _, proposal in sorted(found, key=lambda pair: -pair[0])]
 
 
-class Reinforce(GraphLearner):
-    """Antithetic search on the logits of the strengths: `span` updates with +noise, `span` with -noise, then a step."""
-
-    centre: Tensor  # [E] the strengths without noise
-    noise: Tensor  # [E]
-    gain: Tensor  # [] change of J under +noise
-    start: Tensor  # [] J when the current half began
-    known: Tensor  # [] 1 where the half with +noise had reserved scores before and in it
-    total: Tensor  # [] sum and number of reserved goal scores of the current half's ends
-    number: Tensor
-
-    def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
-        super().__init__(graph, tensors, config)
-        self.span = 2 * config.span
-        self.register_buffer("centre", tensors.strength.clone())
-        self.register_buffer("known", torch.zeros(()))
-        self.register_buffer("noise", torch.zeros(len(tensors.strength)))
-        for name in ("gain", "total", "number"):
-            self.register_buffer(name, torch.zeros(()))
-        self.register_buffer("start", torch.tensor(-1.0))  # below 0: not known yet
-
-    def search(self, goal: Tensor, reserved: Tensor, noise: Tensor, update: int) -> Tensor:
-        """Strengths [E] for the next update.
-
-        Args:
-            goal: [B] goal scores, read where reserved (bool [B]); noise: [E] standard normal, used when a pair begins; update: from 0.
-        """
-        span, sigma = self.config.span, self.config.sigma
-        self.total = self.total + torch.where(reserved, goal, 0.0).sum()
-        self.number = self.number + reserved.sum()
-        sign = 1.0 if (update + 1) // span % 2 else -1.0  # of the half that the next update belongs to
-        if (update + 1) % span:
-            return self._perturbed(sign)
-        now = self.total / self.number.clamp(min=1)
-        told = (self.number > 0) & (self.start >= 0)
-        change = torch.where(told, now - self.start, 0.0)
-        if sign < 0:  # the half with +noise has ended
-            self.gain, self.known = change, told.to(change.dtype)
-        else:
-            evidence = (self.gain - change) / (2 * sigma) * self.noise
-            seen = self.movable & (self.noise != 0) & told & (self.known > 0)
-            self.centre = self.step(self.centre, evidence, seen)
-            self.noise = noise
-        self.start = torch.where(self.number > 0, now, self.start)
-        self.total, self.number = torch.zeros_like(self.total), torch.zeros_like(self.number)
-        return self._perturbed(sign)
-
-    def _perturbed(self, sign: float) -> Tensor:
-        moved = torch.sigmoid(torch.logit(self.centre, 1e-3) + sign * self.config.sigma * self.noise)
-        return torch.where(self.movable & (self.noise != 0), moved, self.centre)
-
-
 LEARNERS: dict[str, Callable[[AuxiliaryGraph, GraphTensors, GraphLearningConfig], GraphLearner]] = {
     "none": GraphLearner,
     "alignment": Alignment,
     "meta_gradient": Alignment,  # its proposals; the steps come from the gradient
-    "reinforce": Reinforce,
 }
 
 

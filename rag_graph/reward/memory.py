@@ -12,6 +12,9 @@ from torch import Tensor
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.scores import Scores
 
+EPISODES = 2048
+"""Episodes, and pairs, that a reward remembers: 16 updates of the quickstart. Older ones are of a policy that is gone."""
+
 
 class Batch(NamedTuple):
     """Scores of episodes and what was retrieved for them."""

@@ -1,24 +1,13 @@
-"""`RewardModel`: node scores of a batch -> what each node pays, for every readout. Tensors only; `GraphReward` brings episodes.
+"""`RewardModel`: node scores of a batch -> what each node pays. Tensors only; `GraphReward` brings episodes.
 
-One interface, because every claim is a comparison. Reading a reward (`forward`) changes nothing; `observe` moves the running
-statistics; `loss` and `refit` fit the imputer. Everything that is learned is a parameter or a buffer, so that `torch.func` can run
-many independent copies at once (experiments/planted does).
-
-| readout | a missing score is | the reward is |
-|---|---|---|
-| goal_only | not paid | the observed goal; episodes without one are left out |
-| flat | its running mean | the goal plus eta times the mean of the other nodes in play |
-| diffusion | its running mean | signed personalised PageRank from the goal |
-| gated_fixed | its running mean | gates, credit and conflicts of the file (compare GEAR, arXiv 2606.03361) |
-| ridge, mlp, gnn | predicted without the graph's meaning | the goal, observed or predicted |
-| prior_gnn | predicted by the graph's fitted prior and a GNN | gates, credit and conflicts over observed and predicted scores |
+It joins a readout, the imputer that the readout names, the running statistics and the learning of strengths. What a readout is, is said in
+`readouts.py` alone. Reading a reward (`forward`) changes nothing; `observe` moves the running statistics; `loss` and `refit` fit the imputer.
+Everything that is learned is a parameter or a buffer, so that `torch.func` can run many independent copies at once (experiments/planted does).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,51 +17,19 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.graph_learning import LEARNERS, Alignment, Reinforce, with_reserved_goals
+from rag_graph.reward.graph_learning import LEARNERS, Alignment, with_reserved_goals
 from rag_graph.reward.graph_tensors import MAX_PATH, GraphTensors, check_damping, longest_path, spectral_radius
-from rag_graph.reward.imputation import IMPUTERS, hide
+from rag_graph.reward.imputers.base import hide
+from rag_graph.reward.imputers.prior import StructuralPrior
 from rag_graph.reward.memory import Batch
-from rag_graph.reward.prior import StructuralPrior
-from rag_graph.reward.readout import (
-    RunningMoments,
-    aggregate,
-    diffusion_weights,
-    expected_utility,
-    gate,
-    graph_weights,
-    opened,
-    own_weights,
-)
+from rag_graph.reward.readouts import Given, OwnReadout, Paid, readout_of
 from rag_graph.reward.scores import Scores
+from rag_graph.reward.statistics import RunningMoments
 
-GATED = ("gated_fixed", "prior_gnn")
-IMPUTED = ("ridge", "mlp", "gnn", "prior_gnn")
-LEARNING = ("diffusion", "gated_fixed", "prior_gnn")
-"""Readouts that the strengths of the graph matter to."""
 FOUND_GATE = 0.3
 """A discovered gate of this strength is proposed."""
 MOST_LOOP = 0.9
 """Damping times spectral radius that learned strengths may reach."""
-TRAINED = ("mlp", "gnn", "prior_gnn")
-
-
-OwnReadout = Callable[[Tensor, GraphTensors, Tensor], Tensor]
-"""Scores without gaps [B, N], the graph, task of each episode [B] -> what each node pays [B, N]."""
-
-
-class Paid(NamedTuple):
-    """What each node pays. The scalar reward is `(values * weights).sum(-1)` where `paid`."""
-
-    values: Tensor  # [B, N] gated and normalised
-    weights: Tensor  # [B, N] credit
-    scores: Tensor  # [B, N] in [0, 1], observed or filled in
-    gates: Tensor  # [B, N] in [0, 1]
-    paid: Tensor  # bool [B]
-
-    @property
-    def total(self) -> Tensor:
-        """[B], also where `paid` is False."""
-        return (self.values * self.weights).sum(-1)
 
 
 class RewardModel(nn.Module):
@@ -80,7 +37,8 @@ class RewardModel(nn.Module):
     Args:
         graph: the auxiliary graph; its strengths are where `strength` starts.
         text: [N, size] embeddings of the nodes' texts.
-        own_readout: what pays, instead of the formulas of `config.readout`; the imputer and the learning of the graph stay.
+        own_readout: a readout of your own, instead of `config.readout`. For a function that pays, `config.readout` still says which imputer fills
+            the gaps and whether the graph learns.
 
     Raises:
         ConfigError: no goal task, or a damping with which credit diverges.
@@ -92,8 +50,8 @@ class RewardModel(nn.Module):
         self, graph: AuxiliaryGraph, config: RewardConfig, text: Tensor, own_readout: OwnReadout | None = None
     ) -> None:
         super().__init__()
-        self.own_readout = own_readout
-        self.readout, self.damping, self.caution = config.readout, config.damping, config.caution
+        self.readout = readout_of(config.readout, own_readout)
+        self.damping, self.caution = config.damping, config.caution
         self.topology = GraphTensors.of(graph)
         if not bool((self.topology.goal > 0).any()):
             raise ConfigError(
@@ -103,9 +61,9 @@ class RewardModel(nn.Module):
         self.cyclic = spectral_radius(replace(self.topology, strength=torch.ones_like(self.topology.strength))) > 0
         self.steps = MAX_PATH if self.cyclic else longest_path(self.topology, config.damping)
         self.register_buffer("strength", self.topology.strength.clone())
-        self.imputer = IMPUTERS[config.readout](graph, self.topology, config, text)
+        self.imputer = self.readout.imputer(graph, self.topology, config, text)
         self.moments = RunningMoments(len(graph.nodes))
-        self.method = config.learn.method if config.readout in LEARNING else "none"
+        self.method = config.learn.method if self.readout.uses_strengths else "none"
         self.learner = LEARNERS[self.method](graph, self.topology, config.learn)
 
     @property
@@ -143,58 +101,21 @@ class RewardModel(nn.Module):
 
     def pay(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors | None = None) -> Paid:
         """What each node pays for scores without gaps, [B, N]."""
-        graph, tasks = graph or self.graph, scores.tasks
-        if self.own_readout is not None:
-            return self._own_pay(self.own_readout, filled, graph, tasks)
-        paying, gates = self._pay(filled, scores, graph)
-        everyone = torch.ones_like(tasks, dtype=torch.bool)
-        if self.readout == "gated_fixed":
-            return Paid(paying, expected_utility(graph, tasks, scores.observed), filled, gates, everyone)
-        values = self.moments.normalise(paying)
-        if self.readout == "prior_gnn":
-            weights = graph_weights(graph, tasks, auxiliary, self.damping, self.steps)
-            return Paid(values, weights, filled, gates, everyone)
-        if self.readout in IMPUTED:
-            return Paid(values, own_weights(graph, tasks, 0.0), filled, gates, everyone)
-        values = torch.where(scores.observed, values, 0.0)
-        if self.readout == "goal_only":
-            seen = scores.observed.gather(-1, tasks[:, None]).squeeze(-1)
-            return Paid(values, own_weights(graph, tasks, 0.0), filled, gates, seen)
-        walked = self.readout == "diffusion"
-        weights = diffusion_weights(graph, tasks) if walked else own_weights(graph, tasks, auxiliary)
-        return Paid(values, weights, filled, gates, everyone)
+        return self.readout.pay(self._given(filled, scores, auxiliary, graph or self.graph), self.moments)
 
-    @staticmethod
-    def _own_pay(readout: OwnReadout, filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Paid:
-        values = readout(filled, graph, tasks)
-        if not isinstance(values, Tensor):
-            raise ConfigError(
-                f"your readout returned a {type(values).__name__}; a tensor of shape {list(filled.shape)} is expected."
-            )
-        if values.shape != filled.shape or not torch.isfinite(values).all():
-            raise ConfigError(
-                f"your readout returned a tensor of shape {list(values.shape)}{'' if torch.isfinite(values).all() else ' with NaN or infinity'}; "
-                f"finite numbers of shape {list(filled.shape)}, what each node pays in each episode, are expected."
-            )
-        weights = (graph.applies[tasks] | (values != 0)).to(filled.dtype)
-        return Paid(values, weights, filled, torch.ones_like(filled), torch.ones_like(tasks, dtype=torch.bool))
-
-    def _pay(self, filled: Tensor, scores: Scores, graph: GraphTensors) -> tuple[Tensor, Tensor]:
-        """(scores mixed and gated, gates), [B, N] each; without gates as they are."""
-        if self.readout not in GATED:
-            return filled, torch.ones_like(filled)
-        gated, gates = gate(aggregate(filled, graph, graph.applies[scores.tasks]), graph)
-        through = opened(graph, scores.tasks, gates, self.damping, self.steps)
-        return gated * torch.where(scores.is_task, 1.0, through), gates
+    def _given(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors) -> Given:
+        return Given(filled, scores, graph, auxiliary, self.damping, self.steps)
 
     @torch.no_grad()
     def observe(self, scores: Scores, contexts: Contexts | None = None) -> None:
         """Take new observations into the running statistics."""
         self.imputer.observe(scores)
-        paying, _ = self._pay(self.fill(scores, contexts), scores, self.graph)
+        if not self.readout.normalises:
+            return
+        worth, _ = self.readout.worth(self._given(self.fill(scores, contexts), scores, 0.0, self.graph))
         # Predictions vary less than observations: what is imputed is normalised as it is paid.
         in_play = self.topology.applies[scores.tasks]
-        self.moments.update(paying, in_play if self.readout in IMPUTED else scores.observed)
+        self.moments.update(worth, in_play if self.readout.pays_unobserved else scores.observed)
 
     def loss(self, scores: Scores, uniform: Tensor, halves: Tensor, contexts: Contexts | None = None) -> Tensor:
         """The imputer's loss on episodes whose scores are partly hidden.
@@ -254,12 +175,6 @@ class RewardModel(nn.Module):
         gradient = torch.func.grad(objective)(self.strength).detach()
         told = (influence != 0).any() & torch.isfinite(gradient)
         self._move(self.learner.step(self.strength, torch.where(told, gradient, 0.0), told))
-
-    @torch.no_grad()
-    def search(self, goal: Tensor, reserved: Tensor, noise: Tensor, update: int) -> None:
-        """Move strengths by REINFORCE on perturbed graphs; see `Reinforce.search`."""
-        assert isinstance(self.learner, Reinforce)
-        self._move(self.learner.search(goal, reserved, noise, update))
 
     def _move(self, strength: Tensor) -> None:
         """Take new strengths; where `supports` form a cycle, weakened so far that credit does not diverge."""

@@ -26,11 +26,13 @@ from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.alarms import Alarms
 from rag_graph.reward.diagnostics import Calibration, gradient_attribution, leakage, node_metrics, shapley_attribution
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.graph_learning import Alignment, Reinforce
-from rag_graph.reward.imputation import hide
-from rag_graph.reward.memory import Batch, Memory
-from rag_graph.reward.model import TRAINED, OwnReadout, Paid, RewardModel
+from rag_graph.reward.graph_learning import Alignment
+from rag_graph.reward.imputers.base import hide
+from rag_graph.reward.imputers.graph_network import HEADS
+from rag_graph.reward.memory import EPISODES, Batch, Memory
+from rag_graph.reward.model import RewardModel
 from rag_graph.reward.observation import MakeEpisodes, Observation, ScoreNodes
+from rag_graph.reward.readouts import READOUTS, OwnReadout, Paid
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import HASHING, TextEmbeddings
 
@@ -63,8 +65,8 @@ class GraphReward(Observation):
         make_episodes: columns of a trainer's batch -> episodes without scores.
         seed: of the observation mask and of the imputer.
         embeddings: of node texts; needed where `config.text_encoder` is not 'hashing'.
-        readout: a function of your own that pays: scores without gaps [B, N], graph, tasks [B] -> [B, N]. `config.readout` then names the
-            imputer that fills the gaps, and how the graph learns.
+        readout: a function of your own that pays: scores without gaps [B, N], graph, tasks [B] -> [B, N]. `config.readout` then says which
+            imputer fills the gaps, and whether the graph learns. Or a `rag_graph.reward.readouts.Readout`, which says all of it.
 
     Raises:
         ConfigError: no goal task, credit that diverges, or an encoder that is named and not given.
@@ -93,9 +95,9 @@ class GraphReward(Observation):
             torch.manual_seed(seed)
             self.model = RewardModel(graph, config, text, readout)
         groups = self.model.parameter_groups(config.learning_rate)
-        self.optimizer = torch.optim.AdamW(groups) if config.readout in TRAINED else None
+        self.optimizer = torch.optim.AdamW(groups) if self.model.readout.fit == "gradient" else None
         self.generator = torch.Generator().manual_seed(seed)
-        self.memory = Memory(config.buffer_size, config.heads, text.shape[1])
+        self.memory = Memory(EPISODES, HEADS, text.shape[1])
         self.calibration = Calibration(len(graph.nodes))
         self.alarms = Alarms()
         self.progress = 0.0
@@ -211,7 +213,6 @@ class GraphReward(Observation):
         sound = [row for row, episode in enumerate(episodes) if not episode.error]
         if not sound:
             self.last_metrics = {}
-            self._search(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
             return
         if len(sound) < len(episodes):
             episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
@@ -243,8 +244,7 @@ class GraphReward(Observation):
 
         # The same yardstick all along: eta and strengths as at the start, or the utility would move by itself.
         still = model.pay(paid.scores, scores, self.config.auxiliary, model.topology)
-        worth = still.scores * still.gates if model.own_readout is None else still.values
-        utility = worth * still.weights
+        utility = model.readout.utility(still)
         residual, error = average(gaps[audited]), average(units[hidden_or_reserved].square()) ** 0.5
         held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
         self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, self.kl, int(audited.sum()))
@@ -263,7 +263,7 @@ class GraphReward(Observation):
     """Messages of alarms that went on in the last update."""
 
     def _fit(self) -> float:
-        if self.config.readout == "ridge" and len(self.memory):
+        if self.model.readout.fit == "closed_form" and len(self.memory):
             self.model.refit(self.memory.all())
         if self.optimizer is None or not len(self.memory):
             return float("nan")
@@ -273,9 +273,8 @@ class GraphReward(Observation):
             batch, halves = self.memory.draw(size, self.generator)
             uniform = torch.rand(batch.scores.values.shape, generator=self.generator)
             loss = self.model.loss(batch.scores, uniform, halves, batch.contexts)
-            if self.memory.num_pairs and self.config.preference_weight:
-                better, worse = self.memory.draw_pairs(size, self.generator)
-                loss = loss + self.config.preference_weight * self.model.preference_loss(better, worse)
+            if self.memory.num_pairs:
+                loss = loss + self.model.preference_loss(*self.memory.draw_pairs(size, self.generator))
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -297,8 +296,9 @@ class GraphReward(Observation):
                 f"a preference between tasks '{better.example.task}' and '{worse.example.task}': both must be of one."
             )
         if self.optimizer is None:
+            fitted = ", ".join(name for name, readout in READOUTS.items() if readout.fit == "gradient")
             raise ConfigError(
-                f"readout '{self.config.readout}' learns no imputer that preferences could teach. Use one of {', '.join(TRAINED)}."
+                f"readout '{self.config.readout}' learns no imputer that preferences could teach. Use one of {fitted}."
             )
         self.memory.add_pair(self.batch_of([better]), self.batch_of([worse]))
 
@@ -307,12 +307,6 @@ class GraphReward(Observation):
     def _learn_graph(self, batch: Batch, goal: Tensor, reserved: Tensor) -> None:
         if isinstance(self.model.learner, Alignment):
             self.model.align(batch.scores, goal, reserved)
-        self._search(goal, reserved)
-
-    def _search(self, goal: Tensor, reserved: Tensor) -> None:
-        if isinstance(self.model.learner, Reinforce):
-            noise = torch.randn(len(self.model.strength), generator=self.generator)
-            self.model.search(goal, reserved, noise, self.updates - 1)
 
     @property
     def wants_influence(self) -> bool:
@@ -340,8 +334,7 @@ class GraphReward(Observation):
         return self.graph.with_strengths(self._learned_strengths())
 
     def _learned_strengths(self) -> list[float]:
-        learner = self.model.learner
-        strengths: list[float] = (learner.centre if isinstance(learner, Reinforce) else self.model.strength).tolist()
+        strengths: list[float] = self.model.strength.tolist()
         return strengths
 
     def proposals(self) -> list[Proposal]:

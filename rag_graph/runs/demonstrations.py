@@ -9,12 +9,12 @@ from transformers import PreTrainedTokenizerBase
 
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
+from rag_graph.generation.sft import Pair
 from rag_graph.generation.tokens import answer_ids, encode_prompts
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.rag.context_pool import ContextPool
 from rag_graph.rag.pipeline import query_text
 from rag_graph.records import Evidence
-from rag_graph.rag.context_pool import ContextPool
-from rag_graph.generation.sft import Pair
 
 WITHOUT_EVIDENCE = 0.15
 """Share of grounded prompts shown bare, so that the model can draft."""

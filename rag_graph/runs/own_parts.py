@@ -7,13 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rag_graph.config import DENSE_METHODS, RetrievalConfig
+from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import Episode
-from rag_graph.rag.context_pool import MakeRetriever
-from rag_graph.reward.model import OwnReadout
+from rag_graph.retrieval_methods import DENSE_METHODS
+
+if TYPE_CHECKING:  # opening a run loads no torch
+    from rag_graph.rag.context_pool import MakeRetriever
+    from rag_graph.reward.readouts import OwnReadout
 
 Scorer = Callable[[Episode], float | None]
 
@@ -24,7 +27,7 @@ class OwnParts:
     scorers: node -> a function of an episode that gives a number in [0, 1], or None where there is nothing to observe.
     retriever: passages of one task -> what ranks them; takes the place of `retrieval.method`.
     readout: filled scores [B, N], graph, tasks [B] -> what each node pays, [B, N]; takes the place of the formulas of
-        `reward.readout`, whose imputer and graph learning stay.
+        `reward.readout`, whose imputer and graph learning stay. Or a `Readout`, which takes its place as a whole.
     """
 
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class OwnParts:
             "readout": self.readout,
         }
         for name, part in parts.items():
-            if part is not None and not callable(part):
+            if part is not None and not callable(part) and not (name == "readout" and _is_readout(part)):
                 raise ConfigError(
                     f"{name}: a {type(part).__name__}, which cannot be called. Give a function; for a retriever the class itself, or a function that makes one."
                 )
@@ -67,6 +70,12 @@ class OwnParts:
             f"{where}: this run was made with parts of its own ({needed}), and now there are: {given}. "
             "Open it in Python with the same ones, as in Run(path, scorers=..., retriever=..., readout=...) or resume(path, ...)."
         )
+
+
+def _is_readout(part: Any) -> bool:
+    from rag_graph.reward.readouts import Readout  # loads torch, which opening a run does not
+
+    return isinstance(part, Readout)
 
 
 def name_of(part: Any) -> str:

@@ -46,7 +46,9 @@ class RagPPOTrainer(GraphPPOTrainer):
         super().__init__(**ppo)
         self.pipeline, self.builder, self.retriever, self.goals_shown = pipeline, builder, retriever, goals_shown
         if retriever is not None and goals_shown is None:
-            raise TrainingError("a retriever learns here: give goals_shown, so that it learns from no hidden reference.")
+            raise TrainingError(
+                "a retriever learns here: give goals_shown, so that it learns from no hidden reference."
+            )
         if retriever is not None and self.accelerator.num_processes > 1:
             raise TrainingError("a retriever learns on one process. Train on one, or set retrieval.learn.method=none.")
         self._prepared: list[Prepared] = []
@@ -95,7 +97,11 @@ class RagPPOTrainer(GraphPPOTrainer):
         columns = {name: [row[name] for row in found.rows] for name in ("example_id", "draft", "evidence")}
         prompts = [row["prompt"] for row in found.rows]
         return self.builder(
-            prompts, found.completions, found.completion_ids, trainer_state=self.state, **columns  # type: ignore[arg-type]
+            prompts,
+            found.completions,
+            found.completion_ids,
+            trainer_state=self.state,
+            **columns,  # type: ignore[arg-type]
         )
 
     def extra_state(self) -> dict[str, Any]:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
 from rag_graph.errors import TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
+from rag_graph.ppo.callbacks import keep_until
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.reward import GraphReward
-from rag_graph.runtime import RunFolder
 from rag_graph.runs.progress import StageProgress
-from rag_graph.ppo.callbacks import keep_until
+from rag_graph.runtime import append_records, write_json
 
 
 class RunRecorder(TrainerCallback):  # type: ignore[misc]
     """After every update: progress and episodes.jsonl (the trainer itself writes metrics.jsonl)."""
 
-    def __init__(
-        self, folder: RunFolder, progress: StageProgress, reward: GraphReward, max_bad_episodes: float
-    ) -> None:
+    def __init__(self, folder: Path, progress: StageProgress, reward: GraphReward, max_bad_episodes: float) -> None:
         self.folder, self.progress, self.reward = folder, progress, reward
         self.max_bad_episodes = max_bad_episodes
 
@@ -35,8 +34,8 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
         for message in reward.new_alarms:
             self.progress.say(f"  alarm at update {state.global_step}: {message}")
         assert reward.last_rewards is not None
-        folder.append(
-            "episodes.jsonl",
+        append_records(
+            folder / "episodes.jsonl",
             (
                 {**episode_record(episode), **paid}
                 for episode, paid in zip(reward.last_episodes, paid_records(reward.last_rewards), strict=True)
@@ -58,6 +57,30 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "results": [asdict(result) for result in evaluation.results],
         "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
     }
+
+
+def write_evaluation(
+    evaluation: Evaluation, folder: Path, data: Path | None, task: str | None, with_retrieval: bool, out: Path | None
+) -> Evaluation:
+    """Write it to `out`, else to a new file in `folder`, named after what was evaluated; returns it with its `path`."""
+    parts = [data.stem if data else "test", *([task] if task else []), *([] if with_retrieval else ["no_retrieval"])]
+    target = out or _new_file(folder, "-".join(parts))
+    record = {
+        **evaluation_record(evaluation),
+        "data": str(data) if data else "held-out part",
+        "with_retrieval": with_retrieval,
+        "retrieval": evaluation.retrieval,
+    }
+    write_json(target, record)
+    return replace(evaluation, path=target)
+
+
+def _new_file(folder: Path, stem: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while (folder / f"{stem}-{number}.json").exists():
+        number += 1
+    return folder / f"{stem}-{number}.json"
 
 
 def episode_record(episode: Episode) -> dict[str, Any]:

@@ -1,34 +1,41 @@
-"""`Run`: a run folder as a researcher reads it: tables, the graph at any update, questions to the model."""
+"""`Run`: the folder of a run as a researcher reads it: tables, the graph at any update, evaluations, questions to the model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_graph.config import RunConfig, load_config
-from rag_graph.errors import DataError
+from rag_graph.errors import ConfigError, DataError
+from rag_graph.evaluation.statistics import Interval
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
 from rag_graph.graph.strengths import key_of, read_strengths
-from rag_graph.runtime import RunFolder
+from rag_graph.runs.folder import state_of
+from rag_graph.runs.own_parts import OwnParts
+from rag_graph.runtime import read_json, read_records
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from rag_graph.data.load import RunData
+    from rag_graph.evaluation.evaluate import Evaluation
     from rag_graph.rag.context_pool import MakeRetriever
-    from rag_graph.reward.model import OwnReadout
-    from rag_graph.runs.opened import Answer, OpenedRun
+    from rag_graph.reward.readouts import OwnReadout
+    from rag_graph.runs.answer import Answer
     from rag_graph.runs.own_parts import Scorer
+    from rag_graph.runs.workbench import Workbench
 
 
 class Run:
-    """A run folder: finished, still going, or stopped.
+    """The folder of a run: finished, still going, or stopped. Opening it loads no model; the first `ask` or `evaluate` does.
 
     Args:
         path: the folder, such as "runs/quickstart-seed0".
-        scorers, retriever, readout: parts of your own that the run was made with; needed only to `ask`.
+        scorers, retriever, readout: parts of your own that the run was made with; needed only for `ask` and `evaluate`.
 
     Raises:
         DataError: no run folder.
@@ -42,44 +49,58 @@ class Run:
         retriever: MakeRetriever | None = None,
         readout: OwnReadout | None = None,
     ) -> None:
-        self.folder = RunFolder.open(path)
-        self._own = (scorers or {}, retriever, readout)
-
-    @property
-    def path(self) -> Path:
-        return self.folder.path
+        self.path = Path(path)
+        self.own = OwnParts(scorers or {}, retriever, readout)
+        if not self.path.is_dir():
+            raise DataError(f"{path}: no such run folder. `rag-graph train` makes one and says where.")
+        if not (self.path / "config.yaml").is_file():
+            raise DataError(f"{path}: not a run folder, it has no config.yaml.")
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status['status']})"
 
+    # ------------------------------------------------------------------ what it was asked to do, and how it went
+
     @cached_property
     def config(self) -> RunConfig:
-        return load_config(self.folder / "config.yaml")
+        return load_config(self.path / "config.yaml")
 
     @property
     def status(self) -> dict[str, Any]:
         """`status` is running, finished, interrupted or failed; with `error` where it did not end well."""
-        return self._json("status.json") or {"status": "unknown"}
+        return read_json(self.path / "status.json") or {"status": "unknown"}
+
+    @property
+    def state(self) -> str:
+        """`status["status"]`; "stopped" where it says running and its process is gone; "waiting" before it began."""
+        return state_of(self.path)
 
     @property
     def manifest(self) -> dict[str, Any]:
         """Versions, git state, machine, command, hashes of config, graph and data."""
-        return self._json("manifest.json") or {}
+        return read_json(self.path / "manifest.json") or {}
 
     @property
     def results(self) -> dict[str, Any] | None:
         """Evaluations before and after PPO, their paired difference, seconds and memory; None until the run has finished."""
-        found: dict[str, Any] | None = self._json("results.json")
+        found: dict[str, Any] | None = read_json(self.path / "results.json")
         return found
+
+    @property
+    def gain(self) -> Interval | None:
+        """Change of the mean task score from before PPO to after, paired by example, with its 95% interval; None until the run has finished."""
+        return Interval(**self.results["gain"]) if self.results else None
 
     @property
     def graph_report(self) -> dict[str, list[dict[str, Any]]]:
         """`proposals` for the graph file, and `alarms` with the update of each; empty until training has ended."""
-        return self._json("graph_report.json") or {"proposals": [], "alarms": []}
+        return read_json(self.path / "graph_report.json") or {"proposals": [], "alarms": []}
+
+    # ------------------------------------------------------------------ tables
 
     def records(self, stage: str = "ppo") -> list[dict[str, Any]]:
         """The lines of metrics.jsonl of one stage: "ppo" (a line per update), "sft", "retriever"."""
-        return [record for record in self.folder.read("metrics.jsonl") if record.get("stage") == stage]
+        return [record for record in read_records(self.path / "metrics.jsonl") if record.get("stage") == stage]
 
     def metrics(self, stage: str = "ppo") -> DataFrame:
         """One row per update (of "sft" and "retriever": every ten steps), one column per quantity; TRL's names and ours."""
@@ -107,19 +128,21 @@ class Run:
         path = self.episode_file(part)
         if not path.is_file():
             written = sorted(self.path.glob("evaluation/*.episodes.jsonl"))
-            there = ["train"] if (self.folder / "episodes.jsonl").is_file() else []
+            there = ["train"] if (self.path / "episodes.jsonl").is_file() else []
             there += [found.name.removesuffix(".episodes.jsonl") for found in written]
             raise DataError(f"{self.path}: no episodes '{part}'. There are so far: {', '.join(there) or 'none'}.")
-        return self.folder.read(str(path.relative_to(self.path)))
+        return read_records(path)
 
     def episode_file(self, part: str = "train") -> Path:
         """Where the episodes of a part are, or will be."""
-        return self.folder / ("episodes.jsonl" if part == "train" else f"evaluation/{part}.episodes.jsonl")
+        return self.path / ("episodes.jsonl" if part == "train" else f"evaluation/{part}.episodes.jsonl")
+
+    # ------------------------------------------------------------------ the graph
 
     @cached_property
     def stated_graph(self) -> AuxiliaryGraph:
         """The graph as the run began with it."""
-        stored = load_graph(self.folder / "graph.yaml")
+        stored = load_graph(self.path / "graph.yaml")
         return AuxiliaryGraph(stored.spec, Path(self.manifest.get("graph_root", stored.root)))
 
     def graph(self, update: int | None = None) -> AuxiliaryGraph:
@@ -132,8 +155,8 @@ class Run:
         last = records[-1]["update"] if records else 0
         if update is not None and not 0 <= update <= last:
             raise DataError(f"{self.path}: no update {update}; there are 0 (the file) to {last}.")
-        if update is None and (self.folder / "strengths.yaml").is_file():
-            learned = {key: found.strength for key, found in read_strengths(self.folder / "strengths.yaml").items()}
+        if update is None and (self.path / "strengths.yaml").is_file():
+            learned = {key: found.strength for key, found in read_strengths(self.path / "strengths.yaml").items()}
             return stated.with_strengths([learned.get(key_of(edge), edge.strength) for edge in stated.spec.edges])
         known = [record for record in records if update is None or record["update"] <= update]
         return stated.with_strengths(self.strengths_in(known[-1] if known else {}))
@@ -144,12 +167,7 @@ class Run:
         known = [record.get(f"graph/{edge.source}>{edge.target}:{edge.relation}") for edge in edges]
         return [edge.strength if value is None else float(value) for edge, value in zip(edges, known, strict=True)]
 
-    @cached_property
-    def _opened(self) -> OpenedRun:
-        from rag_graph.runs.opened import OpenedRun
-        from rag_graph.runs.own_parts import OwnParts
-
-        return OpenedRun(self.path, own=OwnParts(*self._own))
+    # ------------------------------------------------------------------ the model
 
     def ask(self, text: str, task: str | None = None, input: str | None = None) -> Answer:
         """Ask the run's model through its pipeline. The answer has `text`, `draft`, `evidence`, `scores`, `paid` and `reward`.
@@ -160,15 +178,78 @@ class Run:
             input: the passage that a question is about.
 
         Raises:
+            ConfigError: no such task, or a passage for a task that asks no question.
             DataError: the run has no policy yet, or was made with parts of its own that were not given.
         """
-        return self._opened.ask(text, task, input)
+        from rag_graph.runs.answer import asked_example
 
-    def report(self, out: str | Path | None = None) -> Path:
-        """Write the run as one HTML file that needs nothing else; default `report.html` in its folder."""
-        from rag_graph.report.html import write_report
+        self._check_policy()
+        return self._bench.answer(asked_example(self.stated_graph.spec.tasks, text, task, input))
 
-        return write_report(self, Path(out) if out is not None else self.folder / "report.html")
+    def evaluate(
+        self,
+        data: str | Path | None = None,
+        task: str | None = None,
+        *,
+        scorers: Mapping[str, Scorer] | None = None,
+        retrieval: bool = True,
+        out: str | Path | None = None,
+    ) -> Evaluation:
+        """Measure the run's model: the metrics of each task, each with its 95% interval. The result is also written as JSON.
 
-    def _json(self, name: str) -> Any:
-        return self.folder.read_json(name)
+        Args:
+            data: a jsonl, csv or parquet file with the fields of `task`; default the run's held-out part.
+            task: evaluate this task only.
+            scorers: functions of an episode for this evaluation, by node, beside those that the run was made with.
+            retrieval: answer with evidence.
+            out: where the JSON goes; default a new file in the folder `evaluation` of the run. It is the result's `path`.
+
+        Raises:
+            ConfigError: no such task, or a file and no task.
+            DataError: a bad file; data sets that have changed since the run; no policy yet; parts of its own that were not given.
+        """
+        from rag_graph.data.load import read_examples
+        from rag_graph.runs.answer import check_task
+        from rag_graph.runs.recording import write_evaluation
+
+        self._check_policy()
+        tasks = self.stated_graph.spec.tasks
+        if task is not None:
+            check_task(tasks, task)
+        file = Path(data) if data is not None else None
+        if file is None:
+            examples = [example for example in self._data.test if task in (None, example.task)]
+        elif task is None:
+            raise ConfigError("data (--data) needs a task (--task): which task's fields does the file have?")
+        else:
+            examples = read_examples(file, task, tasks[task])
+        found = self._bench.evaluate(examples, retrieval, scorers)
+        return write_evaluation(found, self.path / "evaluation", file, task, retrieval, Path(out) if out else None)
+
+    @cached_property
+    def _data(self) -> RunData:
+        """The run's data sets. Raises DataError where they have changed or are gone."""
+        from rag_graph.data.load import load_data
+        from rag_graph.runs.manifest import check_data
+
+        data = load_data(self.stated_graph, self.config.data, self.config.seed)
+        check_data(self.path, self.manifest, data, "Restore them, or evaluate on a file of your own (--data).")
+        return data
+
+    @cached_property
+    def _bench(self) -> Workbench:
+        from rag_graph.evaluation.scorer import NodeScorer
+        from rag_graph.runs.workbench import Workbench
+
+        data = None
+        if NodeScorer.classified_tasks(self.stated_graph):  # only a frozen classifier needs the data to answer
+            with suppress(DataError):
+                data = self._data
+        return Workbench(self.config, self.stated_graph, self.own, data, saved=self.path)
+
+    def _check_policy(self) -> None:
+        if not (self.path / "policy" / "config.json").is_file():
+            raise DataError(
+                f"{self.path}: this run has no policy yet: its training did not reach the end. See {self.path / 'status.json'}."
+            )
+        self.own.check_same(self.manifest["own_parts"], str(self.path))

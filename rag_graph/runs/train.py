@@ -1,22 +1,25 @@
-"""A run, from a config to a folder of results: started, held against other processes, and gone on with after a stop."""
+"""A run, from a config to a folder of results: started, locked against other processes, and resumed after a stop."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
-from rag_graph.rag.context_pool import MakeRetriever
-from rag_graph.reward.model import OwnReadout
-from rag_graph.runtime import RunFolder
+from rag_graph.runs.folder import claim_folder, locked
 from rag_graph.runs.own_parts import OwnParts, Scorer
 from rag_graph.runs.progress import StageProgress
-from rag_graph.runs.stages import RunResult, RunStages
+from rag_graph.runs.run import Run
+from rag_graph.runtime import write_json
+
+if TYPE_CHECKING:
+    from rag_graph.rag.context_pool import MakeRetriever
+    from rag_graph.reward.readouts import OwnReadout
 
 
 def train(
@@ -28,7 +31,7 @@ def train(
     readout: OwnReadout | None = None,
     progress: StageProgress | None = None,
     command: Sequence[str] = (),
-) -> RunResult:
+) -> Run:
     """Run a config. Everything lands in the run folder as it comes; an error or Ctrl-C leaves what was written whole, and `resume`
     goes on from there.
 
@@ -50,8 +53,12 @@ def train(
     own = OwnParts(scorers or {}, retriever, readout)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
-    folder = RunFolder.create(config.output_dir, f"runs/{config.name}-seed{config.seed}")
-    return _run(config, graph, folder, progress, command, own)
+    folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
+    with _at_work(folder, progress) as shown:
+        from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before
+
+        run_stages(config, graph, folder, shown, list(command or sys.argv), own)
+    return Run(folder, scorers=scorers, retriever=retriever, readout=readout)
 
 
 def resume(
@@ -62,38 +69,34 @@ def resume(
     readout: OwnReadout | None = None,
     progress: StageProgress | None = None,
     command: Sequence[str] = (),
-) -> RunResult:
+) -> Run:
     """Go on with a run that was stopped, from its warm-up or its newest whole checkpoint; it ends as if it had not been stopped.
     Arguments as of `train`; a run with parts of its own needs the same again.
 
     Raises:
         DataError: no run folder, a run that has finished, other parts than it began with, or data sets that have changed since.
     """
-    folder = RunFolder.open(path)
-    if (folder.read_json("status.json") or {}).get("status") == "finished":
-        raise DataError(f"{path}: this run has finished; its results are in {folder / 'results.json'}.")
-    written = folder.read_json("manifest.json")
-    if written is None:
+    run = Run(path, scorers=scorers, retriever=retriever, readout=readout)
+    if run.status["status"] == "finished":
+        raise DataError(f"{path}: this run has finished; its results are in {run.path / 'results.json'}.")
+    manifest = run.manifest
+    if not manifest:
         raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
-    graph = AuxiliaryGraph(load_graph(folder / "graph.yaml").spec, Path(written["graph_root"]))
-    own = OwnParts(scorers or {}, retriever, readout)
-    own.check_same(written["own_parts"], str(path))
-    return _run(load_config(folder / "config.yaml"), graph, folder, progress, command, own, written)
+    run.own.check_same(manifest["own_parts"], str(path))
+    with _at_work(run.path, progress) as shown:
+        from rag_graph.runs.stages import run_stages
+
+        run_stages(run.config, run.stated_graph, run.path, shown, list(command or sys.argv), run.own, manifest)
+    return run
 
 
-def _run(
-    config: RunConfig,
-    graph: AuxiliaryGraph,
-    folder: RunFolder,
-    progress: StageProgress | None,
-    command: Sequence[str],
-    own: OwnParts,
-    resumed: dict[str, Any] | None = None,
-) -> RunResult:
-    with folder.held(), progress or StageProgress() as shown:
+@contextlib.contextmanager
+def _at_work(folder: Path, progress: StageProgress | None) -> Iterator[StageProgress]:
+    """Lock the folder, and write down how the run ends where it does not end well."""
+    with locked(folder), progress or StageProgress() as shown:
         try:
-            return RunStages(config, graph, folder, shown, list(command or sys.argv), own, resumed).run()
+            yield shown
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            folder.write_json("status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
+            write_json(folder / "status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
             raise

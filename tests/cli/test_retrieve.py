@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-from tests.cli.test_cli import run
+Cli = Callable[..., CompletedProcess[str]]
 
 PASSAGES = [
     {"id": "film", "title": "Red River (film)", "text": "A western. It was directed by Howard Hawks."},
@@ -30,9 +32,9 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_retrieve_writes_and_measures(files: Path) -> None:
+def test_retrieve_writes_and_measures(run_cli: Cli, files: Path) -> None:
     options = ["--queries", "Q.jsonl.gz", "--method", "walk", "--k", "2", "--eval", "--out", "R.jsonl"]
-    done = run("retrieve", "--passages", "P.jsonl", *options, cwd=files)
+    done = run_cli("retrieve", "--passages", "P.jsonl", *options, cwd=files)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (files / "R.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["q1", "2"]
@@ -44,19 +46,19 @@ def test_retrieve_writes_and_measures(files: Path) -> None:
     assert "1.000" in done.stdout
 
 
-def test_an_index_is_made_changed_and_searched(files: Path) -> None:
-    made = run("index", "some.idx", "--passages", "P.jsonl", cwd=files)
+def test_an_index_is_made_changed_and_searched(run_cli: Cli, files: Path) -> None:
+    made = run_cli("index", "some.idx", "--passages", "P.jsonl", cwd=files)
     assert made.returncode == 0, made.stderr
     assert "passages   4" in made.stdout
     (files / "more.jsonl").write_text(json.dumps({"id": "new", "text": "Oslo and Howard Hawks", "links": ["far"]}))
-    changed = run("index", "some.idx", "--add", "more.jsonl", "--delete", "3", cwd=files)
+    changed = run_cli("index", "some.idx", "--add", "more.jsonl", "--delete", "3", cwd=files)
     assert changed.returncode == 0, changed.stderr
     assert "passages   4" in changed.stdout
-    found = run("retrieve", "--index", "some.idx", "--queries", "Q.jsonl.gz", "--out", "R.jsonl", cwd=files)
+    found = run_cli("retrieve", "--index", "some.idx", "--queries", "Q.jsonl.gz", "--out", "R.jsonl", cwd=files)
     assert found.returncode == 0, found.stderr
-    again = run("index", ".", "--delete", "new", cwd=files / "some.idx")
+    again = run_cli("index", ".", "--delete", "new", cwd=files / "some.idx")
     assert again.returncode == 0, again.stderr
-    refused = run(
+    refused = run_cli(
         "retrieve", "--index", "some.idx", "--passages", "P.jsonl", "--queries", "Q.jsonl.gz", "--eval", cwd=files
     )
     assert refused.returncode != 0
@@ -88,17 +90,17 @@ def test_an_index_is_made_changed_and_searched(files: Path) -> None:
         ("index i.idx --add P.jsonl", "no index is there"),
     ],
 )
-def test_one_message_with_its_remedy(arguments: str, message: str, files: Path) -> None:
-    done = run(*arguments.split(), cwd=files)
+def test_one_message_with_its_remedy(run_cli: Cli, arguments: str, message: str, files: Path) -> None:
+    done = run_cli(*arguments.split(), cwd=files)
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert message in " ".join(done.stderr.split())
     assert {path.name for path in files.iterdir()} == {"P.jsonl", "Q.jsonl.gz"}
 
 
-def test_a_supporting_id_that_is_no_passage_is_said_before_the_search(files: Path) -> None:
+def test_a_supporting_id_that_is_no_passage_is_said_before_the_search(run_cli: Cli, files: Path) -> None:
     (files / "Q.jsonl").write_text(json.dumps({"question": "a", "supporting_ids": ["fim"]}))
-    done = run("retrieve", "--passages", "P.jsonl", "--queries", "Q.jsonl", "--eval", "--out", "R.jsonl", cwd=files)
+    done = run_cli("retrieve", "--passages", "P.jsonl", "--queries", "Q.jsonl", "--eval", "--out", "R.jsonl", cwd=files)
     assert done.returncode != 0
     assert "supporting id 'fim' is no passage of the pool. Did you mean 'film'" in done.stderr
     assert not (files / "R.jsonl").exists()

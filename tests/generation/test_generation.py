@@ -11,15 +11,18 @@ import torch
 
 from rag_graph.config import LoraSettings, ModelConfig
 from rag_graph.errors import ModelError
+from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.generate import generate_texts
-from rag_graph.generation.language_model import load_language_model, merged, with_adapter
+from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.generation.tokens import pad_left
 
+# Models whose tokens are compared are float64: no rounding decides between two tokens, on whatever processor.
 PROMPTS = ["the red kettle", "where", "a blue mixer from oslo is good", "it"]
 
 
 def test_generation_keeps_order_and_ignores_padding(tiny_model: Any) -> None:
     model, tokenizer = tiny_model(4)
+    model.double()
     together = generate_texts(model, tokenizer, PROMPTS, 6, 50, batch_size=4)
     alone = [generate_texts(model, tokenizer, [prompt], 6, 50)[0] for prompt in PROMPTS]
     assert together == alone
@@ -29,6 +32,7 @@ def test_generation_keeps_order_and_ignores_padding(tiny_model: Any) -> None:
 
 def test_greedy_generation_equals_argmax_by_hand(tiny_model: Any) -> None:
     model, tokenizer = tiny_model(4)
+    model.double()
     ids = tokenizer("the red kettle", add_special_tokens=False)["input_ids"]
     written: list[int] = []
     for _ in range(6):
@@ -51,6 +55,7 @@ def test_padding_is_on_the_left() -> None:
 
 def test_long_prompts_lose_their_left_end(tiny_model: Any) -> None:
     model, tokenizer = tiny_model(4)
+    model.double()
     long = "blue " * 40 + "the red kettle"
     assert generate_texts(model, tokenizer, [long], 4, 3) == generate_texts(model, tokenizer, [" the red kettle"], 4, 3)
 
@@ -59,9 +64,9 @@ def test_a_folder_round_trips_and_adapters_fold_in(tiny_model: Any, tmp_path: Pa
     model, tokenizer = tiny_model(4)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    loaded, loaded_tokenizer = load_language_model(ModelConfig(source=str(tmp_path)))
+    loaded, loaded_tokenizer = load_language_model(ModelConfig(source=str(tmp_path), max_prompt_tokens=100))
     assert generate_texts(loaded, loaded_tokenizer, PROMPTS, 6, 50) == generate_texts(model, tokenizer, PROMPTS, 6, 50)
-    adapted = with_adapter(loaded, LoraSettings(r=2, alpha=4))
+    adapted = with_adapter(loaded, lora_config(LoraSettings(r=2, alpha=4)))
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
@@ -76,7 +81,9 @@ def test_trimming_keeps_ids_of_the_corpus_and_its_logits(tiny_model: Any, tmp_pa
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     corpus = ["the red kettle", "where is it ?"]
-    trimmed, small = load_language_model(ModelConfig(source=str(tmp_path), trim_vocabulary=True), corpus)
+    trimmed, small = load_language_model(
+        ModelConfig(source=str(tmp_path), max_prompt_tokens=100, trim_vocabulary=True), corpus
+    )
     assert len(small) < len(tokenizer)
     for text in corpus:
         before, after = (
@@ -117,7 +124,7 @@ def test_what_cannot_be_loaded_is_said(source: str, message: str) -> None:
 def test_a_folder_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_language_model(ModelConfig(source=str(tmp_path)))
+        load_language_model(ModelConfig(source=str(tmp_path), max_prompt_tokens=100))
 
 
 @pytest.mark.slow

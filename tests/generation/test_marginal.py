@@ -28,7 +28,7 @@ def model() -> LlamaForCausalLM:
         vocab_size=SIZE, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
         initializer_range=0.6, max_position_embeddings=32, tie_word_embeddings=False,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(config).double().eval()  # no rounding decides between two answers
 
 
 PROMPTS = [[2, 3, 4], [5, 6], [4, 4, 2, 3, 5]]
@@ -77,7 +77,7 @@ def test_marginals_equal_brute_force_and_add_up_to_one(model: LlamaForCausalLM) 
 
 
 def test_rag_token_takes_the_likeliest_token_of_the_mixture_at_every_step(model: LlamaForCausalLM) -> None:
-    (found,) = rag_token_responses(model, [PROMPTS], [WEIGHTS], 5, STOP, PAD, 8)
+    (found,) = rag_token_responses(model, [PROMPTS], [WEIGHTS], 5, [STOP], PAD, 8)
     answer: tuple[int, ...] = ()
     for token in found:
         mixed = {
@@ -94,8 +94,8 @@ def test_rag_token_takes_the_likeliest_token_of_the_mixture_at_every_step(model:
 
 
 def test_rag_sequence_takes_the_best_of_the_candidates(model: LlamaForCausalLM) -> None:
-    alone = [rag_sequence_responses(model, [[prompt]], [[1.0]], 4, STOP, PAD, 8)[0] for prompt in PROMPTS]
-    (found,) = rag_sequence_responses(model, [PROMPTS], [WEIGHTS], 4, STOP, PAD, 8)
+    alone = [rag_sequence_responses(model, [[prompt]], [[1.0]], 4, [STOP], PAD, 8)[0] for prompt in PROMPTS]
+    (found,) = rag_sequence_responses(model, [PROMPTS], [WEIGHTS], 4, [STOP], PAD, 8)
     values = {tuple(answer): brute_sequence(model, tuple(answer)) for answer in alone}
     assert len(values) > 1
     assert tuple(found) == max(values, key=values.__getitem__)
@@ -105,6 +105,6 @@ def test_batches_change_nothing(model: LlamaForCausalLM) -> None:
     queries = [PROMPTS, PROMPTS[:1], PROMPTS[1:], PROMPTS[::-1]]
     weights = [WEIGHTS, [1.0], [0.6, 0.4], WEIGHTS[::-1]]
     for respond in (rag_token_responses, rag_sequence_responses):
-        whole = respond(model, queries, weights, 5, STOP, PAD, 64)
-        assert whole == respond(model, queries, weights, 5, STOP, PAD, 2)
+        whole = respond(model, queries, weights, 5, [STOP], PAD, 64)
+        assert whole == respond(model, queries, weights, 5, [STOP], PAD, 2)
         assert whole[0] == whole[3], "the order of the passages does not matter"

@@ -12,7 +12,6 @@ from transformers import GenerationConfig
 from rag_graph.generation.generate import generate_texts
 from rag_graph.generation.sampling import decodes_step_by_step, sample_responses
 from rag_graph.generation.tokens import pad_left
-from tests.families import MODELS
 
 LENGTH = 12
 
@@ -21,7 +20,8 @@ LENGTH = 12
 def setting(tiny_model: Callable[[int], Any]) -> tuple[Any, Any, list[list[int]]]:
     model, tokenizer = tiny_model(3)
     texts = ["red", "the red kettle from oslo", "where is it ?", "good bad", "a blue mixer .", "topic"] * 3
-    return model.eval(), tokenizer, tokenizer(texts, add_special_tokens=False)["input_ids"]
+    # Float64: no rounding decides between two tokens, on whatever processor.
+    return model.double().eval(), tokenizer, tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
 def uniforms(rows: int, seed: int = 0) -> torch.Tensor:
@@ -32,7 +32,9 @@ def sample(
     setting: Any, noise: torch.Tensor | None, stop: int | None, batch_size: int = 64, temperature: float = 1.0
 ) -> list[list[int]]:
     model, tokenizer, queries = setting
-    return sample_responses(model, queries, LENGTH, noise, temperature, stop, tokenizer.pad_token_id, batch_size)
+    return sample_responses(
+        model, queries, LENGTH, noise, temperature, [] if stop is None else [stop], tokenizer.pad_token_id, batch_size
+    )
 
 
 @pytest.mark.parametrize("stops", [False, True])
@@ -50,7 +52,7 @@ def test_each_token_is_the_quantile_of_its_number(setting: Any, stops: bool) -> 
             logits[tokenizer.pad_token_id] = -torch.inf
             cumulative = logits.softmax(-1).cumsum(-1)
             low = cumulative[token - 1] if token else 0.0
-            assert low - 1e-5 <= numbers[t] <= cumulative[token] + 1e-5
+            assert low - 1e-6 <= numbers[t] <= cumulative[token] + 1e-6
             ids.append(token)
         ended += stop in response
         assert response[-1] == stop or len(response) == LENGTH
@@ -84,21 +86,20 @@ def test_the_pad_token_is_never_written(setting: Any) -> None:
     with torch.no_grad():
         model.get_output_embeddings().weight[pad] += 50 * model.get_output_embeddings().weight[5]
     for noise in (None, uniforms(len(queries)), torch.full((len(queries), LENGTH), 1 - 1e-7)):
-        responses = sample_responses(model, queries, LENGTH, noise, 1.0, None, pad, 7)
+        responses = sample_responses(model, queries, LENGTH, noise, 1.0, [], pad, 7)
         assert all(pad not in line and len(line) == LENGTH for line in responses)
 
 
-@pytest.mark.parametrize("family", MODELS)
-def test_every_family_is_decoded_as_transformers_does(family: str) -> None:
+def test_every_family_is_decoded_as_transformers_does(family: str, family_model: Callable[[str], Any]) -> None:
     torch.manual_seed(1)
-    model: Any = MODELS[family]().eval()
+    model = family_model(family).eval()  # float32: in float64 some of these lose padded rows in transformers
     queries = [[5, 6, 7, 8], [9], [3, 4], [10, 11, 12, 13, 14, 15]]
     ids, mask = pad_left(queries, 0)
     config = GenerationConfig(
         max_new_tokens=LENGTH, do_sample=False, eos_token_id=96, pad_token_id=0, suppress_tokens=[0]
     )
     expected = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)[:, ids.shape[1] :].tolist()
-    assert sample_responses(model, queries, LENGTH, None, 1.0, 96, 0, 3) == [
+    assert sample_responses(model, queries, LENGTH, None, 1.0, [96], 0, 3) == [
         line[: line.index(96) + 1] if 96 in line else line for line in expected
     ]
 
@@ -111,4 +112,7 @@ def test_models_whose_caches_know_no_rows_are_left_to_transformers(tiny_model: C
     mamba: Any = MambaForCausalLM(MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=2, state_size=4)).eval()
     assert not decodes_step_by_step(mamba)
     assert len(generate_texts(mamba, tokenizer, ["red", "blue kettle"], 4, 20)) == 2
-    assert all(decodes_step_by_step(make().eval()) for make in MODELS.values())
+
+
+def test_every_family_keeps_rows_in_its_cache(family: str, family_model: Callable[[str], Any]) -> None:
+    assert decodes_step_by_step(family_model(family).eval())

@@ -77,7 +77,7 @@ def graphs(draw: Any) -> AuxiliaryGraph:
 
 @pytest.mark.parametrize("suffix", list(WRITERS))
 @settings(
-    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None
 )
 @given(graphs())
 def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -35,21 +36,22 @@ HOSTILE = {
     "surrogate": (b'title: "\\ud800"', "not valid YAML"),
     "list as key": (b"[a, b]: 1", "a key that is a list"),
     "huge number": (b"format: " + b"9" * 100_000, "is not a format"),
-    "many values": (b"a: [" + b"1," * 300_000 + b"]", "more than 200,000 values"),
+    "many values": (b"a: [" + b"1," * 201_000 + b"]", "more than 200,000 values"),
     "huge exponent": (b"format: 1\nname: g\nedges: [{from: a, to: b, relation: supports, strength: 1e999}]", "finite number"),
 }  # fmt: skip
 
 
-@pytest.mark.timeout(60)  # parsing 100,000 brackets to their end takes minutes
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_are_refused_quickly(tmp_path: Path, name: str) -> None:
     raw, message = HOSTILE[name]
     path = tmp_path / "g.yaml"
     path.write_bytes(raw)
+    began = time.process_time()  # not the clock: other processes may take their share
     tracemalloc.start()
     graph, problems = check_graph(path)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
+    assert time.process_time() - began < 60, "parsing 100,000 brackets to their end takes minutes"
     assert graph is None
     assert any(message in str(problem) for problem in problems), [str(problem)[:200] for problem in problems][:5]
     assert peak < 300_000_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -279,7 +280,6 @@ def test_problems_print_safely(write_graph: Callable[..., Path]) -> None:
     assert "\\x1b[2J\\nc.yaml" in found[0]
 
 
-@pytest.mark.timeout(60)  # quadratic checks took minutes
 def test_many_labels_and_misspelt_names_stay_quick(write_graph: Callable[..., Path]) -> None:
     labels = ", ".join(f"label{i}" for i in range(20_000))
     nodes = "".join(f"  c{i}: {{metric: format}}\n" for i in range(1000))
@@ -287,4 +287,6 @@ def test_many_labels_and_misspelt_names_stay_quick(write_graph: Callable[..., Pa
     path = write_graph(
         f"format: 1\nname: g\ntasks: {{t: {{kind: classification, labels: [{labels}], metrics: {{accuracy: 1}}, prompt: x}}}}\ncriteria:\n{nodes}edges:\n{edges}"
     )
+    began = time.process_time()  # not the clock: other processes may take their share
     assert len(problems(path)) == 1000
+    assert time.process_time() - began < 60, "checks that are quadratic in the labels take minutes"

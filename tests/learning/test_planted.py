@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,6 @@ from rag_graph.config import RewardConfig
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import TextEmbeddings
-from tests.expected import check_reduced
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "planted"
 
@@ -62,7 +61,8 @@ def test_copies_side_by_side_equal_each_alone(planted: Any, readout: str) -> Non
         if readout in ("gated_fixed", "prior_gnn"):
             alone.align(mine, goal[s], reserved[s])
         for one, two in zip(alone(mine, 0.3), together, strict=True):
-            assert torch.allclose(one.float(), two[s].float(), atol=1e-5)
+            # vmap takes other kernels; a z-score divides their rounding by deviations down to .05.
+            assert torch.allclose(one.float(), two[s].float(), atol=1e-4)
 
 
 def test_the_task_is_what_it_says(planted: Any) -> None:
@@ -114,13 +114,13 @@ def test_verdicts_say_what_held_what_failed_and_what_fired(planted: Any) -> None
 
 
 @pytest.mark.slow
-def test_quick_run_finds_that_the_graph_helps(tmp_path: Path) -> None:
+def test_quick_run_finds_that_the_graph_helps(check_reduced: Callable[..., None], tmp_path: Path) -> None:
     out = tmp_path / "quick.json"
     done = subprocess.run(
         [sys.executable, str(FOLDER / "run.py"), "--quick", "--out", str(out)],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=2400,
     )
     assert done.returncode == 0, done.stderr
     check_reduced("planted", {c["arm"]: c["mean"] for c in json.loads(out.read_text()) if c["graph"] == "right"})

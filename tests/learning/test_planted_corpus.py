@@ -8,8 +8,6 @@ from types import ModuleType
 
 import pytest
 
-from tests.expected import check_reduced
-
 
 @pytest.fixture(scope="module")
 def experiment(load_script: Callable[[str], ModuleType]) -> ModuleType:
@@ -18,5 +16,5 @@ def experiment(load_script: Callable[[str], ModuleType]) -> ModuleType:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["perplexity", "reward"])
-def test_recall_rises(arm: str, experiment: ModuleType, tmp_path: Path) -> None:
+def test_recall_rises(arm: str, experiment: ModuleType, check_reduced: Callable[..., None], tmp_path: Path) -> None:
     check_reduced("cotrain", experiment.one_run(arm, 100, tmp_path, ["ppo.updates=30"]))

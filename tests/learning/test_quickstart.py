@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from tests.expected import check_reduced
 
 RAG_GRAPH = Path(sys.executable).parent / "rag-graph"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
-def test_the_mean_task_score_rises(root: Path, tmp_path: Path) -> None:
+def test_the_mean_task_score_rises(root: Path, check_reduced: Callable[..., None], tmp_path: Path) -> None:
     """A process of its own, so that its peak memory is its own."""
     settings = ["seed=10", "ppo.updates=60", "data.test=50", f"output_dir={tmp_path / 'run'}"]
     command = [

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.ppo.trainer import GraphPPOTrainer
 
 SEEDS = (0, 1, 2)
 UPDATES, BATCH = 80, 64

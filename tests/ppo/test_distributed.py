@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from rag_graph.ppo.checkpoints import load_state
-from tests.ppo.test_trainer_state import outcome
 
 WORKER = str(Path(__file__).with_name("worker.py"))
 
@@ -28,7 +28,7 @@ def launch(processes: int, folder: Path, *options: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("options", [(), ("--lora",), ("--separate", "--sgd")], ids=["shared", "lora", "separate"])
-def test_two_processes_do_what_one_does(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_two_processes_do_what_one_does(tmp_path: Path, options: tuple[str, ...], outcome: Any) -> None:
     # The first step of Adam makes a gradient of 1e-10 as large as any other: with a value model of its own, SGD compares gradients.
     for processes in (1, 2):
         launch(processes, tmp_path / str(processes), "--updates", "1", *options)
@@ -50,7 +50,7 @@ def test_two_processes_do_what_one_does(tmp_path: Path, options: tuple[str, ...]
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_processes_save_evaluate_and_resume(tmp_path: Path) -> None:
+def test_two_processes_save_evaluate_and_resume(tmp_path: Path, outcome: Any) -> None:
     launch(2, tmp_path / "plain", "--updates", "6")
     launch(2, tmp_path / "stopped", "--updates", "6", "--stop-at", "3")
     assert (tmp_path / "stopped" / "checkpoint-3" / "model.safetensors").is_file()

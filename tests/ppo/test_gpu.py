@@ -26,9 +26,10 @@ def test_a_small_run_on_cuda(root: Path, tmp_path: Path, bf16: bool) -> None:
         "device=cuda",
         f"ppo.bf16={str(bf16).lower()}",
     ]
-    result = train(load_config(root / "experiments/quickstart/config.yaml", [*small, f"output_dir={tmp_path / 'run'}"]))
-    assert (result.folder / "policy/model.safetensors").is_file()
-    assert 0 <= result.after.mean_task_score.mean <= 1
+    run = train(load_config(root / "experiments/quickstart/config.yaml", [*small, f"output_dir={tmp_path / 'run'}"]))
+    assert (run.path / "policy/model.safetensors").is_file()
+    assert run.results is not None
+    assert 0 <= run.results["after"]["mean_task_score"]["mean"] <= 1
 
 
 @pytest.mark.gpu

@@ -12,12 +12,13 @@ import torch
 
 from rag_graph.config import RewardConfig
 from rag_graph.errors import TrainingError
+from rag_graph.graph import AuxiliaryGraph
+from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.ppo.influence import influence
-from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.records import Episode, Example
 from rag_graph.reward.reward import GraphReward
-from tests.reward.test_readout import edge, make_graph
 
 EXAMPLES = [Example(str(i), "t", {"input": "red kettle"}) for i in range(24)]
 
@@ -29,11 +30,15 @@ def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
 
 
 def make(
-    tiny_model: Callable[[int], Any], folder: Path, method: str = "meta_gradient", **settings: Any
+    make_graph: Callable[..., AuxiliaryGraph],
+    tiny_model: Callable[[int], Any],
+    folder: Path,
+    method: str = "meta_gradient",
+    **settings: Any,
 ) -> tuple[GraphPPOTrainer, GraphReward]:
     model, tokenizer = tiny_model(3)
-    graph = make_graph([edge("c0", "t", "prerequisite"), edge("c1", "t", "supports")])
-    config = RewardConfig(reserved=0.4, fit_steps=1, learn={"method": method, "warm_up": 0, "span": 1})
+    graph = make_graph([("c0", "t", "prerequisite"), ("c1", "t", "supports")])
+    config = RewardConfig(reserved=0.4, fit_steps=1, learn={"method": method, "warm_up": 0})
     reward = GraphReward(graph, config, score, EpisodeBuilder(EXAMPLES), seed=0)
     args: dict[str, Any] = {
         "output_dir": str(folder), "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "total_episodes": 48, "response_length": 6,
@@ -48,8 +53,10 @@ def make(
         ), reward
 
 
-def test_kappa_is_the_inner_product_of_gradients(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
-    trainer, _ = make(tiny_model, tmp_path)
+def test_kappa_is_the_inner_product_of_gradients(
+    make_graph: Callable[..., AuxiliaryGraph], tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    trainer, _ = make(make_graph, tiny_model, tmp_path)
     engine, generator = trainer.engine, torch.Generator().manual_seed(0)
     queries = [[5, 6, 7]] * 6
     responses = engine.generate(queries, torch.rand((6, 6), generator=generator))
@@ -75,33 +82,37 @@ def test_kappa_is_the_inner_product_of_gradients(tiny_model: Callable[[int], Any
     assert found == pytest.approx(exact, rel=0.02, abs=0.02)
 
 
-def test_nothing_to_compare_has_no_influence(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
-    engine = make(tiny_model, tmp_path)[0].engine
+def test_nothing_to_compare_has_no_influence(
+    make_graph: Callable[..., AuxiliaryGraph], tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    engine = make(make_graph, tiny_model, tmp_path)[0].engine
     queries, responses = [[5, 6]] * 2, [[7, 8], [9]]
     assert influence(engine, queries, responses, [0.3, None]) == [0.0, 0.0]
     assert influence(engine, queries, responses, [0.3, 0.3]) == [0.0, 0.0]
     assert influence(engine, queries, responses, [None, None]) == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("method", ["meta_gradient", "alignment", "reinforce"])
-def test_strengths_move_while_the_policy_trains(tiny_model: Callable[[int], Any], tmp_path: Path, method: str) -> None:
-    trainer, reward = make(tiny_model, tmp_path, method)
+@pytest.mark.parametrize("method", ["meta_gradient", "alignment"])
+def test_strengths_move_while_the_policy_trains(
+    make_graph: Callable[..., AuxiliaryGraph], tiny_model: Callable[[int], Any], tmp_path: Path, method: str
+) -> None:
+    trainer, reward = make(make_graph, tiny_model, tmp_path, method)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer.train()
-    if method == "reinforce":
-        assert not torch.equal(reward.model.strength, reward.model.topology.strength), "a perturbed graph is tried"
-    else:
-        assert reward.learned_graph().strength.tolist() != [0.5, 0.5]
+    assert reward.learned_graph().strength.tolist() != [0.5, 0.5]
     logged = [row for row in trainer.state.log_history if "graph/c0>t:prerequisite" in row]
     assert len(logged) == 3
 
 
 def test_several_processes_are_refused_aloud(
-    tiny_model: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_graph: Callable[..., AuxiliaryGraph],
+    tiny_model: Callable[[int], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from accelerate import Accelerator
 
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda self: 2))
     with pytest.raises(TrainingError, match=r"gradient of one process.*reward\.learn\.method=alignment"):
-        make(tiny_model, tmp_path)
+        make(make_graph, tiny_model, tmp_path)

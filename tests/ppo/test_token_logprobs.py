@@ -41,20 +41,20 @@ def test_values_and_gradients(monkeypatch: pytest.MonkeyPatch, keep: int, chunk:
     weights = torch.randn(13, dtype=torch.float64)
     expected = plain(*given, 0.7)
     found = token_logprobs(*given, 0.7)
-    assert found.dtype == torch.float32
-    assert torch.allclose(found.double(), expected, atol=1e-5)
+    assert found.dtype == torch.float64
+    assert torch.allclose(found, expected, rtol=0, atol=1e-12)
     for a, b in zip(
         torch.autograd.grad((expected * weights).sum(), wanted), torch.autograd.grad((found * weights).sum(), wanted), strict=True
     ):  # fmt: skip
-        assert torch.allclose(a, b, atol=1e-5)
+        assert torch.allclose(a, b, rtol=0, atol=1e-12)
 
 
 def test_entropy() -> None:
     hidden, weight, bias, tokens = inputs(True)
     logprobs, entropy = token_logprobs_and_entropy(hidden, weight, bias, tokens, 1.3)
     distribution = torch.distributions.Categorical(logits=torch.nn.functional.linear(hidden, weight, bias) / 1.3)
-    assert torch.allclose(entropy.double(), distribution.entropy(), atol=1e-5)
-    assert torch.allclose(logprobs.double(), distribution.log_prob(tokens), atol=1e-5)
+    assert torch.allclose(entropy, distribution.entropy(), rtol=0, atol=1e-12)
+    assert torch.allclose(logprobs, distribution.log_prob(tokens), rtol=0, atol=1e-12)
 
 
 def test_under_autocast_the_products_are_bfloat16_and_the_sums_float32() -> None:

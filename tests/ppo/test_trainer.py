@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag_graph.config import LoraSettings
-from rag_graph.errors import DataError, TrainingError
+from rag_graph.errors import DataError, ModelError, TrainingError
 from rag_graph.generation.language_model import lora_config
 from rag_graph.ppo.actor_critic import Tokens
 from rag_graph.ppo.advantages import generalized_advantages
 from rag_graph.ppo.objective import ClipRanges, ppo_loss
-from rag_graph.ppo.trainer import GraphPPOTrainer, PPOConfig
-from tests.ppo.test_parity import PROMPTS, arguments
-
-ROWS = [{"prompt": text, "number": row} for row, text in enumerate(PROMPTS)]
+from rag_graph.ppo.trainer import GraphPPOTrainer
+from tests.ppo.tiny_run import PROMPTS, ROWS, arguments, constant, make
 
 
 @given(st.integers(0, 1000), st.sampled_from([1.0, 0.9]), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
@@ -37,23 +34,6 @@ def test_gae_equals_its_definition(seed: int, gamma: float, lam: float) -> None:
         expected = sum((gamma * lam) ** (u - t) * deltas[:, u] for u in range(t, 7))
         assert torch.allclose(advantages[:, t], expected, atol=1e-5)
     assert torch.allclose(returns, advantages + values)
-
-
-def make(
-    tiny_model: Callable[[int], Any], folder: Path, reward: Any, rows: Any = ROWS, **changes: Any
-) -> GraphPPOTrainer:
-    settings = {
-        key: changes.pop(key) for key in ("value_model", "peft_config", "reward_weights", "ref_model") if key in changes
-    }
-    model, tokenizer = tiny_model(1)
-    args: PPOConfig = arguments(folder, **{"max_grad_norm": 1.0, **changes})
-    return GraphPPOTrainer(model, reward, args, rows, processing_class=tokenizer, **settings)
-
-
-def constant(
-    prompts: list[str], completions: list[str], completion_ids: list[list[int]], **columns: Any
-) -> list[float | None]:
-    return [1.0] * len(prompts)
 
 
 def test_columns_reach_the_reward_in_order_with_what_was_written(tiny_model: Any, tmp_path: Path) -> None:
@@ -265,7 +245,7 @@ def test_bad_input_is_said(tiny_model: Any, tmp_path: Path) -> None:
 
     same = copy.deepcopy(tokenizer)
     same.pad_token = same.eos_token
-    with pytest.raises(TrainingError, match="pad token must exist and differ from its end token"):
+    with pytest.raises(ModelError, match="pad token must exist and differ from its end token"):
         GraphPPOTrainer(model, constant, arguments(tmp_path), ROWS, processing_class=same)
 
 

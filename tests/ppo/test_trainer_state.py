@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -17,14 +16,6 @@ import torch
 from rag_graph.errors import TrainingError
 from rag_graph.ppo.checkpoints import list_checkpoints, load_state
 from tests.ppo.worker import make
-
-TIMES = ("seconds/", "eps", "_per_second")
-
-
-def outcome(folder: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without what a clock says."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in row.items() if not any(part in name for part in TIMES)} for row in rows]
 
 
 def train(folder: Path, updates: int, **kind: Any) -> Any:
@@ -43,7 +34,7 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
     [{}, {"lora": True}, {"separate": True}, {"length_bucketing": False}],
     ids=["shared", "lora", "separate", "stock sampling"],
 )
-def test_a_resumed_run_ends_as_the_plain_one(tmp_path: Path, kind: dict[str, Any]) -> None:
+def test_a_resumed_run_ends_as_the_plain_one(tmp_path: Path, kind: dict[str, Any], outcome: Any) -> None:
     plain = train(tmp_path / "plain", 4, **kind)
     train(tmp_path / "stopped", 4, stop_at=3, **kind)
     newest = list_checkpoints(tmp_path / "stopped")[0]
@@ -61,7 +52,7 @@ def test_a_resumed_run_ends_as_the_plain_one(tmp_path: Path, kind: dict[str, Any
     assert len(one["seen"]) == 32
 
 
-def test_an_earlier_checkpoint_can_be_named_and_what_came_after_is_written_again(tmp_path: Path) -> None:
+def test_an_earlier_checkpoint_can_be_named_and_what_came_after_is_written_again(tmp_path: Path, outcome: Any) -> None:
     make(tmp_path, 3).train()
     before = outcome(tmp_path)
     with pytest.warns(RuntimeWarning, match="beyond update 1: moved to"):
@@ -69,7 +60,7 @@ def test_an_earlier_checkpoint_can_be_named_and_what_came_after_is_written_again
     assert outcome(tmp_path) == before
 
 
-def test_a_new_run_in_an_old_folder_moves_the_old_one_aside(tmp_path: Path) -> None:
+def test_a_new_run_in_an_old_folder_moves_the_old_one_aside(tmp_path: Path, outcome: Any) -> None:
     make(tmp_path, 3, save_total_limit=1).train()
     before = outcome(tmp_path)
     with pytest.warns(
@@ -90,7 +81,7 @@ def test_what_came_after_the_named_checkpoint_neither_stays_newest_nor_is_lost(t
     assert [path.name for path in list_checkpoints(tmp_path / "earlier-1")] == ["checkpoint-4", "checkpoint-3"]
 
 
-def test_a_trainer_trains_once(tmp_path: Path) -> None:
+def test_a_trainer_trains_once(tmp_path: Path, outcome: Any) -> None:
     trainer = make(tmp_path, 1)
     trainer.evaluate()
     trainer.train()
@@ -130,7 +121,7 @@ def test_an_adapter_of_any_name_is_resumed(tmp_path: Path) -> None:
         from tests.ppo.worker import Learner, StopAt
 
         args = plain.args
-        args.output_dir, args.num_total_batches, args.total_episodes = str(folder), 4, 32
+        args.output_dir, args.total_episodes = str(folder), 32
         return GraphPPOTrainer(
             policy, Learner(0.0), args, plain.train_dataset, eval_dataset=plain.eval_dataset, processing_class=plain.processing_class,
             callbacks=[StopAt(updates)] if updates else None,
@@ -145,7 +136,7 @@ def test_an_adapter_of_any_name_is_resumed(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_best_checkpoint_is_kept_and_taken_and_patience_ends_the_run(tmp_path: Path) -> None:
+def test_the_best_checkpoint_is_kept_and_taken_and_patience_ends_the_run(tmp_path: Path, outcome: Any) -> None:
     from transformers import EarlyStoppingCallback
 
     trainer = make(
@@ -222,7 +213,7 @@ def test_a_torn_checkpoint_is_passed_over_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_killed_at_random_moments_and_resumed(tmp_path: Path) -> None:
+def test_killed_at_random_moments_and_resumed(tmp_path: Path, outcome: Any) -> None:
     """SIGKILL 12 times at random moments, most of them while a checkpoint (one per update) is being written or read."""
     worker = [sys.executable, str(Path(__file__).with_name("worker.py"))]
     root = str(Path(__file__).parents[2])

@@ -20,8 +20,9 @@ from transformers import TrainerCallback
 from rag_graph.config import LoraSettings, ScratchConfig
 from rag_graph.generation.language_model import lora_config
 from rag_graph.generation.scratch import make_model, make_tokenizer
+from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.ppo.checkpoints import list_checkpoints, save_state
-from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
+from rag_graph.ppo.trainer import GraphPPOTrainer
 
 WORDS = "red blue green yellow good bad kettle mixer from oslo lima where is it ? the a . topic kitchen audio"
 BATCH = 8

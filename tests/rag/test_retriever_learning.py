@@ -13,24 +13,21 @@ from typing import Any
 import pytest
 import torch
 
+from rag_graph import Run
 from rag_graph.config import RewardConfig, RunConfig, load_config
 from rag_graph.data.load import load_data
 from rag_graph.errors import DataError, TrainingError
-from rag_graph.generation.generate import Writer
-from rag_graph.generation.language_model import load_language_model
 from rag_graph.graph import load_graph
-from rag_graph.ppo.trainer import GraphPPOConfig
-from rag_graph.rag import ContextPool, RagPipeline, load_encoders, passage_weights
-from rag_graph.rag.episode_builder import EpisodeBuilder
+from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.rag import passage_weights
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one, task_advantages
 from rag_graph.records import Episode
+from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.reward import GraphReward
-from rag_graph.runs.ingredients import corpus
-from rag_graph.runs.opened import OpenedRun
+from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runs.train import resume, train
-from tests.ppo.test_trainer_state import outcome
-from tests.runs.test_train import StopIn
+from rag_graph.runs.workbench import Workbench
 
 SMALL = [
     "sft.steps=10", "sft.batch_size=4", "ppo.updates=6", "ppo.batch_size=8", "ppo.num_mini_batches=2", "ppo.checkpoint_every=2", "data.train=24",
@@ -61,16 +58,13 @@ def config(root: Path, corpus_folder: Path) -> Any:
     return make
 
 
-def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTraining, list[Episode]]:
-    """A trainer with its retriever, and the reward calls it will get."""
+def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTraining]:
+    """A trainer whose reward pays for the passage that is shown, and the training of its retriever."""
     graph = load_graph(config.graph)
-    data = load_data(graph, config.data, config.seed)
-    encoders = load_encoders(config.retrieval, [n for nodes in data.contexts.values() for n in nodes], config.seed)
+    torch.manual_seed(config.seed)
+    bench = Workbench(config, graph, OwnParts(), load_data(graph, config.data, config.seed))
+    encoders, pipeline, builder = bench.encoders, bench.pipeline("train"), bench.builder
     assert encoders is not None
-    pool = ContextPool(graph, data.contexts["train"], config.retrieval, encoders)
-    model, tokenizer = load_language_model(config.model, corpus(graph, data))
-    pipeline = RagPipeline(graph, pool, config.retrieval, Writer(model, tokenizer, config.model, 16))
-    builder = EpisodeBuilder(data.train, tokenizer.eos_token_id)
 
     class Reward:
         """Pays for the passage that is shown: 1 where it is a ledger."""
@@ -89,25 +83,25 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
         use_cpu=True, bf16=False, save_strategy="no", disable_tqdm=True, seed=config.seed,
     )  # fmt: skip
     retriever = RetrieverTraining(
-        pipeline, encoders.queries, model, tokenizer, 96, 16, lambda episodes, seen: torch.tensor([1.0 if "ledger" in e.evidence[0].context.id else 0.0 for e in episodes]), config.seed
+        pipeline, encoders.queries, bench.model, bench.tokenizer, 96, 16, lambda episodes, seen: torch.tensor([1.0 if "ledger" in e.evidence[0].context.id else 0.0 for e in episodes]), config.seed
     )  # fmt: skip
     trainer = RagPPOTrainer(
         pipeline=pipeline,
         builder=builder,
         retriever=retriever,
         goals_shown=lambda episodes: [True] * len(episodes),
-        model=model,
+        model=bench.model,
         reward_funcs=Reward(),
         args=arguments,
-        train_dataset=[{"prompt": "", "example_id": example.id} for example in data.train],
-        processing_class=tokenizer,
+        train_dataset=[{"prompt": "", "example_id": example.id} for example in bench.examples],
+        processing_class=bench.tokenizer,
     )
-    return trainer, retriever, []
+    return trainer, retriever
 
 
 def test_retrieved_tokens_never_enter_the_policy_loss(config: Any, tmp_path: Path) -> None:
     """The gradient of the first step equals that of -A log pi over response tokens alone, by plain forward passes."""
-    trainer, _, _ = build(config("retrieval.learn.method=none", "retrieval.k=2"), tmp_path)
+    trainer, _ = build(config("retrieval.learn.method=none", "retrieval.k=2"), tmp_path)
     before = {name: p.detach().clone() for name, p in trainer.policy_model.named_parameters()}
     seen: dict[str, torch.Tensor] = {}
 
@@ -117,7 +111,7 @@ def test_retrieved_tokens_never_enter_the_policy_loss(config: Any, tmp_path: Pat
 
     trainer.optimizer.step = spy  # type: ignore[method-assign]
     trainer.args.total_episodes = 8
-    trainer.args.num_total_batches = 1
+    trainer.args.max_steps = 1
     trainer.train()
     rollout = trainer.last_rollout
     assert rollout is not None
@@ -149,7 +143,7 @@ def test_the_retriever_moves_towards_what_is_paid(method: str, config: Any, tmp_
         "retrieval.learn.learning_rate=1e-3",
         "retrieval.learn.candidates=6",
     ]
-    trainer, retriever, _ = build(config(*settings, "retrieval.learn.queries=8"), tmp_path)
+    trainer, retriever = build(config(*settings, "retrieval.learn.queries=8"), tmp_path)
     examples = [trainer.builder.examples[row["example_id"]] for row in trainer.train_dataset]
 
     def ledgers() -> float:
@@ -173,7 +167,7 @@ def test_the_retriever_moves_towards_what_is_paid(method: str, config: Any, tmp_
 
 
 def test_nothing_is_taught_by_a_reference_that_was_not_observed(config: Any, tmp_path: Path) -> None:
-    trainer, retriever, _ = build(config("retrieval.learn.method=perplexity"), tmp_path)
+    trainer, retriever = build(config("retrieval.learn.method=perplexity"), tmp_path)
     prepared = retriever.pipeline.prepare(
         [trainer.builder.examples[row["example_id"]] for row in trainer.train_dataset][:6]
     )
@@ -185,7 +179,7 @@ def test_nothing_is_taught_by_a_reference_that_was_not_observed(config: Any, tmp
 
 
 def test_draws_belong_to_the_update(config: Any, tmp_path: Path) -> None:
-    trainer, retriever, _ = build(config("retrieval.learn.method=policy_gradient", "retrieval.k=2"), tmp_path)
+    trainer, retriever = build(config("retrieval.learn.method=policy_gradient", "retrieval.k=2"), tmp_path)
     examples = list(trainer.builder.examples.values())[:8]
     one, same, other = (retriever.pipeline.prepare(examples, retriever.choose(u), 6) for u in (3, 3, 4))
     assert [p.choice for p in one] == [p.choice for p in same]
@@ -209,7 +203,7 @@ def test_advantages_compare_within_a_task() -> None:
 
 def test_rewards_that_are_alike_move_nothing(config: Any, tmp_path: Path) -> None:
     for method in ("reward", "policy_gradient"):
-        trainer, retriever, _ = build(config(f"retrieval.learn.method={method}"), tmp_path)
+        trainer, retriever = build(config(f"retrieval.learn.method={method}"), tmp_path)
         retriever.pay = lambda episodes, seen: torch.full((len(episodes),), 0.3)
         examples = list(trainer.builder.examples.values())[:7]
         before = retriever.learner.encoder.fingerprint()
@@ -221,7 +215,7 @@ def test_rewards_that_are_alike_move_nothing(config: Any, tmp_path: Path) -> Non
 
 def test_what_the_budget_cut_teaches_nothing(config: Any, tmp_path: Path) -> None:
     settings = ["retrieval.learn.method=policy_gradient", "retrieval.k=2", "retrieval.token_budget=6"]
-    trainer, retriever, _ = build(config(*settings), tmp_path)
+    trainer, retriever = build(config(*settings), tmp_path)
     examples = list(trainer.builder.examples.values())[:8]
     prepared = retriever.pipeline.prepare(examples, retriever.choose(0), 4)
     assert all(len(one.evidence) == 1 and one.choice is None for one in prepared)
@@ -229,7 +223,7 @@ def test_what_the_budget_cut_teaches_nothing(config: Any, tmp_path: Path) -> Non
 
 
 def test_reward_mode_sees_a_goal_only_where_its_episode_did(config: Any, tmp_path: Path) -> None:
-    trainer, retriever, _ = build(config("retrieval.learn.method=reward", "retrieval.learn.queries=8"), tmp_path)
+    trainer, retriever = build(config("retrieval.learn.method=reward", "retrieval.learn.queries=8"), tmp_path)
     graph, examples = retriever.pipeline.graph, list(trainer.builder.examples.values())[:8]
     scored: list[Episode] = []
 
@@ -249,7 +243,7 @@ def test_reward_mode_sees_a_goal_only_where_its_episode_did(config: Any, tmp_pat
 
 
 def test_draws_of_marginalised_answers_follow_their_weights(config: Any, tmp_path: Path) -> None:
-    trainer, retriever, _ = build(
+    trainer, retriever = build(
         config("retrieval.learn.method=none", "retrieval.fusion=rag_token", "retrieval.k=2"), tmp_path
     )
     pipeline = retriever.pipeline
@@ -262,12 +256,12 @@ def test_draws_of_marginalised_answers_follow_their_weights(config: Any, tmp_pat
     assert share == pytest.approx(weights[0], abs=0.1)
 
 
-def test_changed_passages_stop_a_resume(config: Any, tmp_path: Path, corpus_folder: Path) -> None:
+def test_changed_passages_stop_a_resume(config: Any, stop_in: Any, tmp_path: Path, corpus_folder: Path) -> None:
     for name in ("train.jsonl", "test.jsonl", "passages.jsonl", "graph.yaml"):
         shutil.copy(corpus_folder / name, tmp_path / name)
     settings = [f"graph={tmp_path / 'graph.yaml'}", "ppo.updates=2", f"output_dir={tmp_path / 'run'}"]
     with pytest.raises(KeyboardInterrupt):
-        train(config(*settings), progress=StopIn("PPO", 1))
+        train(config(*settings), progress=stop_in("PPO", 1))
     text = (tmp_path / "passages.jsonl").read_text()
     (tmp_path / "passages.jsonl").write_text(text.replace(" , say ", " , they say ", 1))
     with pytest.raises(DataError, match="data sets have changed since the run began: contexts/train, contexts/test"):
@@ -300,17 +294,19 @@ def test_a_run_with_marginalised_answers(fusion: str, config: Any, tmp_path: Pat
         ("reward", "likelihood", "warm-up of retriever", 2),
     ],
 )
-def test_stopped_and_resumed(method: str, warm_up: str, stage: str, steps: int, config: Any, tmp_path: Path) -> None:
+def test_stopped_and_resumed(
+    method: str, warm_up: str, stage: str, steps: int, config: Any, stop_in: Any, outcome: Any, tmp_path: Path
+) -> None:
     settings = [f"retrieval.learn.method={method}", f"retrieval.learn.warm_up={warm_up}", "ppo.updates=4"]
     train(config(*settings, f"output_dir={tmp_path / 'plain'}"))
     with pytest.raises(KeyboardInterrupt):
-        train(config(*settings, f"output_dir={tmp_path / 'run'}"), progress=StopIn(stage, steps))
+        train(config(*settings, f"output_dir={tmp_path / 'run'}"), progress=stop_in(stage, steps))
     resume(tmp_path / "run")
     assert outcome(tmp_path / "run") == outcome(tmp_path / "plain")
-    plain, resumed = OpenedRun(tmp_path / "plain"), OpenedRun(tmp_path / "run")
-    one, other = (opened.pipeline.pool._tasks["answer"].encoders for opened in (plain, resumed))  # type: ignore[union-attr]
-    assert one.queries.fingerprint() == other.queries.fingerprint()  # type: ignore[union-attr]
-    assert one.queries.fingerprint() != one.passages.fingerprint()  # type: ignore[union-attr]
+    one, other = (SentenceEncoder(str(tmp_path / name / "retriever/queries")) for name in ("plain", "run"))
+    assert one.fingerprint() == other.fingerprint()
+    assert one.fingerprint() != SentenceEncoder(str(tmp_path / "plain/retriever/passages")).fingerprint()
+    assert Run(tmp_path / "run").ask("bab color", task="answer").evidence, "a saved encoder answers"
 
 
 def test_a_warm_up_without_what_it_needs_is_refused(config: Any, tmp_path: Path, corpus_folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rag_graph import Run
+from rag_graph import Run, write_report
 from rag_graph.runtime import to_json
 
 BROWSER = next(
@@ -46,7 +46,7 @@ class Opened:
             lambda request: None if request.url.startswith(("file:", "data:")) else self.said.append(request.url),
         )
         self.page.goto(f"file://{report}")
-        self.page.wait_for_selector("body[data-ready=yes]", timeout=30_000)
+        self.page.wait_for_selector("body[data-ready=yes]", timeout=300_000)
 
     def text(self, selector: str) -> str:
         return str(self.page.locator(selector).first.inner_text())
@@ -62,7 +62,7 @@ def report(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     rows = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
     rows[-1] |= {"prompt": f"{EVIL} zebra", "response": EVIL, "update": 99}
     (folder / "episodes.jsonl").write_text("".join(to_json(row) + "\n" for row in rows))
-    return Run(folder).report()
+    return write_report(Run(folder))
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_nodes_may_be_called_as_they_like(browser: Any, finished_run: Path, tmp_
     ):
         text = path.read_text()
         path.write_text(re.sub(r"\bthree_words\b", "constructor", re.sub(r"\bsummary\b", "valueOf", text)))
-    shown = Opened(browser, Run(folder).report())
+    shown = Opened(browser, write_report(Run(folder)))
     shown.page.locator("#task").select_option("valueOf")
     shown.page.locator("#episode-table tbody tr").first.click()
     assert "constructor" in shown.text("#episode")
@@ -209,7 +209,7 @@ def test_a_run_of_twenty_thousand_episodes(browser: Any, finished_run: Path, tmp
     (folder / "metrics.jsonl").write_text(
         "".join(to_json({**metrics[i % 6], "update": i + 1}) + "\n" for i in range(800))
     )
-    report = Run(folder).report()
+    report = write_report(Run(folder))
     assert report.stat().st_size < 15e6
     shown = Opened(browser, report)
     assert shown.said == []

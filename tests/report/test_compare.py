@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,21 +184,13 @@ def test_unfinished_and_doubled_runs_are_said(make: Callable[..., Path], tmp_pat
         compare([first], baseline="readout=flatt")
 
 
-def test_files_of_every_kind(make: Callable[..., Path], tmp_path: Path) -> None:
+def test_files_of_every_kind(run_cli: Callable[..., Any], make: Callable[..., Path], tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         make("a", seed, 0.5)
         make("b", seed, 0.6 + seed / 100, "reward.readout=flat", "model.source=x_y|z")
-    tool = Path(sys.executable).parent / "rag-graph"
     outs = [tmp_path / f"out{ending}" for ending in (".md", ".csv", ".tex", ".png")]
-    command = [
-        tool,
-        "compare",
-        f"{tmp_path}/*/*",
-        "--baseline",
-        tmp_path / "a/seed1",
-        *(part for out in outs for part in ("--out", out)),
-    ]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    to = [part for out in outs for part in ("--out", out)]
+    done = run_cli("compare", f"{tmp_path}/*/*", "--baseline", tmp_path / "a/seed1", *to)
     assert done.returncode == 0, done.stderr
     assert "Not at equal budget" in done.stdout
     markdown, csv, latex = (out.read_text() for out in outs[:3])
@@ -214,9 +204,7 @@ def test_files_of_every_kind(make: Callable[..., Path], tmp_path: Path) -> None:
     assert table["difference"].iloc[1] == pytest.approx(0.11)
     assert csv.startswith("arm,")
     assert outs[3].read_bytes().startswith(b"\x89PNG")
-    wrong = subprocess.run(
-        [tool, "compare", str(tmp_path / "a/seed0"), "--out", "x.doc"], capture_output=True, text=True
-    )
+    wrong = run_cli("compare", tmp_path / "a/seed0", "--out", "x.doc")
     assert wrong.returncode == 2
     assert "unknown kind of table '.doc'. Known: .md, .csv, .tex, .png" in wrong.stderr
 

@@ -9,18 +9,18 @@ import platform
 import random
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag_graph import Run
+from rag_graph import Run, write_report
 from rag_graph.errors import DataError
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import edge_lines, page_data
-from rag_graph.runtime import RunFolder, to_json
+from rag_graph.runs.folder import locked
+from rag_graph.runtime import to_json
 
 EVIL = "<script>alert('x')</script>"
 
@@ -42,7 +42,7 @@ def status(folder: Path, **content: Any) -> None:
 
 
 def test_the_file_needs_nothing_else(folder: Path) -> None:
-    page = Run(folder).report().read_text()
+    page = write_report(Run(folder)).read_text()
     assert not re.search(r"""(src|href)\s*=\s*["'](?!#|data:)""", page)
     assert not re.search(r"@import|url\((?!#)", page)
     assert "default-src 'none'" in page, "nor may it"
@@ -59,7 +59,7 @@ def test_all_text_is_escaped(folder: Path) -> None:
         json.dumps({"proposals": [{"kind": "flip", "source": "topic", "target": "summary", "stated": "shares_structure", "proposed": EVIL, "evidence": EVIL}], "alarms": [{"update": 1, "alarm": EVIL, "seen": EVIL}]})
     )  # fmt: skip
     run = Run(folder)
-    page = run.report().read_text()
+    page = write_report(run).read_text()
     assert EVIL not in page
     assert page.count("<script") == page.count("</script") == 4
     assert unpacked(run)[0]["rows"][0]["prompt"] == EVIL, "and is all there"
@@ -78,8 +78,8 @@ def test_a_run_that_has_not_finished(folder: Path, content: dict[str, Any], said
     for name in ("results.json", "graph_report.json", "strengths.yaml"):
         (folder / name).unlink()
     status(folder, **content)
-    with RunFolder(folder).held():
-        page = Run(folder).report().read_text()
+    with locked(folder):
+        page = write_report(Run(folder)).read_text()
     assert said in page
     assert "No results yet" in page
     assert "None so far; they are written when training ends." in page
@@ -87,7 +87,7 @@ def test_a_run_that_has_not_finished(folder: Path, content: dict[str, Any], said
 
 def test_a_run_whose_process_is_gone_is_not_called_running(folder: Path) -> None:
     status(folder, status="running", host=platform.node())
-    assert "stopped without a word" in Run(folder).report().read_text()
+    assert "stopped without a word" in write_report(Run(folder)).read_text()
 
 
 def test_a_run_before_its_first_update(folder: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_run_before_its_first_update(folder: Path) -> None:
         (folder / name).unlink()
     shutil.rmtree(folder / "evaluation")
     status(folder, status="failed", error="ModelError: no such model")
-    page = Run(folder).report().read_text()
+    page = write_report(Run(folder)).read_text()
     assert "This run failed before the first update: ModelError: no such model" in page
     assert "No episode has been written yet." in page
 
@@ -108,7 +108,7 @@ def test_a_line_cut_short_by_a_crash_is_left_out(folder: Path) -> None:
     assert sum(row["part"] == "train" for row in rows["rows"]) == 47
     with (folder / "episodes.jsonl").open("ab") as handle:
         handle.write('\n{"prompt": "é'.encode()[:-1])  # within a character
-    assert Run(folder).report().is_file()
+    assert write_report(Run(folder)).is_file()
 
 
 def test_damage_is_said_and_hides_nothing_else(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_damage_is_said_and_hides_nothing_else(folder: Path) -> None:
     assert re.search(r"All 64 episodes. The part 'train' cannot be shown: .*episodes.jsonl:4: not valid JSON", said)
     (folder / "results.json").write_text('{"before": ')
     with pytest.raises(DataError, match=r"results\.json: not valid JSON .* the file is damaged"):
-        Run(folder).report()
+        write_report(Run(folder))
 
 
 def test_failed_and_endless_texts_do_not_keep_it_from_ending(folder: Path) -> None:
@@ -143,7 +143,7 @@ def test_many_updates_are_thinned_and_it_says_so(folder: Path) -> None:
     data = page_data(run)
     assert len(data["updates"]) < 3500
     assert data["updates"][-1] == 9000
-    assert f"{len(data['updates']):,} of 9,000 updates are drawn" in run.report().read_text()
+    assert f"{len(data['updates']):,} of 9,000 updates are drawn" in write_report(run).read_text()
 
 
 def test_many_episodes_become_a_sample_said_aloud(folder: Path) -> None:
@@ -206,11 +206,10 @@ def test_what_the_script_draws(folder: Path) -> None:
     assert len(goal["series"][0]["values"]) == 6
 
 
-def test_the_cli_writes_it_and_says_where(folder: Path, tmp_path: Path) -> None:
-    tool = Path(sys.executable).parent / "rag-graph"
-    done = subprocess.run([tool, "report", folder, "--out", tmp_path / "r.html"], capture_output=True, text=True)
+def test_the_cli_writes_it_and_says_where(run_cli: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    done = run_cli("report", folder, "--out", tmp_path / "r.html")
     assert done.returncode == 0, done.stderr
     assert f"wrote {tmp_path / 'r.html'}" in done.stdout
-    wrong = subprocess.run([tool, "report", folder, "--out", tmp_path / "no/r.html"], capture_output=True, text=True)
+    wrong = run_cli("report", folder, "--out", tmp_path / "no/r.html")
     assert wrong.returncode == 2
     assert "no such folder" in wrong.stderr

@@ -20,7 +20,8 @@ from rag_graph.data.passages import read_passages, read_queries
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.encoder import SentenceEncoder
-from rag_graph.retrieval.index import PassageIndex, passage_text
+from rag_graph.retrieval.index import PassageIndex
+from rag_graph.retrieval.index_parts import passage_text
 from rag_graph.retrieval.vectors import MilvusVectors
 from tests.contracts.retriever import TEXTS
 

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rag_graph.errors import DataError
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.index import PassageIndex
 from rag_graph.retrieval.links import Titles, names_in
@@ -151,3 +152,19 @@ def test_phrases_and_stated_links_join_passages() -> None:
         2: "by the file, linked with 'a'",
     }
     assert [hit.position for hit in PassageIndex(passages, links=()).retriever("walk").search(["kettles"], 3)[0]] == [0]
+
+
+def test_an_index_with_fewer_kinds_of_links_equals_one_made_with_them() -> None:
+    passages = [
+        ContextNode("a", "", "Ada Lovelace", "wrote notes on kettles", "", ("c",)),
+        ContextNode("b", "", "", "Ada Lovelace met Charles Babbage"),
+        ContextNode("c", "", "", "Charles Babbage built mixers"),
+    ]
+    index = PassageIndex(passages, links=("link", "title", "phrase"))
+    for kinds in (("link",), ("title",), ("link", "phrase"), ()):
+        fewer, made = index.with_links(kinds), PassageIndex(passages, links=kinds)
+        assert fewer.fingerprint() == made.fingerprint()
+        assert fewer.links.ends.tolist() == made.links.ends.tolist()
+        assert fewer.retriever("walk").search(["kettles"], 3) == made.retriever("walk").search(["kettles"], 3)
+    with pytest.raises(DataError, match="no links of the kind 'phrase'; it has: link"):
+        index.with_links(("link",)).with_links(("phrase",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,14 +15,14 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.records import Episode, Example
-from rag_graph.reward.graph_learning import Alignment, Reinforce, with_reserved_goals
+from rag_graph.reward.graph_learning import Alignment, with_reserved_goals
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import hashed_ngrams
-from tests.reward.test_readout import edge, make_graph
 
+MakeGraph = Callable[..., AuxiliaryGraph]
 EXAMPLES = [Example(str(i), "t", {"input": f"x{i}"}, ("y",)) for i in range(200)]
 
 
@@ -49,25 +50,38 @@ def planted(episode: Episode, nodes: Any = None) -> dict[str, float]:
     return {"t": goal.item(), "c0": c[0].item(), "c1": c[1].item(), "c2": c[2].item()}
 
 
-def graph(
-    relations: tuple[str, str, str] = ("supports", "conflicts", "supports"), tuned: bool = True
-) -> AuxiliaryGraph:
-    edges = [{**edge(f"c{i}", "t", relation), "tuned": tuned} for i, relation in enumerate(relations)]
-    return make_graph(edges)
+@pytest.fixture
+def graph(make_graph: MakeGraph) -> MakeGraph:
+    """Three relations -> the graph in which c0, c1 and c2 have them to the goal."""
+
+    def make(
+        relations: tuple[str, str, str] = ("supports", "conflicts", "supports"), tuned: bool = True
+    ) -> AuxiliaryGraph:
+        return make_graph([(f"c{i}", "t", relation) for i, relation in enumerate(relations)], tuned=tuned)
+
+    return make
 
 
-def taught(
-    relations: tuple[str, str, str] = ("supports", "conflicts", "supports"), updates: int = 60, **settings: Any
-) -> GraphReward:
-    config = {"fit_steps": 1, "reserved": 0.2, "learn": {"method": "alignment"}, **settings}
-    reward = GraphReward(graph(relations, config.pop("tuned", True)), RewardConfig(**config), planted, build, seed=1)
-    for update in range(updates):
-        reward(**columns(update))
-        reward.learn()
-    return reward
+@pytest.fixture
+def taught(graph: MakeGraph) -> Callable[..., GraphReward]:
+    """relations, updates, settings -> a reward that has learned by alignment."""
+
+    def teach(
+        relations: tuple[str, str, str] = ("supports", "conflicts", "supports"), updates: int = 60, **settings: Any
+    ) -> GraphReward:
+        config = {"fit_steps": 1, "reserved": 0.2, "learn": {"method": "alignment"}, **settings}
+        reward = GraphReward(
+            graph(relations, config.pop("tuned", True)), RewardConfig(**config), planted, build, seed=1
+        )
+        for update in range(updates):
+            reward(**columns(update))
+            reward.learn()
+        return reward
+
+    return teach
 
 
-def test_alignment_strengthens_what_is_right_and_weakens_what_is_wrong() -> None:
+def test_alignment_strengthens_what_is_right_and_weakens_what_is_wrong(taught: Callable[..., GraphReward]) -> None:
     right = taught().learned_graph().strength
     assert right[0] > 0.9
     assert right[1] > 0.9
@@ -76,7 +90,7 @@ def test_alignment_strengthens_what_is_right_and_weakens_what_is_wrong() -> None
     assert wrong.learned_graph().strength[1] < 0.1
 
 
-def test_a_flip_is_a_proposal_and_the_relation_stays() -> None:
+def test_a_flip_is_a_proposal_and_the_relation_stays(taught: Callable[..., GraphReward]) -> None:
     reward = taught(("conflicts", "supports", "supports"))
     flips = {(p.source, p.stated, p.proposed) for p in reward.proposals() if p.kind == "flip"}
     assert flips == {("c0", "conflicts", "supports"), ("c1", "supports", "conflicts")}
@@ -84,8 +98,8 @@ def test_a_flip_is_a_proposal_and_the_relation_stays() -> None:
     assert [p for p in taught().proposals() if p.kind == "flip"] == [], "nothing is proposed where the file is right"
 
 
-def test_a_relation_that_the_file_lacks_is_proposed() -> None:
-    config = RewardConfig(fit_steps=1, reserved=0.2)
+def test_a_relation_that_the_file_lacks_is_proposed(make_graph: MakeGraph) -> None:
+    config = RewardConfig(fit_steps=1, reserved=0.2, learn={"method": "alignment"})
     reward = GraphReward(make_graph([]), config, planted, build, seed=1)
     for update in range(60):
         reward(**columns(update))
@@ -94,13 +108,13 @@ def test_a_relation_that_the_file_lacks_is_proposed() -> None:
     assert found == {("c0", "t", "supports"), ("c1", "t", "conflicts")}
 
 
-def test_frozen_strengths_never_move() -> None:
+def test_frozen_strengths_never_move(taught: Callable[..., GraphReward]) -> None:
     assert taught(tuned=False).learned_graph().strength.tolist() == [0.5, 0.5, 0.5]
     assert taught(learn={"method": "none"}).learned_graph().strength.tolist() == [0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("readout", ["prior_gnn", "ridge", "gnn"])
-def test_reserved_goals_reach_neither_the_imputer_nor_the_reward(readout: str) -> None:
+def test_reserved_goals_reach_neither_the_imputer_nor_the_reward(readout: str, graph: MakeGraph) -> None:
     """The separation: the same run with every reserved goal replaced by its opposite differs in strengths and alarms alone."""
 
     def opposite(episode: Episode, nodes: Any = None) -> dict[str, float]:
@@ -142,11 +156,11 @@ def test_alignment_sees_goals_of_reserved_episodes_only() -> None:
 # ------------------------------------------------------------------ oracle 11
 
 
-def recovered(seed: int, independent: bool) -> float:
+def recovered(make_graph: MakeGraph, seed: int, independent: bool) -> float:
     """AUC of the evidence of 5 helpful and harmful criteria against 5 that are neither, the goal scored on 6 episodes an update."""
     generator = torch.Generator().manual_seed(seed)
     names = 10
-    spec = make_graph([edge(f"c{i}", "t", "supports") for i in range(names)], criteria=names)
+    spec = make_graph([(f"c{i}", "t", "supports") for i in range(names)], criteria=names)
     learner = Alignment(spec, GraphTensors.of(spec), GraphLearningConfig())
     sign = torch.cat([torch.tensor([1.0, 1, 1, -1, -1]), torch.zeros(5)])
     for _ in range(60):
@@ -163,10 +177,10 @@ def recovered(seed: int, independent: bool) -> float:
     return float(wins)
 
 
-def test_planted_edges_are_recovered_and_independent_labels_give_chance() -> None:
+def test_planted_edges_are_recovered_and_independent_labels_give_chance(make_graph: MakeGraph) -> None:
     """Oracle 11."""
-    found = torch.tensor([recovered(seed, False) for seed in range(16)])
-    chance = torch.tensor([recovered(seed, True) for seed in range(16)])
+    found = torch.tensor([recovered(make_graph, seed, False) for seed in range(16)])
+    chance = torch.tensor([recovered(make_graph, seed, True) for seed in range(16)])
     assert found.mean() >= 0.90
     assert 0.38 <= chance.mean() <= 0.62
 
@@ -174,11 +188,17 @@ def test_planted_edges_are_recovered_and_independent_labels_give_chance() -> Non
 # ------------------------------------------------------------------ the stronger methods
 
 
-def model(relations: tuple[str, str, str], method: str) -> RewardModel:
-    stated = graph(relations)
-    config = RewardConfig(learn={"method": method, "warm_up": 0})
-    torch.manual_seed(0)
-    return RewardModel(stated, config, hashed_ngrams([f"{name}" for name in stated.nodes]))
+@pytest.fixture
+def model(graph: MakeGraph) -> Callable[..., RewardModel]:
+    """Three relations, a method -> a new model."""
+
+    def make(relations: tuple[str, str, str], method: str) -> RewardModel:
+        stated = graph(relations)
+        config = RewardConfig(learn={"method": method, "warm_up": 0})
+        torch.manual_seed(0)
+        return RewardModel(stated, config, hashed_ngrams([f"{name}" for name in stated.nodes]))
+
+    return make
 
 
 def batch(seed: int, observed_goal: bool = True) -> Scores:
@@ -190,7 +210,7 @@ def batch(seed: int, observed_goal: bool = True) -> Scores:
     return Scores(values, observed, torch.zeros(64, 5), torch.zeros(64, dtype=torch.long))
 
 
-def test_the_meta_gradient_is_the_derivative_of_what_the_policy_would_gain() -> None:
+def test_the_meta_gradient_is_the_derivative_of_what_the_policy_would_gain(model: Callable[..., RewardModel]) -> None:
     """Against central differences of sum_b kappa_b A_b(g)."""
     one = model(("supports", "conflicts", "prerequisite"), "meta_gradient").double()
     one.topology = _double(one.topology)
@@ -224,7 +244,7 @@ def _double(tensors: GraphTensors) -> GraphTensors:
     return replace(tensors, strength=tensors.strength.double(), goal=tensors.goal.double())
 
 
-def test_the_meta_gradient_reaches_gates_and_moves_them_towards_the_goal() -> None:
+def test_the_meta_gradient_reaches_gates_and_moves_them_towards_the_goal(model: Callable[..., RewardModel]) -> None:
     """Episodes with much c0 move the policy towards the goal: the gate of c0 must close more, the idle one of c2 open."""
     one = model(("prerequisite", "conflicts", "prerequisite"), "meta_gradient")
     for update in range(40):
@@ -235,24 +255,9 @@ def test_the_meta_gradient_reaches_gates_and_moves_them_towards_the_goal() -> No
     assert one.strength[2] < 0.2, "an idle gate only adds noise and opens"
 
 
-def test_reinforce_climbs_when_the_goal_tells() -> None:
-    """J of a policy that follows the graph at once: high where strength 0 is high and strength 1 low."""
-    stated = graph()
-    tensors = GraphTensors.of(stated)
-    learner = Reinforce(stated, tensors, GraphLearningConfig(method="reinforce", span=1, warm_up=0, rate=0.05))
-    generator = torch.Generator().manual_seed(0)
-    strength, level = tensors.strength.clone(), 0.0
-    for update in range(400):
-        level += float(strength[0] - strength[1])  # what one update under these strengths gains
-        noise = torch.randn(3, generator=generator)
-        strength = learner.search(torch.full((8,), level), torch.ones(8, dtype=torch.bool), noise, update)
-    assert learner.centre[0] > 0.8
-    assert learner.centre[1] < 0.2
-
-
-def test_shipped_graphs_learn_without_trouble() -> None:
+def test_shipped_graphs_learn_without_trouble(graph: MakeGraph) -> None:
     spec = GraphSpec.model_validate(graph().spec.model_dump(by_alias=True))
-    for method in ("alignment", "meta_gradient", "reinforce"):
+    for method in ("alignment", "meta_gradient"):
         reward = GraphReward(
             AuxiliaryGraph(spec), RewardConfig(learn={"method": method}), NodeScorer(AuxiliaryGraph(spec)).score, build
         )
@@ -264,15 +269,15 @@ def test_shipped_graphs_learn_without_trouble() -> None:
 # ------------------------------------------------------------------ what a fresh pair of eyes found
 
 
-def test_learned_supports_in_a_cycle_never_make_credit_diverge() -> None:
+def test_learned_supports_in_a_cycle_never_make_credit_diverge(make_graph: MakeGraph) -> None:
     names = ("c0", "c1", "c2")
-    cycle = [edge(a, b, "supports", 0.3) for a in names for b in names if a != b]
-    config = RewardConfig(damping=0.9, fit_steps=0, reserved=0.3, learn={"rate": 0.1, "warm_up": 1})
+    cycle = [(a, b, "supports", 0.3) for a in names for b in names if a != b]
+    config = RewardConfig(damping=0.9, fit_steps=0, reserved=0.3, learn={"method": "alignment", "warm_up": 1})
 
     def alike(episode: Episode, nodes: Any = None) -> dict[str, float]:
         return dict.fromkeys(("t", *names), zlib.crc32(episode.response.encode()) / 2**32)
 
-    reward = GraphReward(make_graph([*cycle, edge("c0", "t", "supports")]), config, alike, build, seed=1)
+    reward = GraphReward(make_graph([*cycle, ("c0", "t", "supports")]), config, alike, build, seed=1)
     for update in range(40):
         reward(**columns(update, 16))
         reward.learn()
@@ -281,7 +286,7 @@ def test_learned_supports_in_a_cycle_never_make_credit_diverge() -> None:
     GraphReward(reward.learned_graph(), config, alike, build)  # the next run takes the learned graph
 
 
-def test_evidence_that_is_no_number_or_none_at_all_moves_nothing() -> None:
+def test_evidence_that_is_no_number_or_none_at_all_moves_nothing(model: Callable[..., RewardModel]) -> None:
     one = model(("prerequisite", "conflicts", "supports"), "meta_gradient")
     for rows in (1, 64):
         scores = Scores(*(column[:rows] for column in batch(0)))
@@ -293,8 +298,8 @@ def test_evidence_that_is_no_number_or_none_at_all_moves_nothing() -> None:
     assert torch.isfinite(one.strength).all()
 
 
-def test_edges_into_tasks_that_are_no_goal_learn_too() -> None:
-    stated = make_graph([edge("c0", "u", "supports")], goal=1.0)
+def test_edges_into_tasks_that_are_no_goal_learn_too(make_graph: MakeGraph) -> None:
+    stated = make_graph([("c0", "u", "supports")])
     spec = stated.spec.model_dump(by_alias=True)
     spec["tasks"]["u"]["goal"] = 0.0
     graph_of_u = AuxiliaryGraph(GraphSpec.model_validate(spec))
@@ -307,7 +312,7 @@ def test_edges_into_tasks_that_are_no_goal_learn_too() -> None:
         value = zlib.crc32(episode.response.encode()) / 2**32
         return {"u": value, "c0": value}
 
-    reward = GraphReward(graph_of_u, RewardConfig(fit_steps=0), score, of_u)
+    reward = GraphReward(graph_of_u, RewardConfig(fit_steps=0, learn={"method": "alignment"}), score, of_u)
     for update in range(20):
         reward([""] * 64, [f"{update}/{k}" for k in range(64)], [[1]] * 64)
         reward.learn()

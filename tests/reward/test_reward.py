@@ -6,6 +6,7 @@ import math
 import pickle
 import random
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from rag_graph.config import READOUTS, RewardConfig
+from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import load_graph
@@ -22,70 +23,40 @@ from rag_graph.graph.spec import GraphSpec
 from rag_graph.ppo.checkpoints import load_state, save_state
 from rag_graph.records import Episode, Example
 from rag_graph.reward.memory import Batch
+from rag_graph.reward.readouts import READOUTS
 from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.scores import Scores
 
 GRAPH = load_graph("parcels")
-EXAMPLES = {
-    "a": Example("a", "topic", {"input": "ben bought a red kettle ."}, ("kitchen",)),
-    "b": Example("b", "sentiment", {"input": "the kettle is great ."}, ("positive",)),
-    "c": Example("c", "question", {"input": "ben bought a red kettle .", "question": "who bought it ?"}, ("ben",)),
-    "d": Example("d", "summary", {"input": "the red kettle is great ."}, ("good red kettle",)),
-}
-
-
-def build(
-    prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any
-) -> list[Episode]:
-    return [
-        Episode(f"1/{name}", EXAMPLES[name], str(prompt), completion)
-        for prompt, completion, name in zip(prompts, completions, example_id, strict=True)
-    ]
-
-
-def make(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
-    config = RewardConfig(**{"readout": readout, "fit_steps": 4, "reserved": 0.0, **settings})
-    return GraphReward(GRAPH, config, NodeScorer(GRAPH).score, build, seed=3)
-
-
-BATCH = {
-    "prompts": ["p"] * 8,
-    "completions": ["kitchen", "garden", "positive", "negative", "ben", "zorro", "good red kettle", "bad"],
-    "completion_ids": [[1]] * 8,
-    "example_id": ["a", "a", "b", "b", "c", "c", "d", "d"],
-}
-
-
-def trained(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
-    reward = make(readout, **settings)
-    for _ in range(30):
-        reward(**BATCH)
-        reward.learn()
-    return reward
 
 
 @pytest.mark.parametrize("readout", READOUTS)
-def test_right_answers_pay_more_than_wrong_ones(readout: str) -> None:
-    paid = trained(readout)(**BATCH)
+def test_right_answers_pay_more_than_wrong_ones(
+    readout: str, answers: dict[str, Any], trained: Callable[..., GraphReward]
+) -> None:
+    paid = trained(readout)(**answers)
     for right, wrong in zip(paid[::2], paid[1::2], strict=True):
         assert right is not None
         assert wrong is not None
         assert right > wrong + (0.1 if readout == "gated_fixed" else 0.5), "GEAR's utility is not normalised"
 
 
-def test_a_hidden_goal_is_imputed_by_the_graph_and_unpaid_by_goal_only() -> None:
-    assert trained("goal_only", goal_observed=0.0)(**BATCH) == [None] * 8
-    paid = trained(goal_observed=0.0, auxiliary=0.0)(**BATCH)
+def test_a_hidden_goal_is_imputed_by_the_graph_and_unpaid_by_goal_only(
+    answers: dict[str, Any], trained: Callable[..., GraphReward]
+) -> None:
+    assert trained("goal_only", goal_observed=0.0)(**answers) == [None] * 8
+    paid = trained(goal_observed=0.0, auxiliary=0.0)(**answers)
     assert all(value is not None for value in paid)
     # `zorro` does not stand in the passage: the prerequisite `grounded` fails, and the gate shows without any goal.
     assert paid[4] > paid[5] + 0.5  # type: ignore[operator]
 
 
-def test_alone_equals_in_a_batch_equals_in_chunks() -> None:
+def test_alone_equals_in_a_batch_equals_in_chunks(answers: dict[str, Any], trained: Callable[..., GraphReward]) -> None:
     reward = trained(goal_observed=0.5)
-    whole = reward(**BATCH)
-    chunks = [reward(**{name: column[start : start + 3] for name, column in BATCH.items()}) for start in (0, 3, 6)]
-    assert [value for chunk in chunks for value in chunk] == pytest.approx(whole)
+    whole = reward(**answers)
+    chunks = [reward(**{name: column[start : start + 3] for name, column in answers.items()}) for start in (0, 3, 6)]
+    # Other batch sizes take other kernels; a z-score divides their rounding by deviations down to .05.
+    assert [value for chunk in chunks for value in chunk] == pytest.approx(whole, abs=1e-4)
 
 
 def flat(state: Any, name: str = "") -> dict[str, Any]:
@@ -104,29 +75,31 @@ def same(one: dict[str, Any], two: dict[str, Any]) -> bool:
     )
 
 
-def test_calls_change_nothing_and_updates_do() -> None:
+def test_calls_change_nothing_and_updates_do(answers: dict[str, Any], trained: Callable[..., GraphReward]) -> None:
     reward = trained()
     before = flat(reward.state_dict())
-    first = reward(**BATCH)
+    first = reward(**answers)
     for _ in range(5):
-        assert reward(**BATCH) == first
+        assert reward(**answers) == first
     assert same(before, flat(reward.state_dict()))
-    reward(**BATCH)
+    reward(**answers)
     reward.learn()
     assert not same(before, flat(reward.state_dict()))
 
 
-def test_what_was_scored_is_learned_once_and_in_order() -> None:
+def test_what_was_scored_is_learned_once_and_in_order(
+    answers: dict[str, Any], trained: Callable[..., GraphReward]
+) -> None:
     """In one call, in chunks, or handed over by a trainer that gathers over processes: the reward learns the same."""
     whole, chunks, handed = (trained(goal_observed=0.5) for _ in range(3))
-    whole(**BATCH)
+    whole(**answers)
     whole.learn()
     for start in (0, 3, 6):
-        chunks(**{name: column[start : start + 3] for name, column in BATCH.items()})
+        chunks(**{name: column[start : start + 3] for name, column in answers.items()})
     chunks.learn()
-    handed(**BATCH)
+    handed(**answers)
     kept = handed.take_kept()
-    assert [one.episode.response for one in kept] == BATCH["completions"]
+    assert [one.episode.response for one in kept] == answers["completions"]
     assert handed.take_kept() == []
     handed.learn(pickle.loads(pickle.dumps(kept)))
     assert same(flat(whole.state_dict()), flat(chunks.state_dict()))
@@ -152,18 +125,20 @@ class Counted:
 
 
 @pytest.mark.parametrize("method", ["none", "alignment", "meta_gradient"])
-def test_each_node_is_scored_once_whatever_is_hidden_reserved_or_learned(method: str) -> None:
+def test_each_node_is_scored_once_whatever_is_hidden_reserved_or_learned(
+    method: str, answers: dict[str, Any], build_unlike: Callable[..., list[Episode]]
+) -> None:
     counted = Counted()
     config = RewardConfig(fit_steps=1, reserved=0.5, goal_observed=0.5, learn={"method": method, "warm_up": 0})
     reward = GraphReward(GRAPH, config, NodeScorer(GRAPH, scorers=counted.scorers()).score, build_unlike, seed=1)
-    paid = reward(**BATCH)
+    paid = reward(**answers)
     if reward.wants_influence:
         held_out = reward.held_out()
         assert [value is not None for value in held_out] == [reward.is_reserved(one.episode) for one in reward._kept]
         reward.move([0.1 * row for row in range(8)])
     reward.learn()
     assert set(counted.calls.values()) == {1}
-    assert {name for name, _ in counted.calls} == {f"{row}/{name}" for row, name in enumerate(BATCH["example_id"])}
+    assert {name for name, _ in counted.calls} == {f"{row}/{name}" for row, name in enumerate(answers["example_id"])}
     assert {bool(episode.reserved) for episode in reward.last_episodes} == {True, False}
     # What was paid is what is recorded, although the scores were random and the strengths have moved since.
     assert reward.last_rewards is not None
@@ -171,40 +146,49 @@ def test_each_node_is_scored_once_whatever_is_hidden_reserved_or_learned(method:
     assert recorded == pytest.approx([math.nan if value is None else value for value in paid], nan_ok=True, abs=0)
 
 
-def build_unlike(
-    prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any
-) -> list[Episode]:
-    """Each row an example of its own, so that half of them are reserved."""
-    return [
-        Episode(f"{row}/{name}", replace(EXAMPLES[name], id=f"{row}/{name}"), "p", completion)
-        for row, (completion, name) in enumerate(zip(completions, example_id, strict=True))
-    ]
+@pytest.fixture
+def build_unlike(examples: dict[str, Example]) -> Callable[..., list[Episode]]:
+    """Columns -> episodes, each of an example of its own, so that half of them are reserved."""
+
+    def build(
+        prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any
+    ) -> list[Episode]:
+        return [
+            Episode(f"{row}/{name}", replace(examples[name], id=f"{row}/{name}"), "p", completion)
+            for row, (completion, name) in enumerate(zip(completions, example_id, strict=True))
+        ]
+
+    return build
 
 
-def test_a_scorer_that_cannot_leave_nodes_out_is_refused() -> None:
+def test_a_scorer_that_cannot_leave_nodes_out_is_refused(build_parcels: Callable[..., list[Episode]]) -> None:
     with pytest.raises(ConfigError, match=r"score\(episode, nodes\).*NodeScorer"):
-        GraphReward(GRAPH, RewardConfig(), lambda episode: {}, build)
+        GraphReward(GRAPH, RewardConfig(), lambda episode: {}, build_parcels)
 
 
-def test_a_reward_that_never_learns_forgets_the_oldest_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reward_that_never_learns_forgets_the_oldest_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, Any], make_reward: Callable[..., GraphReward]
+) -> None:
     monkeypatch.setattr("rag_graph.reward.reward.MOST_KEPT", 12)
-    reward = make()
+    reward = make_reward()
     reward._kept = deque(maxlen=12)
-    reward(**BATCH)
+    reward(**answers)
     with pytest.warns(RuntimeWarning, match=r"the oldest are forgotten.*LearningRewards"):
-        reward(**BATCH)
+        reward(**answers)
     assert len(reward.take_kept()) == 12
 
 
-def batch(reward: GraphReward) -> Batch:
-    return reward.batch_of(reward.observe(build(**BATCH)))
+def batch(reward: GraphReward, answers: dict[str, Any]) -> Batch:
+    return reward.batch_of(reward.observe(reward.make_episodes(**answers)))
 
 
 @pytest.mark.parametrize("readout", READOUTS)
-def test_values_at_unobserved_entries_never_matter(readout: str) -> None:
+def test_values_at_unobserved_entries_never_matter(
+    readout: str, answers: dict[str, Any], trained: Callable[..., GraphReward]
+) -> None:
     """Oracle 4: NaN where nothing was observed changes no reward, no statistic, no gradient."""
     reward = trained(readout, goal_observed=0.5)
-    scores, contexts = batch(reward)
+    scores, contexts = batch(reward, answers)
     poisoned = scores._replace(values=torch.where(scores.observed, scores.values, torch.nan))
     with torch.no_grad():
         expected, found = reward.model(scores, 0.3, contexts), reward.model(poisoned, 0.3, contexts)
@@ -225,7 +209,7 @@ def test_values_at_unobserved_entries_never_matter(readout: str) -> None:
 
 
 @pytest.mark.parametrize("readout", ["ridge", "mlp", "gnn", "prior_gnn"])
-def test_a_hidden_goal_sends_no_gradient_to_its_prediction(readout: str) -> None:
+def test_a_hidden_goal_sends_no_gradient_to_its_prediction(readout: str, trained: Callable[..., GraphReward]) -> None:
     """Oracle 5."""
     reward = trained(readout)
     task = GRAPH.index["question"]
@@ -239,7 +223,9 @@ def test_a_hidden_goal_sends_no_gradient_to_its_prediction(readout: str) -> None
     assert gradient[:, GRAPH.index["grounded"]].abs().sum() > 0, "what is observed must reach the prediction"
 
 
-def test_permuting_the_file_permutes_the_rewards() -> None:
+def test_permuting_the_file_permutes_the_rewards(
+    answers: dict[str, Any], build_parcels: Callable[..., list[Episode]]
+) -> None:
     """The same graph with its blocks in another order: the same reward from prior, gates and credit."""
     spec = GRAPH.spec.model_dump(by_alias=True)
     spec["criteria"] = dict(reversed(spec["criteria"].items()))
@@ -249,59 +235,69 @@ def test_permuting_the_file_permutes_the_rewards() -> None:
 
     other_graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     config = RewardConfig(fit_steps=0, goal_observed=0.5, reserved=0.0)
-    first = GraphReward(GRAPH, config, NodeScorer(GRAPH).score, build, seed=3)
-    second = GraphReward(other_graph, config, NodeScorer(other_graph).score, build, seed=3)
+    first = GraphReward(GRAPH, config, NodeScorer(GRAPH).score, build_parcels, seed=3)
+    second = GraphReward(other_graph, config, NodeScorer(other_graph).score, build_parcels, seed=3)
     for reward in (first, second):
         for _ in range(5):
-            reward(**BATCH)
+            reward(**answers)
             reward.learn()
-    assert first(**BATCH) == pytest.approx(second(**BATCH), abs=1e-5)
+    assert first(**answers) == pytest.approx(second(**answers), abs=1e-4)
     one, two = first.node_rewards(first.last_episodes), second.node_rewards(second.last_episodes)
     order = [other_graph.index[name] for name in GRAPH.nodes]
-    assert torch.allclose(one.values, two.values[:, order], atol=1e-5)
-    assert torch.allclose(one.weights, two.weights[:, order], atol=1e-5)
+    assert torch.allclose(one.values, two.values[:, order], atol=1e-4)
+    assert torch.allclose(one.weights, two.weights[:, order], atol=1e-4)
 
 
-def test_the_share_of_observed_goals_is_what_was_asked() -> None:
-    reward = make(goal_observed=0.3)
-    episodes = [Episode(f"{i}", EXAMPLES["a"], "", "kitchen") for i in range(5000)]
+def test_the_share_of_observed_goals_is_what_was_asked(
+    make_reward: Callable[..., GraphReward], examples: dict[str, Example]
+) -> None:
+    reward = make_reward(goal_observed=0.3)
+    episodes = [Episode(f"{i}", examples["a"], "", "kitchen") for i in range(5000)]
     share = sum(reward.goal_is_observed(episode) for episode in episodes) / 5000
     assert share == pytest.approx(0.3, abs=0.03)
 
 
-def test_the_imputer_learns_to_predict_a_hidden_goal() -> None:
+def test_the_imputer_learns_to_predict_a_hidden_goal(
+    answers: dict[str, Any], make_reward: Callable[..., GraphReward]
+) -> None:
     """In questions, a grounded answer is right here: the hidden goal follows from the criterion that is observed."""
-    reward, prior_only = make(fit_steps=20), make(fit_steps=0)
+    reward, prior_only = make_reward(fit_steps=20), make_reward(fit_steps=0)
     for _ in range(40):
-        reward(**BATCH)
+        reward(**answers)
         reward.learn()
-        prior_only(**BATCH)
+        prior_only(**answers)
         prior_only.learn()
     gaps = []
     with torch.no_grad():
         for one in (reward, prior_only):
-            scores, contexts = batch(one)
+            scores, contexts = batch(one, answers)
             expected = one.model.predict_goal(scores, contexts)
             gaps.append((expected[4] - expected[5]).item())
     assert gaps[0] > 0.9
     assert gaps[0] > gaps[1] + 0.1, "what is fitted must add to what the file's gate alone predicts"
 
 
-def test_what_compares_with_the_reference_is_hidden_with_the_goal() -> None:
+def test_what_compares_with_the_reference_is_hidden_with_the_goal(
+    answers: dict[str, Any], build_parcels: Callable[..., list[Episode]]
+) -> None:
     from rag_graph.graph import AuxiliaryGraph
 
     spec = GRAPH.spec.model_dump(by_alias=True)
     spec["criteria"] = {**spec["criteria"], "near": {"metric": "token_f1"}}
     graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     for share, seen in ((0.0, False), (1.0, True)):
-        reward = GraphReward(graph, RewardConfig(goal_observed=share, reserved=0.0), NodeScorer(graph).score, build)
-        reward(**BATCH)
+        reward = GraphReward(
+            graph, RewardConfig(goal_observed=share, reserved=0.0), NodeScorer(graph).score, build_parcels
+        )
+        reward(**answers)
         reward.learn()
         assert all(("near" in episode.scores) == seen for episode in reward.last_episodes)
         assert all("well_formed" in episode.scores for episode in reward.last_episodes)
 
 
-def test_nothing_that_pays_is_none_and_no_goal_is_refused() -> None:
+def test_nothing_that_pays_is_none_and_no_goal_is_refused(
+    answers: dict[str, Any], build_parcels: Callable[..., list[Episode]]
+) -> None:
     from rag_graph.errors import ConfigError
     from rag_graph.graph import AuxiliaryGraph
 
@@ -311,30 +307,37 @@ def test_nothing_that_pays_is_none_and_no_goal_is_refused() -> None:
         AuxiliaryGraph(GraphSpec.model_validate(spec)),
         RewardConfig(readout="goal_only", reserved=0.0),
         NodeScorer(GRAPH).score,
-        build,
+        build_parcels,
     )
-    assert [value is None for value in partly(**BATCH)] == [True, True] + [False] * 6
+    assert [value is None for value in partly(**answers)] == [True, True] + [False] * 6
     for task in spec["tasks"].values():
         task["goal"] = 0.0
     with pytest.raises(ConfigError, match="no task has a goal weight"):
-        GraphReward(AuxiliaryGraph(GraphSpec.model_validate(spec)), RewardConfig(), NodeScorer(GRAPH).score, build)
+        GraphReward(
+            AuxiliaryGraph(GraphSpec.model_validate(spec)), RewardConfig(), NodeScorer(GRAPH).score, build_parcels
+        )
 
 
-def test_a_reward_taken_back_scores_and_learns_on_as_the_one_that_was_kept(tmp_path: Path) -> None:
+def test_a_reward_taken_back_scores_and_learns_on_as_the_one_that_was_kept(
+    tmp_path: Path,
+    answers: dict[str, Any],
+    trained: Callable[..., GraphReward],
+    make_reward: Callable[..., GraphReward],
+) -> None:
     first = trained()
     save_state(tmp_path, "reward", first.state_dict())
-    second = make()
+    second = make_reward()
     second.load_state_dict(load_state(tmp_path, "reward"))
-    assert second(**BATCH) == first(**BATCH)
+    assert second(**answers) == first(**answers)
     for _ in range(2):
-        first(**BATCH)
+        first(**answers)
         first.learn()
-        second(**BATCH)
+        second(**answers)
         second.learn()
     assert same(flat(first.state_dict()), flat(second.state_dict()))
 
 
-def test_metrics_report_every_node_in_play() -> None:
+def test_metrics_report_every_node_in_play(trained: Callable[..., GraphReward]) -> None:
     reward = trained(goal_observed=0.5)
     logged = reward.metrics()
     for node in ("topic", "sentiment", "question", "summary", "well_formed", "grounded", "three_words"):
@@ -343,7 +346,9 @@ def test_metrics_report_every_node_in_play() -> None:
     assert "nodes/archive/reward" not in logged
 
 
-def test_a_scorer_that_fails_spoils_its_episode_only() -> None:
+def test_a_scorer_that_fails_spoils_its_episode_only(
+    answers: dict[str, Any], trained: Callable[..., GraphReward]
+) -> None:
     reward = trained()
 
     def brittle(episode: Episode, nodes: Any = None) -> dict[str, float]:
@@ -351,10 +356,10 @@ def test_a_scorer_that_fails_spoils_its_episode_only() -> None:
             raise ZeroDivisionError("no words")
         return NodeScorer(GRAPH).score(episode, nodes)
 
-    expected = reward(**BATCH)
+    expected = reward(**answers)
     reward.take_kept()
     reward.score_episode = brittle
-    paid = reward(**BATCH)
+    paid = reward(**answers)
     assert paid[5] is None
     assert [value for row, value in enumerate(paid) if row != 5] == [
         value for row, value in enumerate(expected) if row != 5
@@ -363,7 +368,9 @@ def test_a_scorer_that_fails_spoils_its_episode_only() -> None:
     assert [episode.error for episode in reward.last_episodes if episode.error] == ["ZeroDivisionError: no words"]
 
 
-def test_your_own_scorers_see_no_reference_of_a_hidden_goal() -> None:
+def test_your_own_scorers_see_no_reference_of_a_hidden_goal(
+    answers: dict[str, Any], build_parcels: Callable[..., list[Episode]]
+) -> None:
     from rag_graph.graph import AuxiliaryGraph
 
     spec = GRAPH.spec.model_dump(by_alias=True)
@@ -375,8 +382,8 @@ def test_your_own_scorers_see_no_reference_of_a_hidden_goal() -> None:
 
     scorer = NodeScorer(graph, scorers={"judge": judge})
     for settings, seen in (({"goal_observed": 0.0}, False), ({"reserved": 0.99}, False), ({}, True)):
-        reward = GraphReward(graph, RewardConfig(**{"reserved": 0.0, **settings}), scorer.score, build, seed=3)
-        reward(**BATCH)
+        reward = GraphReward(graph, RewardConfig(**{"reserved": 0.0, **settings}), scorer.score, build_parcels, seed=3)
+        reward(**answers)
         reward.learn()
         assert all(("judge" in episode.scores) == seen for episode in reward.last_episodes if not episode.error)
         if "reserved" in settings:
@@ -384,7 +391,9 @@ def test_your_own_scorers_see_no_reference_of_a_hidden_goal() -> None:
 
 
 @pytest.mark.parametrize("readout", ["ridge", "prior_gnn"])
-def test_what_compares_with_the_reference_never_predicts_a_hidden_goal(readout: str) -> None:
+def test_what_compares_with_the_reference_never_predicts_a_hidden_goal(
+    readout: str, answers: dict[str, Any], build_parcels: Callable[..., list[Episode]]
+) -> None:
     """Where it is read the goal is open; hidden, both are: nothing may be learned from one to the other."""
     from rag_graph.graph import AuxiliaryGraph
 
@@ -392,9 +401,9 @@ def test_what_compares_with_the_reference_never_predicts_a_hidden_goal(readout: 
     spec["criteria"] = {"near": {"metric": "token_f1"}, **spec["criteria"]}
     graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     config = RewardConfig(readout=readout, reserved=0.0, fit_steps=2)
-    reward = GraphReward(graph, config, NodeScorer(graph).score, build, seed=3)
+    reward = GraphReward(graph, config, NodeScorer(graph).score, build_parcels, seed=3)
     for _ in range(10):
-        reward(**BATCH)
+        reward(**answers)
         reward.learn()
     found = reward.batch_of(reward.last_episodes)
     poisoned = found.scores.values.clone()
@@ -405,17 +414,19 @@ def test_what_compares_with_the_reference_never_predicts_a_hidden_goal(readout: 
     assert torch.equal(one, two)
 
 
-def test_nothing_asked_is_nothing_answered() -> None:
+def test_nothing_asked_is_nothing_answered(answers: dict[str, Any], trained: Callable[..., GraphReward]) -> None:
     reward = trained()
     before = flat(reward.state_dict())
-    empty = {name: [] for name in BATCH}
+    empty = {name: [] for name in answers}
     assert reward(**empty) == []
     reward(**empty)
     reward.learn()
     assert same(before, flat(reward.state_dict()))
 
 
-def test_an_update_in_which_everything_failed_teaches_nothing() -> None:
+def test_an_update_in_which_everything_failed_teaches_nothing(
+    answers: dict[str, Any], trained: Callable[..., GraphReward]
+) -> None:
     reward = trained()
     before = {name: value.clone() for name, value in reward.model.state_dict().items()}
 
@@ -423,14 +434,14 @@ def test_an_update_in_which_everything_failed_teaches_nothing() -> None:
         raise ValueError("no")
 
     reward.score_episode = broken
-    reward(**BATCH)
+    reward(**answers)
     reward.learn()
     assert all(torch.equal(value, before[name]) for name, value in reward.model.state_dict().items())
     assert all(episode.error and episode.probability < 1.01 for episode in reward.last_episodes)
 
 
 @pytest.mark.parametrize("caution", [0.0, 3.0])
-def test_imputed_scores_and_gates_stay_between_0_and_1(caution: float) -> None:
+def test_imputed_scores_and_gates_stay_between_0_and_1(caution: float, trained: Callable[..., GraphReward]) -> None:
     reward = trained(goal_observed=0.3, caution=caution)
     rewards = reward.node_rewards(reward.last_episodes)
     for values in (rewards.scores, rewards.gates):

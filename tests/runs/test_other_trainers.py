@@ -19,13 +19,14 @@ from rag_graph.data.load import load_data
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.generation.generate import Response
 from rag_graph.graph import load_graph
-from rag_graph.rag.pipeline import RagPipeline
+from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.ppo.callbacks import LearningRewards
+from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.rag.context_pool import ContextPool
+from rag_graph.rag.episode_builder import EpisodeBuilder, prepared_rows
+from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.records import Episode
 from rag_graph.reward.reward import GraphReward
-from rag_graph.ppo.trainer import GraphPPOConfig, GraphPPOTrainer
-from rag_graph.rag.episode_builder import EpisodeBuilder, prepared_rows
-from rag_graph.ppo.callbacks import LearningRewards
 
 GRAPH = load_graph("parcels")
 DATA = load_data(GRAPH, DataConfig(train=24, test=8), 0)

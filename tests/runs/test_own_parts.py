@@ -23,7 +23,6 @@ from rag_graph.runs.own_parts import OwnParts, name_of
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.train import resume
 from tests.contracts.retriever import RetrieverContract
-from tests.runs.test_train import StopIn
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 GRAPH = """
@@ -106,12 +105,12 @@ def test_the_manifest_names_them_and_the_run_asks_for_them(folder: Path, parts: 
 
 
 def test_a_stopped_run_goes_on_with_the_same_parts_only(
-    root: Path, small: tuple[str, ...], tmp_path: Path, parts: dict[str, Any]
+    root: Path, small: tuple[str, ...], stop_in: Any, tmp_path: Path, parts: dict[str, Any]
 ) -> None:
     own = {"readout": parts["readout"]}
     config, where = root / "experiments/quickstart/config.yaml", tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(config, [*small, f"output_dir={where}"], **own, progress=StopIn("PPO", 3))
+        train(config, [*small, f"output_dir={where}"], **own, progress=stop_in("PPO", 3))
     with pytest.raises(DataError, match="parts of its own"):
         resume(where, progress=StageProgress(quiet=True))
     resume(where, **own, progress=StageProgress(quiet=True))

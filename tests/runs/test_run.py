@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -84,3 +86,62 @@ def test_what_is_not_there_is_said(tmp_path: Path, finished_run: Path) -> None:
     assert repr(run) == f"Run({str(half)!r}, running)"
     with pytest.raises(DataError, match="no policy yet"):
         run.ask("x")
+
+
+def test_opening_loads_no_torch(finished_run: Path) -> None:
+    code = f"import sys; from rag_graph import Run; run = Run({str(finished_run)!r}); run.gain, run.graph(), run.metrics(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_gain_is_that_of_the_results(finished_run: Path, tmp_path: Path) -> None:
+    run = Run(finished_run)
+    assert run.results is not None
+    assert run.gain is not None
+    assert run.gain._asdict() == run.results["gain"]
+    before, after = (run.results[part]["mean_task_score"]["mean"] for part in ("before", "after"))
+    assert run.gain.mean == pytest.approx(after - before, abs=1e-9)
+    half = tmp_path / "half"
+    shutil.copytree(finished_run, half, ignore=shutil.ignore_patterns("results.json", "policy"))
+    assert Run(half).gain is None
+
+
+def test_evaluating(finished_run: Path, tmp_path: Path) -> None:
+    run = Run(shutil.copytree(finished_run, tmp_path / "run"))
+    found = run.evaluate()
+    stored = json.loads((run.path / "evaluation/after.json").read_text())
+    assert found.path == run.path / "evaluation/test-1.json"
+    written = json.loads(found.path.read_text())
+    assert {name: written[name] for name in stored} == stored, "the saved policy is the one that was measured"
+    assert found.mean_task_score._asdict() == stored["mean_task_score"]
+    assert (written["data"], written["with_retrieval"]) == ("held-out part", True)
+    rows = [{"input": "ben chose a blue rake .", "reference": "garden"}, {"input": "x", "reference": "office"}]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mine = run.evaluate(
+        tmp_path / "rows.jsonl",
+        "topic",
+        scorers={"topic": lambda episode: float(episode.example.references[0] == "office")},
+        retrieval=False,
+    )
+    assert mine.path == run.path / "evaluation/rows-topic-no_retrieval-1.json"
+    assert mine.task_scores == {"topic": [0.0, 1.0]}
+    assert [episode.example.inputs["input"] for episode in mine.episodes] == [row["input"] for row in rows]
+    assert run.evaluate(task="topic", out=tmp_path / "out.json").path == tmp_path / "out.json"
+    assert {result.task for result in run.evaluate(task="topic").results} == {"topic"}
+    with pytest.raises(ConfigError, match=r"data \(--data\) needs a task"):
+        run.evaluate(tmp_path / "rows.jsonl")
+    with pytest.raises(ConfigError, match="task topik: no such task in this run. Did you mean 'topic'"):
+        run.evaluate(task="topik")
+
+
+def test_data_that_have_changed_stop_an_evaluation_and_no_question(finished_run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["data"]["topic/train"] = "other"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    run = Run(folder)
+    with pytest.raises(
+        DataError, match=r"changed since the run began: topic/train\. Restore them, or evaluate on a file"
+    ):
+        run.evaluate()
+    assert run.ask("where is it from ?", input="anna bought a red kettle .").evidence

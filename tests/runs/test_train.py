@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rag_graph import Run
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import DataError
-from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.train import resume, train
-from tests.conftest import SMALL
-from tests.ppo.test_trainer_state import outcome
+
+Outcome = Callable[[Path], list[dict[str, Any]]]
 
 
-class StopIn(StageProgress):
-    """Ctrl-C in a stage, once it has made so many steps."""
+@pytest.fixture
+def config(root: Path, small: tuple[str, ...]) -> Callable[[Path], RunConfig]:
+    def make(folder: Path) -> RunConfig:
+        return load_config(root / "experiments/quickstart/config.yaml", [*small, f"output_dir={folder}"])
 
-    def __init__(self, stage: str, steps: int) -> None:
-        super().__init__(quiet=True)
-        self.wanted = stage, steps
-
-    def advance(self, steps: int = 1, **numbers: float) -> None:
-        super().advance(steps, **numbers)
-        if self._name == self.wanted[0] and self._done >= self.wanted[1]:
-            raise KeyboardInterrupt
-
-
-def config(root: Path, folder: Path) -> RunConfig:
-    return load_config(root / "experiments/quickstart/config.yaml", [*SMALL, f"output_dir={folder}"])
-
-
-@pytest.fixture(scope="module")
-def plain(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("plain") / "run"
-    train(config(root, folder))
-    return folder
+    return make
 
 
 def results(folder: Path) -> dict[str, Any]:
@@ -57,12 +42,23 @@ def results(folder: Path) -> dict[str, Any]:
         pytest.param("evaluation after", 8, marks=pytest.mark.slow),
     ],
 )
-def test_a_run_that_was_stopped_goes_on(root: Path, tmp_path: Path, plain: Path, stage: str, steps: int) -> None:
+def test_a_run_that_was_stopped_goes_on(
+    config: Callable[[Path], RunConfig],
+    outcome: Outcome,
+    stop_in: Any,
+    tmp_path: Path,
+    finished_run: Path,
+    stage: str,
+    steps: int,
+) -> None:
+    plain = finished_run
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(config(root, folder), progress=StopIn(stage, steps))
+        train(config(folder), progress=stop_in(stage, steps))
     assert json.loads((folder / "status.json").read_text())["status"] == "interrupted"
-    resume(folder)
+    run = resume(folder)
+    assert run.path == folder
+    assert run.gain == Run(plain).gain
     assert json.loads((folder / "status.json").read_text()) == {"status": "finished"}
     assert outcome(folder) == outcome(plain)
     assert (folder / "episodes.jsonl").read_text() == (plain / "episodes.jsonl").read_text()
@@ -74,14 +70,16 @@ def test_a_run_that_was_stopped_goes_on(root: Path, tmp_path: Path, plain: Path,
     assert not (folder / "warm_up").exists()
 
 
-def test_what_cannot_go_on_is_said(root: Path, tmp_path: Path, plain: Path) -> None:
+def test_what_cannot_go_on_is_said(
+    config: Callable[[Path], RunConfig], stop_in: Any, tmp_path: Path, finished_run: Path
+) -> None:
     with pytest.raises(DataError, match="this run has finished; its results are in"):
-        resume(plain)
+        resume(finished_run)
     with pytest.raises(DataError, match="no such run folder"):
         resume(tmp_path / "nowhere")
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train(config(root, folder), progress=StopIn("PPO", 3))
+        train(config(folder), progress=stop_in("PPO", 3))
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["data"]["topic/train"] = "other"
     (folder / "manifest.json").write_text(json.dumps(manifest))

@@ -1,31 +1,27 @@
-"""The readout: scores of nodes -> what each node pays. Gates first, in [0, 1], then normalisation, then signed credit.
+"""The formulas of the readouts: gates, components, credit, penalties, walks. Gates come first, in [0, 1]; then normalisation; then signed credit.
 
 Gate:      q_i = p_i f_i,  f_i = prod_{j prerequisite of i} (rho_ji + (1 - rho_ji) q_j), rho = 1 - g, prerequisites first
            (compare GEAR, arXiv 2606.03361, whose edges are fixed).
 Aggregate: p_i = (s_i + sum_j g_ji s_j) / (1 + sum_j g_ji) over components j `part_of` i; p_i = s_i without components.
 Open:      a node that earns for what it `supports` pays q_j o_j; o_j in [0, 1] is the share of its credit that reaches it through
            the gates f of what it supports. Supporting an answer whose prerequisite failed is worth nothing.
-Normalise: z_i = clip((q_i o_i - mu_i) / max(sigma_i, 0.05), -5, 5), with running statistics of the node.
 Credit:    goal weight for the episode's task; eta times [an equal share of 1 for each criterion that acts on no node in play, plus
            Katz credit over `supports`, minus g_ij times the target's weight for `conflicts`] for the rest. At eta = 0 the goal is left, gated.
+
+Which readout uses which of them is said in `readouts.py`; the running statistics of the normalisation are in `statistics.py`.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rag_graph.graph.spec import Semantics
 from rag_graph.reward.graph_tensors import GraphTensors, katz_credit
 from rag_graph.reward.scores import task_mask
 
-SIGMA_FLOOR = 0.05
-CLIP = 5.0
 SIGNS: dict[Semantics, float] = {"gate": 1.0, "credit": 1.0, "aggregate": 1.0, "penalty": -1.0}
 """What the relations that bear on a target's worth say of its source."""
-
-HORIZON = 3000.0
-"""Observations that running statistics remember."""
 
 
 def aggregate(scores: Tensor, graph: GraphTensors, in_play: Tensor) -> Tensor:
@@ -50,41 +46,6 @@ def gate(scores: Tensor, graph: GraphTensors) -> tuple[Tensor, Tensor]:
         factors = factors * torch.cat([passed, torch.ones_like(passed[..., :1])], -1)[..., level.slot]
         gated = scores * factors
     return gated, factors
-
-
-class RunningMoments(nn.Module):
-    """Mean and standard deviation of each node over the observed entries so far; forgets beyond HORIZON observations.
-
-    Starts from the prior of a uniform score (mean 1/2, variance 1/12) with the weight of one observation. Only `update`
-    changes it: reading a reward never does.
-    """
-
-    mean: Tensor  # [N]
-    variance: Tensor  # [N]
-    count: Tensor  # [N]
-
-    def __init__(self, num_nodes: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.full((num_nodes,), 0.5))
-        self.register_buffer("variance", torch.full((num_nodes,), 1 / 12))
-        self.register_buffer("count", torch.ones(num_nodes))
-
-    def update(self, values: Tensor, observed: Tensor) -> None:
-        """values [B, N]; only True entries of observed [B, N] count (Chan et al. 1979, parallel update)."""
-        values = torch.where(observed, values, 0.0)
-        new = observed.sum(0).to(values.dtype)
-        safe = new.clamp(min=1)
-        mean = values.sum(0) / safe
-        variance = (torch.where(observed, values - mean, 0.0) ** 2).sum(0) / safe
-        total = self.count + new
-        shift = mean - self.mean
-        self.variance = (self.count * self.variance + new * variance + self.count * new / total * shift**2) / total
-        self.mean = self.mean + shift * new / total
-        self.count = total.clamp(max=HORIZON)
-
-    def normalise(self, values: Tensor) -> Tensor:
-        """z-scores [B, N], bounded."""
-        return ((values - self.mean) / self.variance.sqrt().clamp(min=SIGMA_FLOOR)).clamp(-CLIP, CLIP)
 
 
 def goal_weights(graph: GraphTensors, tasks: Tensor) -> Tensor:

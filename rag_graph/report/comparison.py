@@ -1,0 +1,162 @@
+"""What a comparison of runs found: its records, and its table as Markdown, CSV, LaTeX or a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag_graph.errors import ConfigError
+from rag_graph.evaluation.statistics import Interval
+from rag_graph.runs.run import Run
+from rag_graph.runtime import write_atomically
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+FORMATS = (".md", ".csv", ".tex", ".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Runs of one config over seeds.
+
+    scores: seed -> task -> number (one in all for a single metric).
+    """
+
+    label: str
+    runs: Mapping[int, Run]
+    scores: Mapping[int, Mapping[str, float]]
+
+    def matrix(self, seeds: Iterable[int] | None = None) -> NDArray[np.float64]:
+        """[runs, tasks], by seed; tasks in the order of their names."""
+        chosen = sorted(self.scores if seeds is None else seeds)
+        return np.array([[self.scores[seed][task] for task in self.tasks] for seed in chosen], dtype=float)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Those that every run has."""
+        return tuple(sorted(set.intersection(*(set(scores) for scores in self.scores.values()))))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One arm of the table. `difference` and `improvement` are against the baseline; None for the baseline itself, and where no seed is shared."""
+
+    label: str
+    seeds: tuple[int, ...]
+    mean: Interval
+    iqm: float
+    difference: Interval | None
+    improvement: float | None
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found."""
+
+    metric: str
+    baseline: str
+    arms: tuple[Arm, ...]
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def table(self) -> DataFrame:
+        """A row per arm: mean, IQM, paired difference with its interval, probability of improvement."""
+        import pandas
+
+        def cells(row: Row) -> dict[str, Any]:
+            shown = {
+                "arm": row.label,
+                "seeds": len(row.seeds),
+                "mean": row.mean.mean,
+                "low": row.mean.low,
+                "high": row.mean.high,
+                "IQM": row.iqm,
+            }
+            gap = row.difference or (None, None, None)
+            return {**shown, "pairs": row.pairs, "difference": gap[0], "difference low": gap[1], "difference high": gap[2], "P(improvement)": row.improvement}  # fmt: skip
+
+        return pandas.DataFrame([cells(row) for row in self.rows]).set_index("arm")
+
+    @property
+    def caption(self) -> str:
+        """What the numbers are."""
+        if len(self.arms) == 1:
+            return f"{self.metric}; [95% bootstrap intervals over seeds]"
+        return f"{self.metric}; difference from {self.baseline}, paired by seed; [95% bootstrap intervals over seeds]"
+
+    def cells(self) -> list[list[str]]:
+        """The table as people read it; its first row is the header."""
+        header = ["arm", "seeds", "mean", "IQM", "difference", "P(better)"]
+        rows = [
+            [row.label, str(len(row.seeds)), _interval(row.mean), f"{row.iqm:.3f}", _interval(row.difference, "+") if row.difference else "", "" if row.improvement is None else f"{row.improvement:.2f}"]
+            for row in self.rows
+        ]  # fmt: skip
+        return [header, *rows]
+
+    def to_markdown(self) -> str:
+        header, *rows = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in self.cells())
+        lines = [header, ["---"] * len(header), *rows]
+        notes = "".join(f"\n> {warning}\n" for warning in self.warnings)
+        return f"{self.caption}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n" + notes
+
+    def to_csv(self) -> str:
+        text: str = self.table().to_csv()
+        return text
+
+    def to_latex(self) -> str:
+        """A `tabular` for booktabs; warnings as comments."""
+        header, *rows = ([_latex(cell) for cell in row] for row in self.cells())
+        lines = [" & ".join(line) + r" \\" for line in rows]
+        notes = "".join("% " + " ".join(warning.split()) + "\n" for warning in self.warnings)
+        return (
+            f"% {' '.join(self.caption.split())}\n{notes}"
+            + "\\begin{tabular}{lrrrrr}\n\\toprule\n"
+            + " & ".join(header)
+            + " \\\\\n\\midrule\n"
+            + "\n".join(lines)
+            + "\n\\bottomrule\n\\end{tabular}\n"
+        )
+
+    def draw(self, out: str | Path) -> None:
+        """Each arm's mean with its interval and its seeds; beside it the paired differences."""
+        from rag_graph.report.comparison_figure import DrawnArm, draw_arms
+
+        pairs = zip(self.arms, self.rows, strict=True)
+        drawn = [DrawnArm(row.label, arm.matrix().mean(1).tolist(), row.mean, row.difference) for arm, row in pairs]
+        draw_arms(drawn, self.metric, self.baseline, out)
+
+    def write(self, out: str | Path) -> Path:
+        """Markdown, CSV, LaTeX or a picture, by the file's ending.
+
+        Raises:
+            ConfigError: another ending.
+        """
+        out = Path(out)
+        texts = {".md": self.to_markdown, ".csv": self.to_csv, ".tex": self.to_latex}
+        if out.suffix not in FORMATS:
+            raise ConfigError(f"{out}: unknown kind of table '{out.suffix}'. Known: {', '.join(FORMATS)}.")
+        if not out.parent.is_dir():
+            raise ConfigError(f"{out}: no such folder: {out.parent}")
+        if out.suffix in texts:
+            write_atomically(out, texts[out.suffix]())
+        else:
+            self.draw(out)
+        return out
+
+
+def _interval(found: Interval, sign: str = "") -> str:
+    bounds = "" if np.isnan(found.low) else f" [{found.low:{sign}.3f}, {found.high:{sign}.3f}]"
+    return f"{found.mean:{sign}.3f}{bounds}"
+
+
+def _latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {character: f"\\{character}" for character in "&%$#_{}"}
+    return "".join(special.get(character, character) for character in text)

@@ -1,0 +1,92 @@
+"""A question to a run's model as an example of one of its tasks, and the answer with all that led to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rag_graph.errors import ConfigError, near_miss
+from rag_graph.graph.spec import NOT_SHOWN, Task
+from rag_graph.records import Episode, Evidence, Example, NodeRewards
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of a run's policy, with what led to it and what each node would have been paid.
+
+    probabilities: rank of a piece of evidence -> p(passage | query), where the fusion weighs passages.
+    drafted: whether a draft was made.
+    """
+
+    episode: Episode
+    rewards: NodeRewards
+    probabilities: Mapping[int, float]
+    drafted: bool
+
+    @property
+    def text(self) -> str:
+        return self.episode.response
+
+    @property
+    def draft(self) -> str:
+        return self.episode.draft
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        return self.episode.evidence
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Node -> its score in [0, 1], measured or imputed, of the nodes that bear on the task."""
+        nodes, scores, weights = self.rewards.nodes, self.rewards.scores[0].tolist(), self.rewards.weights[0].tolist()
+        return {
+            name: score
+            for name, score, weight in zip(nodes, scores, weights, strict=True)
+            if weight or name in self.episode.scores
+        }
+
+    @property
+    def paid(self) -> dict[str, float]:
+        """Node -> what it adds to the reward."""
+        shares = (self.rewards.values * self.rewards.weights)[0].tolist()
+        return {
+            name: share + 0.0 for name, share in zip(self.rewards.nodes, shares, strict=True) if name in self.scores
+        }
+
+    @property
+    def reward(self) -> float | None:
+        """None where nothing that pays was observed."""
+        total = self.rewards.total()[0].item()
+        return total if total == total else None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def asked_example(tasks: Mapping[str, Task], text: str, task: str | None, passage: str | None) -> Example:
+    """The example that a question stands for.
+
+    Args:
+        text: the question, or the text of a task that asks none.
+        task: default the first that has a question, else the first.
+        passage: what the question is about.
+
+    Raises:
+        ConfigError: no such task, or a passage for a task that asks no question.
+    """
+    chosen = task or next((name for name, spec in tasks.items() if "question" in spec.fields), next(iter(tasks)))
+    check_task(tasks, chosen)
+    fields = [name for name in tasks[chosen].fields if name not in NOT_SHOWN]
+    asked = "question" if "question" in fields else fields[0]
+    if passage is not None and asked == "input":
+        raise ConfigError(f"input: task '{chosen}' asks no question; its text is the argument itself.")
+    given = {"input": passage} if passage is not None else {}
+    return Example("asked", chosen, dict.fromkeys(fields, "") | given | {asked: text})
+
+
+def check_task(tasks: Mapping[str, Task], task: str) -> None:
+    """Raises ConfigError where the graph has no such task."""
+    if task not in tasks:
+        raise ConfigError(
+            f"task {task}: no such task in this run.{near_miss(task, tasks)} Its tasks: {', '.join(tasks)}."
+        )

@@ -1,0 +1,103 @@
+"""A run's folder on disk: claimed by one run, locked by the process that works on it, and in one of a few states.
+
+A folder that exists is never written over. `run.py` reads what is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from rag_graph.errors import ConfigError, DataError
+from rag_graph.runtime import read_json
+
+LOCK = ".lock"
+LOOK_S = 5.0
+
+
+def claim_folder(wanted: str | None, default: str) -> Path:
+    """Make the folder of a new run. `wanted` must not exist yet (or be empty); the default gets a number where it is taken.
+
+    Raises:
+        ConfigError: it holds something, or cannot be made.
+    """
+    if wanted is not None:
+        path = Path(wanted)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError(
+                f"output_dir {path}: exists already, and a run never writes over another. Choose a new folder or delete it."
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_make(path, error) from None
+        return path
+    base = Path(default)
+    for number in range(1, 10_000):
+        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _cannot_make(path, error) from None
+        return path
+    raise ConfigError(f"output_dir {base}: ten thousand runs of this name. Set output_dir.")
+
+
+def _cannot_make(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"output_dir {path}: cannot be made: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from working on this run. The lock is released when the process ends, however it ends.
+
+    Raises:
+        DataError: another process works on it.
+    """
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=LOOK_S)  # another process may be testing the lock for a moment
+    except Timeout:
+        raise DataError(f"{path}: another process is working on this run. Wait for it, or stop it.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """True while some process works on this run."""
+    if not (path / LOCK).is_file():
+        return False
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # the lock of another user: no process of ours works on it
+        return False
+    lock.release()
+    return False
+
+
+def state_of(path: Path) -> str:
+    """The state of a run's folder:
+
+    - "running", "finished", "interrupted" or "failed", as the run wrote it;
+    - "stopped": it says running, and its process on this machine is gone;
+    - "waiting": nothing has begun.
+
+    Raises:
+        DataError: a damaged status.json.
+    """
+    status = read_json(path / "status.json") or {"status": "waiting"}
+    if status["status"] == "running" and status.get("host") == platform.node() and not is_locked(path):
+        return "stopped"
+    return str(status["status"])

@@ -1,0 +1,105 @@
+"""Where a run's numbers come from: what is written into its folder when it begins, and checked when it is used again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rag_graph.config import RunConfig
+from rag_graph.data.load import RunData
+from rag_graph.errors import DataError
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.exchange import to_yaml
+from rag_graph.records import ContextNode
+from rag_graph.runs.own_parts import OwnParts
+from rag_graph.runtime import read_jsonl, to_json, write_atomically, write_json
+from rag_graph.version import __version__
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "torch-geometric",
+    "networkx",
+    "numpy",
+    "bm25s",
+)
+
+
+def describe_run(
+    folder: Path, config: RunConfig, graph: AuxiliaryGraph, data: RunData, own: OwnParts, command: Sequence[str]
+) -> None:
+    """Write config, graph, contexts and manifest into the folder of a run that begins."""
+    graph_text = to_yaml(graph)
+    graph_hash = hashlib.sha256(graph_text.encode()).hexdigest()[:16]
+    write_atomically(folder / "config.yaml", config.to_yaml())
+    write_atomically(folder / "graph.yaml", graph_text)
+    (folder / "contexts").mkdir(exist_ok=True)
+    for split, nodes in data.contexts.items():
+        rows = (to_json(asdict(node)) + "\n" for node in nodes)
+        write_atomically(folder / f"contexts/{split}.jsonl", "".join(rows))
+    about = manifest(config.seed, list(command), data.hashes, config.fingerprint(), graph_hash)
+    more = {"graph_root": str(graph.root.resolve()), "own_parts": own.names()}
+    write_json(folder / "manifest.json", {**about, **more})
+
+
+def saved_contexts(folder: Path, split: str) -> list[ContextNode]:
+    """The context nodes that the run used."""
+    rows = read_jsonl(folder / f"contexts/{split}.jsonl")
+    return [ContextNode(**{**row, "links": tuple(row["links"])}) for _, row in rows]
+
+
+def check_data(folder: Path, manifest: Mapping[str, Any], data: RunData, remedy: str) -> None:
+    """Raises DataError where the data sets are not those that the run began with."""
+    stated = manifest["data"]
+    changed = [name for name in {**stated, **data.hashes} if stated.get(name) != data.hashes.get(name)]
+    if changed:
+        raise DataError(f"{folder}: the data sets have changed since the run began: {', '.join(changed)}. {remedy}")
+
+
+def manifest(
+    seed: int, command: list[str], data: Mapping[str, str], config_hash: str, graph_hash: str
+) -> dict[str, Any]:
+    """What is needed to say where a number came from: versions, git state, machine, seeds, hashes of the data."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "rag_graph": __version__,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command,
+        "seed": seed,
+        "config_hash": config_hash,
+        "graph_hash": graph_hash,
+        "data": dict(data),
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "versions": versions,
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    def ask(*args: str) -> str:
+        return subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

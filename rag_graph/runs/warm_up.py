@@ -1,0 +1,95 @@
+"""The supervised warm-up of a run: the policy learns from demonstrations, the encoder of queries from named passages or likelihoods.
+
+It is kept in the run's folder until the run has finished, so that a run that is stopped later does not repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rag_graph.data.load import RunData
+from rag_graph.generation.adapters import merged, with_adapter
+from rag_graph.generation.language_model import lora_config
+from rag_graph.generation.sft import train_sft
+from rag_graph.ppo.checkpoints import load_state, newest_checkpoint, save_state, write_checkpoint
+from rag_graph.ppo.trainer_state import load_weights
+from rag_graph.runs.demonstrations import demonstration_batches
+from rag_graph.runs.progress import StageProgress
+from rag_graph.runs.workbench import Workbench
+from rag_graph.runtime import append_records
+
+WARM_UP = "warm_up"
+LOG_EVERY = 10
+"""Steps from one line in metrics.jsonl to the next."""
+
+
+def warm_up(bench: Workbench, data: RunData, folder: Path, progress: StageProgress, resumed: bool) -> None:
+    """Warm up the policy, and the retriever where it learns; of a run that was resumed, load what an earlier warm-up left.
+
+    Raises:
+        TrainingError: no example is fit for the warm-up of the retriever.
+    """
+    config, retriever = bench.config, bench.retriever
+    sft, lora = config.sft, config.model.lora
+    warms = retriever is not None and config.retrieval.learn.warm_up != "none"
+    if sft.steps == 0 and not warms:
+        return
+    about = {"config": config.fingerprint()}
+    kept = newest_checkpoint(folder / WARM_UP, about) if resumed else None
+    if kept is not None:
+        load_weights(bench.model, kept)
+        if retriever is not None:
+            retriever.load_state_dict(load_state(kept, "retriever"))
+        return
+    (folder / "metrics.jsonl").unlink(missing_ok=True)  # of a warm-up that did not reach its end
+    adapted = bench.model if lora is None else with_adapter(bench.model, lora_config(lora))
+    progress.stage("supervised warm-up", sft.steps)
+    batches = demonstration_batches(
+        bench.graph,
+        data,
+        bench.pools["train"],
+        bench.tokenizer,
+        sft.weak,
+        sft.batch_size,
+        config.model.max_prompt_tokens,
+        config.seed,
+    )
+    train_sft(
+        adapted,
+        batches,
+        sft.steps,
+        sft.learning_rate,
+        sft.warmup_steps,
+        bench.tokenizer.pad_token_id,
+        config.ppo.bf16,
+        _log_to(folder, progress, "sft", smoothed_over=20),
+    )
+    if retriever is not None and warms:
+        progress.stage("warm-up of retriever", config.retrieval.learn.warm_up_steps)
+        retriever.warm_up(data.train, sft.learning_rate, _log_to(folder, progress, "retriever"))
+    # Folded in, so that PPO's fresh adapter, switched off, is the warmed-up model: the reference of the KL.
+    merged(adapted)
+    if config.ppo.checkpoint_every:
+
+        def fill(inside: Path) -> None:
+            bench.model.save_pretrained(inside)
+            if retriever is not None:
+                save_state(inside, "retriever", retriever.state_dict())
+
+        write_checkpoint(folder / WARM_UP, sft.steps, fill, about)
+
+
+def _log_to(folder: Path, progress: StageProgress, stage: str, smoothed_over: int = 1) -> Callable[[int, float], None]:
+    """step, loss -> progress on the terminal, and a line in metrics.jsonl every ten steps."""
+    losses: list[float] = []
+
+    def on_step(step: int, loss: float) -> None:
+        losses.append(loss)
+        recent = losses[-smoothed_over:]
+        mean = sum(recent) / len(recent)
+        progress.advance(loss=mean)
+        if step % LOG_EVERY == 0:
+            append_records(folder / "metrics.jsonl", [{"stage": stage, "step": step, "loss": mean}])
+
+    return on_step

@@ -1,0 +1,58 @@
+"""`rag-graph graph`: check, show, draw, convert."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+Cli = Callable[..., CompletedProcess[str]]
+
+
+def test_check_says_every_problem_and_exits_2(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        "format: 1\nname: g\ntasks: {t: {kind: generation, metrics: {bleu: 1}, prompt: x}}\nedges:\n  - {from: t, to: y, relation: prequisite}\n"
+    )
+    done = run_cli("graph", "check", "bad.yaml", "parcels", "gone.yaml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert (
+        "bad.yaml:5:32: edges[0].relation: unknown relation 'prequisite'. Did you mean 'prerequisite'?" in done.stdout
+    )
+    assert "bad.yaml:5:19: edges[0].to: unknown node 'y'." in done.stdout
+    assert "parcels: ok, 9 nodes, 9 relations" in done.stdout
+    assert "gone.yaml:1:1: no such file." in done.stdout
+
+
+def test_show_draw_convert(run_cli: Cli, tmp_path: Path) -> None:
+    shown = run_cli("graph", "show", "parcels").stdout
+    assert "well_formed prerequisite 0.9" in shown
+    assert "Question answering" in shown
+    for name, head in (("g.svg", b"<?xml"), ("g.png", b"\x89PNG"), ("g.pdf", b"%PDF")):
+        assert run_cli("graph", "draw", "parcels", tmp_path / name).returncode == 0
+        assert (tmp_path / name).read_bytes().startswith(head)
+    assert run_cli("graph", "convert", "parcels", tmp_path / "g.graphml").returncode == 0
+    assert run_cli("graph", "convert", tmp_path / "g.graphml", tmp_path / "g.yaml").returncode == 0
+    assert "g.yaml: ok, 9 nodes, 9 relations" in run_cli("graph", "check", tmp_path / "g.yaml").stdout
+    assert "exists already" in run_cli("graph", "convert", "parcels", tmp_path / "g.yaml").stderr
+    assert run_cli("graph", "convert", "parcels", tmp_path / "g.yaml", "--force").returncode == 0
+    assert "no such folder" in run_cli("graph", "convert", "parcels", tmp_path / "gone/g.yaml").stderr
+    assert "g.graphml: ok" in run_cli("graph", "check", tmp_path / "g.graphml").stdout
+    wrong = run_cli("graph", "convert", "parcels", tmp_path / "g.jsn")
+    assert wrong.returncode == 2
+    assert "unknown format '.jsn'. Did you mean '.json'?" in wrong.stderr
+
+
+def test_a_hostile_title_is_text(run_cli: Cli, rag_graph_script: str, tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(
+        'format: 1\nname: g\ntasks: {t: {title: "[bold]<script>$x^2$", kind: generation, metrics: {bleu: 1}, prompt: x}}\n'
+    )
+    assert "[bold]<script>$x^2$" in run_cli("graph", "show", tmp_path / "g.yaml").stdout
+    ascii_only = subprocess.run(
+        [rag_graph_script, "graph", "show", "parcels"],
+        capture_output=True,
+        env={"PYTHONIOENCODING": "ascii", "PATH": ""},
+    )
+    assert ascii_only.returncode == 0
+    assert b"Traceback" not in ascii_only.stderr
+    assert run_cli("graph", "draw", tmp_path / "g.yaml", tmp_path / "g.svg").returncode == 0

@@ -1,0 +1,97 @@
+"""Shared pieces of the reward's tests, and the oracles that they cite.
+
+An oracle is a test that does not depend on luck: the right answer is known before anything is computed.
+
+1. Permuting the nodes permutes the outputs.
+2. An episode alone gives the same as in a batch and as in chunks.
+3. Without edges the graph's reward is the flat sum exactly, and a strength of 0 is the same as a removed edge.
+4. Values at unobserved entries never matter; the tests set them to NaN.
+5. A hidden goal sends no gradient to its own prediction.
+6. A strict gate whose prerequisite failed pays exactly 0; a gate is monotone in its prerequisite; a cycle raises.
+7. A node's scale times 100 leaves its z-score unchanged, and a constant node stays bounded.
+8. Potential-based shaping leaves the policy gradient unchanged (exact enumeration), and the control whose potential is not 0 at the end
+   must fail.
+9. Redistributed rewards sum to the scalar reward.
+10. Imputation beats the mean by a stated margin on a planted graph, and loses it when the edges are shuffled.
+11. Planted edges are recovered with a mean AUC of at least .90 over 16 seeds, and with about .5 where the goal's labels are independent.
+12. What PPO pays equals direct scoring, for padded, truncated and ended answers.
+13. A call for a log changes no running statistic.
+
+8, 9 and 12 are tested in `tests/ppo/test_token_rewards.py` and `tests/runs/test_score_in_ppo.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rag_graph.config import RewardConfig
+from rag_graph.evaluation.scorer import NodeScorer
+from rag_graph.graph import load_graph
+from rag_graph.records import Episode, Example
+from rag_graph.reward.reward import GraphReward
+
+
+@pytest.fixture(scope="session")
+def examples() -> dict[str, Example]:
+    """One example of each task of the graph `parcels`."""
+    return {
+        "a": Example("a", "topic", {"input": "ben bought a red kettle ."}, ("kitchen",)),
+        "b": Example("b", "sentiment", {"input": "the kettle is great ."}, ("positive",)),
+        "c": Example("c", "question", {"input": "ben bought a red kettle .", "question": "who bought it ?"}, ("ben",)),
+        "d": Example("d", "summary", {"input": "the red kettle is great ."}, ("good red kettle",)),
+    }
+
+
+@pytest.fixture(scope="session")
+def answers() -> dict[str, Any]:
+    """The columns of a batch: to each example a right answer and a wrong one."""
+    return {
+        "prompts": ["p"] * 8,
+        "completions": ["kitchen", "garden", "positive", "negative", "ben", "zorro", "good red kettle", "bad"],
+        "completion_ids": [[1]] * 8,
+        "example_id": ["a", "a", "b", "b", "c", "c", "d", "d"],
+    }
+
+
+@pytest.fixture(scope="session")
+def build_parcels(examples: dict[str, Example]) -> Callable[..., list[Episode]]:
+    """Columns -> episodes without scores."""
+
+    def build(
+        prompts: list[Any], completions: list[Any], completion_ids: list[Any], example_id: list[str], **_: Any
+    ) -> list[Episode]:
+        return [
+            Episode(f"1/{name}", examples[name], str(prompt), completion)
+            for prompt, completion, name in zip(prompts, completions, example_id, strict=True)
+        ]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_reward(build_parcels: Callable[..., list[Episode]]) -> Callable[..., GraphReward]:
+    """readout, settings -> a new reward on the graph `parcels`."""
+
+    def make(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
+        graph = load_graph("parcels")
+        config = RewardConfig(**{"readout": readout, "fit_steps": 4, "reserved": 0.0, **settings})
+        return GraphReward(graph, config, NodeScorer(graph).score, build_parcels, seed=3)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) -> Callable[..., GraphReward]:
+    """readout, settings -> a reward that has learned from 30 updates with the same batch."""
+
+    def make(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
+        reward = make_reward(readout, **settings)
+        for _ in range(30):
+            reward(**answers)
+            reward.learn()
+        return reward
+
+    return make

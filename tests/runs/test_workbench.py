@@ -1,0 +1,89 @@
+"""The workbench: one model object through warm-up and PPO, one wiring for training and for what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from rag_graph.config import LoraSettings, load_config
+from rag_graph.data.load import load_data
+from rag_graph.generation.adapters import merged, with_adapter
+from rag_graph.generation.language_model import lora_config
+from rag_graph.graph import load_graph
+from rag_graph.runs.own_parts import OwnParts
+from rag_graph.runs.workbench import Workbench
+
+Make = Callable[..., Workbench]
+
+
+@pytest.fixture
+def make(root: Path, small: tuple[str, ...]) -> Make:
+    def bench(*overrides: str) -> Workbench:
+        config = load_config(root / "experiments/quickstart/config.yaml", [*small, *overrides])
+        graph = load_graph(config.graph)
+        torch.manual_seed(0)
+        return Workbench(config, graph, OwnParts(), load_data(graph, config.data, config.seed))
+
+    return bench
+
+
+def disturb(model: torch.nn.Module) -> None:
+    """Give every adapter weight a value that shows in the logits."""
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator))
+
+
+@torch.no_grad()
+def logits(bench: Workbench) -> torch.Tensor:
+    found: torch.Tensor = bench.model.eval()(input_ids=torch.arange(5, 15)[None]).logits
+    return found
+
+
+def test_an_adapter_is_put_into_the_same_model_and_folded_into_it(make: Make, tmp_path: Path) -> None:
+    """So that the pipeline, the retriever's training and the writer, made before, always ask the current policy."""
+    bench = make("model.lora={r: 4}")
+    model, before = bench.model, logits(bench)
+    adapted = with_adapter(model, lora_config(LoraSettings(r=4)))
+    disturb(adapted)
+    trained = logits(bench)
+    assert (trained - before).abs().max() > 1e-2
+    assert merged(adapted) is model
+    assert torch.allclose(logits(bench), trained, atol=1e-4)
+    assert not any("lora_" in name for name, _ in model.named_parameters())
+    trainer = bench.trainer(tmp_path, [])
+    assert trainer.policy_model.get_base_model() is model
+    assert trainer.pipeline.write.model is model  # type: ignore[attr-defined]
+    disturb(trainer.policy_model)
+    assert (logits(bench) - trained).abs().max() > 1e-2
+    assert merged(trainer.policy_model.eval()) is model
+
+
+def test_the_parts_share_one_model_pool_and_scorer(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    trainer = bench.trainer(tmp_path, [])
+    assert trainer.policy_model is bench.model
+    assert trainer.pipeline.pool is bench.pools["train"]
+    assert trainer.builder is bench.builder
+    assert trainer.retriever is bench.retriever is None, "bm25 does not learn"
+    assert bench.pipeline("test").pool is bench.pools["test"]
+    assert bench.pipeline("test", retrieval=False).pool is None
+    assert bench.reward is bench.reward
+
+
+def test_scorers_of_an_evaluation_are_for_it_alone(make: Make) -> None:
+    bench = make()
+    example = bench.examples[0]
+    other = bench.evaluate([example], scorers={example.task: lambda episode: 0.25})
+    assert other.task_scores == {example.task: [0.25]}
+    assert bench.evaluate([example]).task_scores != other.task_scores
+    sizes: list[int] = []
+    batched = bench.evaluate(bench.examples[:20], on_batch=sizes.append)
+    assert sum(sizes) == 20
+    assert [episode.example for episode in batched.episodes] == bench.examples[:20], "in the order of the examples"
+    assert batched.retrieval is not None
+    assert bench.evaluate(bench.examples[:4], retrieval=False).retrieval is None
