@@ -183,7 +183,6 @@ class Run:
         """
         from rag_graph.runs.answer import asked_example
 
-        self._check_policy()
         return self._bench.answer(asked_example(self.stated_graph.spec.tasks, text, task, input))
 
     def evaluate(
@@ -212,7 +211,6 @@ class Run:
         from rag_graph.runs.answer import check_task
         from rag_graph.runs.recording import write_evaluation
 
-        self._check_policy()
         tasks = self.stated_graph.spec.tasks
         if task is not None:
             check_task(tasks, task)
@@ -238,6 +236,7 @@ class Run:
 
     @cached_property
     def _bench(self) -> Workbench:
+        self._check_policy()
         from rag_graph.evaluation.scorer import NodeScorer
         from rag_graph.runs.workbench import Workbench
 
@@ -248,6 +247,7 @@ class Run:
         return Workbench(self.config, self.stated_graph, self.own, data, saved=self.path)
 
     def _check_policy(self) -> None:
+        """Raises DataError where the run has no policy, or was made with other parts than were given."""
         if not (self.path / "policy" / "config.json").is_file():
             raise DataError(
                 f"{self.path}: this run has no policy yet: its training did not reach the end. See {self.path / 'status.json'}."

@@ -52,6 +52,7 @@ class Workbench:
         saved: the folder of a finished run. Policy, encoders, contexts and reward are loaded from it instead of made new.
 
     Attributes:
+        pipelines: by split: draft, retrieve from the contexts of the split, answer with the policy as it is at that moment.
         model: the policy, the same object all along: an adapter is put into its layers in place, and folded into them when it is merged.
 
     Raises:
@@ -87,10 +88,10 @@ class Workbench:
         _check_decoding(self.model, config.retrieval)
         self.write = Writer(self.model, self.tokenizer, config.model, config.evaluation.batch_size, config.ppo.bf16)
         self.builder = EpisodeBuilder(self.examples, end_token_ids(self.model, self.tokenizer))
+        self.pipelines = {split: self._pipeline(pool) for split, pool in self.pools.items()}
 
-    def pipeline(self, split: str, retrieval: bool = True) -> RagPipeline:
-        """Draft, retrieve from the contexts of a split, and answer with the policy as it is at that moment."""
-        return RagPipeline(self.graph, self.pools[split] if retrieval else None, self.config.retrieval, self.write)
+    def _pipeline(self, pool: ContextPool | None) -> RagPipeline:
+        return RagPipeline(self.graph, pool, self.config.retrieval, self.write)
 
     @cached_property
     def reward(self) -> GraphReward:
@@ -116,7 +117,7 @@ class Workbench:
         if self.encoders is None or not self.encoders.learn:
             return None
         return RetrieverTraining(
-            self.pipeline("train"),
+            self.pipelines["train"],
             self.encoders.queries,
             self.model,
             self.tokenizer,
@@ -130,7 +131,7 @@ class Workbench:
         """PPO on the training examples; metrics and checkpoints go into `folder`. An adapter that the config asks for is put into the model."""
         lora = self.config.model.lora
         return RagPPOTrainer(
-            pipeline=self.pipeline("train"),
+            pipeline=self.pipelines["train"],
             builder=self.builder,
             retriever=self.retriever,
             goals_shown=self.reward.goals_shown,
@@ -159,7 +160,10 @@ class Workbench:
             on_batch: called with the size of each batch when it is answered.
         """
         scorer = NodeScorer(self.graph, self._classifiers, {**self.own.scorers, **scorers}) if scorers else self.scorer
-        pipeline, batch = self.pipeline("test", retrieval), self.config.evaluation.batch_size
+        pipeline, batch = (
+            self.pipelines["test"] if retrieval else self._pipeline(None),
+            self.config.evaluation.batch_size,
+        )
 
         def answer(examples: Sequence[Example]) -> list[Episode]:
             order = sorted(range(len(examples)), key=lambda row: examples[row].task)
@@ -175,8 +179,8 @@ class Workbench:
 
     def answer(self, example: Example) -> Answer:
         """One answer, scored and paid by the reward as it is."""
-        pipeline, settings, pool = self.pipeline("test"), self.config.retrieval, self.pools["test"]
-        (episode,) = pipeline.answer([example])
+        settings, pool = self.config.retrieval, self.pools["test"]
+        (episode,) = self.pipelines["test"].answer([example])
         episode = episode.with_scores(self.scorer.score(episode))
         drawn = [] if settings.fusion == "concat" else [p for p in episode.evidence if not pool.is_pinned(p)]
         weights = dict(zip((piece.rank for piece in drawn), passage_weights(drawn, settings), strict=True))

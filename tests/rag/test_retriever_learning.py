@@ -63,7 +63,7 @@ def build(config: RunConfig, folder: Path) -> tuple[RagPPOTrainer, RetrieverTrai
     graph = load_graph(config.graph)
     torch.manual_seed(config.seed)
     bench = Workbench(config, graph, OwnParts(), load_data(graph, config.data, config.seed))
-    encoders, pipeline, builder = bench.encoders, bench.pipeline("train"), bench.builder
+    encoders, pipeline, builder = bench.encoders, bench.pipelines["train"], bench.builder
     assert encoders is not None
 
     class Reward:

@@ -70,8 +70,8 @@ def test_the_parts_share_one_model_pool_and_scorer(make: Make, tmp_path: Path) -
     assert trainer.pipeline.pool is bench.pools["train"]
     assert trainer.builder is bench.builder
     assert trainer.retriever is bench.retriever is None, "bm25 does not learn"
-    assert bench.pipeline("test").pool is bench.pools["test"]
-    assert bench.pipeline("test", retrieval=False).pool is None
+    assert trainer.pipeline is bench.pipelines["train"]
+    assert bench.pipelines["test"].pool is bench.pools["test"]
     assert bench.reward is bench.reward
 
 
