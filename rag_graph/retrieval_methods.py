@@ -1,6 +1,6 @@
-"""The names by which settings and an index speak of retrieval: methods, kinds of links, places where vectors are searched.
+"""Names of retrieval methods, of kinds of links, and of places where vectors are searched.
 
-They stand below both, because the settings of a run know nothing of retrieval and retrieval knows nothing of a run.
+Settings and retrieval both use them. They are in a module below both, because neither of the two may import the other.
 """
 
 from __future__ import annotations

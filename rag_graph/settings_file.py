@@ -1,4 +1,4 @@
-"""Settings from a YAML file, with all that is wrong said at once, and back into a file. What the settings are is `config.py`'s."""
+"""Reads settings from a YAML file, with all errors at once, and writes them to a file. `config.py` defines the settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def parse_value(text: str) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Quotes what `parse_value` would not read back as the same text."""
+    """Adds quotes if `parse_value` would not read the same text back."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -59,7 +59,7 @@ def read_settings(
 
     Args:
         path: the file; None starts from the defaults.
-        what, example: how errors call such a file, and one that exists.
+        what, example: the name of such a file in errors, and an existing one.
 
     Raises:
         ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once.
@@ -106,7 +106,7 @@ def _explain(error: ValidationError, document: Document, root: type[BaseModel]) 
     for problem in error.errors():
         location = problem["loc"]
         unknown = problem["type"] == "extra_forbidden"
-        # A place only for what the file says; what --set said has none.
+        # Values of the file have a place, values of --set have none.
         table = document.keys if unknown else document.values
         where = f"{table[location]}: " if location in table else f"{document.file}: "
         shown = ".".join(str(part) for part in location)
@@ -129,7 +129,7 @@ def _fields_at(location: tuple[int | str, ...], model: type[BaseModel]) -> list[
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"ppo": {"lam": 1}}` -> `{"ppo.lam": 1}`; what `--set` names."""
+    """`{"ppo": {"lam": 1}}` -> `{"ppo.lam": 1}`; the names that `--set` uses."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):

@@ -1,8 +1,8 @@
-"""YAML text -> plain Python values and the place of every one of them, safely.
+"""YAML text -> plain Python values with the place of each value, safely.
 
-The text may come from anyone. libyaml's event stream is walked with bounds on size, depth and number of values; tags,
-anchors and aliases are refused (an alias bomb needs them, a graph file does not). Plain scalars are read as YAML 1.2 does:
-`no` is text, `1e-3` a number. A key stated twice is an error.
+The text may come from anyone. The events of libyaml are read with limits on size, depth and number of values. Tags,
+anchors and aliases are errors: attacks with aliases need them, graph files do not. Plain scalars follow YAML 1.2:
+`no` is a text, `1e-3` is a number. A key that appears twice is an error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Location = tuple[str | int, ...]
 
 
 class Place(NamedTuple):
-    """A position in a file; line and column count from 1, as editors do."""
+    """A position in a file; line and column start at 1, as in editors."""
 
     file: str
     line: int
@@ -47,20 +47,20 @@ class Place(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong, and where."""
+    """One problem and its place."""
 
     place: Place
     text: str
 
     def __str__(self) -> str:
-        """One line, whatever the file says: control characters are escaped and very long values cut."""
+        """Always one line: control characters are escaped, and very long values are cut."""
         text = self.text if len(self.text) <= MAX_MESSAGE else f"{self.text[:MAX_MESSAGE]} ..."
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in f"{self.place}: {text}")
 
 
 @dataclass
 class Document:
-    """What a file says: `data`, and for each location in it the place of its value and of its key."""
+    """The content of a file: `data`, and for each location in it the places of its value and of its key."""
 
     file: str
     data: Any = None
@@ -79,10 +79,10 @@ class Document:
 
 
 def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """At most `limit` + 1 bytes of a regular file; never waits on a pipe or reads a device without end.
+    """At most `limit` + 1 bytes of a regular file. It never waits for a pipe and never reads a device.
 
     Raises:
-        OSError: missing, unreadable, or no regular file.
+        OSError: missing, unreadable, or not a regular file.
     """
     try:
         if path.exists() and not path.is_file():
@@ -94,7 +94,7 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
 
 
 def load_document(raw: bytes, file: str) -> Document:
-    """Read YAML bytes. Problems are collected, never raised; with a syntax problem `data` is None."""
+    """Read YAML bytes. Problems are collected and never raised. After a syntax error `data` is None."""
     document = Document(file)
     if len(raw) > MAX_BYTES:
         document.problems.append(
@@ -141,7 +141,7 @@ class _StopReadingError(Exception):
 
 
 class _Walk:
-    """One pass over the events; a stack instead of recursion, so that depth costs nothing but its bound."""
+    """One pass over the events, with a stack instead of recursion."""
 
     def __init__(self, document: Document, text: str) -> None:
         self.document = document
@@ -160,7 +160,7 @@ class _Walk:
         raise _StopReadingError
 
     def _note(self, event: Any, text: str) -> None:
-        """A problem that reading can go on after."""
+        """A problem after which reading can continue."""
         self.document.problems.append(Problem(self._place(event), text))
         if len(self.document.problems) >= MAX_PROBLEMS:
             self._fail(event, f"more than {MAX_PROBLEMS} problems: reading stops here.")
@@ -242,7 +242,7 @@ class _Walk:
 
 
 def _scalar(event: Any) -> Any:
-    if event.style:  # quoted or block text is text
+    if event.style:  # text in quotes or in a block is always text
         return event.value
     text = event.value
     if text in _SPECIAL:

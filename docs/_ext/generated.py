@@ -1,4 +1,4 @@
-"""Reference pages made from the code itself: schema, settings, metrics, relations, command line, docstrings."""
+"""Generates the reference pages from the code: schema, settings, metrics, relations, command line, docstrings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def write_pages(app: Sphinx) -> None:
-    """Make `reference/` anew beside the other pages. It is kept in git, so that links work in a viewer too; a test holds it current."""
+    """Write the pages of `reference/`. They are in git, so links work without a build; a test checks that they are current."""
     folder = Path(app.srcdir) / "reference"
     folder.mkdir(exist_ok=True)
     for name, content in pages().items():
@@ -51,12 +51,12 @@ def pages() -> dict[str, str]:
         "config": settings(
             "Run config",
             RunConfig,
-            "A run's YAML file. `rag-graph train FILE --dry-run` prints it resolved; `--set a.b=c` changes one key.",
+            "The YAML file of a run. `rag-graph train FILE --dry-run` prints it with all defaults. `--set a.b=c` changes one key.",
         ),
         "sweep": settings(
             "Sweep file",
             SweepConfig,
-            "What `rag-graph sweep` reads; see [Reading, comparing and sweeping runs](../runs.md).",
+            "The file of `rag-graph sweep`; see [Runs](../runs.md#sweep-settings).",
         ),
     }
 
@@ -74,8 +74,8 @@ def graph_file() -> str:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     parts = [
         "# Graph file\n",
-        "Generated from `graphs/graph.schema.json`. Editors that know the YAML language server complete and check a file that begins with "
-        "`# yaml-language-server: $schema=./graph.schema.json`.\n",
+        "Generated from `graphs/graph.schema.json`. For an introduction see [The graph file on one page](../graph_file.md). Editors with a YAML language server complete "
+        "and check a file that begins with `# yaml-language-server: $schema=./graph.schema.json`.\n",
         "## The file\n",
         _properties(schema),
     ]
@@ -89,7 +89,7 @@ def _properties(part: dict[str, Any]) -> str:
     needed = set(part.get("required", ()))
     rows = []
     for key, about in part["properties"].items():
-        default = "needed" if key in needed else f"`{json.dumps(about['default'])}`" if "default" in about else ""
+        default = "required" if key in needed else f"`{json.dumps(about['default'])}`" if "default" in about else ""
         rows.append((f"`{key}`", _type(about), default, about.get("description", "")))
     return _table(("key", "type", "default", "meaning"), rows)
 
@@ -121,22 +121,22 @@ def relations() -> str:
         for name, kind in BUILT_IN_RELATIONS.items()
     ]
     effects = {
-        "gate": "The target's score is multiplied by $1 - g + g\\,q$, with $q$ the source's gated score. No cycles.",
-        "credit": "The source earns Katz credit from the target's goal weight; a task, in its own episodes, from the tasks it supports.",
-        "penalty": "The source's score is charged, with the target's weight, as part of the auxiliary reward.",
-        "message": "Messages in the encoder only; never pays by itself.",
-        "aggregate": "A source that is a criterion enters the target's score with its strength.",
-        "evidence": "A context may be retrieved for the task; the strength is its prior.",
+        "gate": "The score of the target is multiplied by $1 - g + g\\,q$. Here $g$ is the strength and $q$ the gated score of the source. Cycles are not allowed.",
+        "credit": "The source earns Katz credit from the goal weight of the target. If both are tasks, the source earns it in its own episodes.",
+        "penalty": "The score of the source is charged with the weight of the target, as part of the auxiliary reward.",
+        "message": "The encoder passes messages along the edge. It never pays by itself.",
+        "aggregate": "The source, a criterion, is part of the score of the target, with the strength as its weight.",
+        "evidence": "The context may be retrieved for the task. The strength is its prior weight.",
     }
     return "\n".join(
         [
             "# Relations\n",
-            "Generated from `rag_graph/graph/spec.py`. A relation has a *semantics*, which says what an edge of it does to the reward; a file may name "
-            "relations of its own under `relations`, with one of these semantics.\n",
+            "Generated from `rag_graph/graph/spec.py`. The *semantics* of a relation is its effect on the reward. A file may define "
+            "its own relations under `relations`, each with one of these semantics.\n",
             _table(("relation", "semantics", "from", "to", "meaning"), rows),
             "## What each semantics does\n",
             _table(("semantics", "effect on the reward"), list(effects.items())),
-            "The formulas are in [How the reward is computed](../reward.md). Every edge has a `strength` in [0, 1]; `tuned: false` keeps it where the file puts it.\n",
+            "The formulas are in [How the reward is computed](../reward.md). Every edge has a `strength` in [0, 1]. With `tuned: false`, learning does not change it.\n",
         ]
     )
 
@@ -145,7 +145,7 @@ def metrics() -> str:
     rows = []
     for name, function in METRICS.items():
         about = (
-            "As `accuracy` for one episode; over a corpus the unweighted mean of the labels' F1."
+            "For one episode the same as `accuracy`; over a corpus the unweighted mean of the labels' F1."
             if name == "macro_f1"
             else function.__doc__
         )
@@ -155,8 +155,8 @@ def metrics() -> str:
     return "\n".join(
         [
             "# Metrics\n",
-            "Generated from `rag_graph/evaluation/metrics.py`. All are in [0, 1]; a score that cannot be observed is *missing*, not zero. What compares with the "
-            "reference is hidden together with the goal.\n",
+            "Generated from `rag_graph/evaluation/metrics.py`. All metrics are in [0, 1]. A score that cannot be observed is *missing*, not zero. Metrics that compare "
+            "with the reference are hidden together with the goal.\n",
             _table(("metric", "compares with", "meaning"), rows),
             "ROUGE comes from `rouge_score`, BLEU from `sacrebleu`, macro-F1 from scikit-learn; token F1 and exact match follow the SQuAD script.\n",
         ]
@@ -182,7 +182,7 @@ def _section(model: type[BaseModel], prefix: str) -> list[str]:
                 *_section(inner, f"{prefix}{name}."),
             ]
             continue
-        default = "needed" if field.default is PydanticUndefined else f"`{json.dumps(field.default)}`"
+        default = "required" if field.default is PydanticUndefined else f"`{json.dumps(field.default)}`"
         limits = " ".join(map(_limit, field.metadata))
         rows.append((f"`{prefix}{name}`", _annotation(field.annotation), default, field.description or "", limits))
     return [_table(("key", "type", "default", "meaning", "limits"), rows) if rows else "", *deeper]
@@ -251,7 +251,7 @@ def python_names() -> str:
     )
     parts = [
         "# Python\n",
-        "Generated from the docstrings. Names are imported from `rag_graph` itself and loaded when first used: `import rag_graph` brings no torch.\n",
+        "Generated from the docstrings. Import these names from `rag_graph`. They are loaded at their first use: `import rag_graph` does not load torch.\n",
     ]
     for title, names in SHOWN.items():
         parts.append(f"## {title}\n")
@@ -261,7 +261,7 @@ def python_names() -> str:
                 if _defined(package, name)
                 else _find(package, name)
             )
-    parts.append("## What they take and give\n")
+    parts.append("## Types of arguments and results\n")
     for path in MORE:
         parts += _documented(package[path.removeprefix("rag_graph.")])
     return "\n".join(parts)

@@ -1,4 +1,4 @@
-"""Pay the weakest node that bears on the episode, and nothing else."""
+"""Pay only the weakest node that applies to the episode."""
 
 import torch
 

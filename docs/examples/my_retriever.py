@@ -1,4 +1,4 @@
-"""Passages by the words of the query that their title has; a long word counts more."""
+"""Ranks passages by the words that their title shares with the query. Long words count more."""
 
 from rag_graph import Hit
 

@@ -1,16 +1,16 @@
-"""Does the retriever learn which passage is useful, and are generator and retriever better together? A planted corpus says.
+"""Does the retriever learn which passage is useful? Are generator and retriever better together? A test on a corpus made for this.
 
     python experiments/cotrain/run.py               # all arms, seeds 3 to 5: about 15 minutes on two cores
     python experiments/cotrain/run.py --quick       # one seed, 15 updates
 
 Arms, at equal updates and episodes, from the same warm-up:
 
-    none            generator and retriever stay as the warm-up left them
-    generator       PPO alone, the retriever stays
-    retriever       perplexity distillation alone, the generator stays
-    perplexity, reward, policy_gradient        both learn, the retriever in this mode
+    none            nothing learns after the warm-up
+    generator       the generator learns by PPO, the retriever does not learn
+    retriever       the retriever learns by perplexity distillation, the generator does not learn
+    perplexity, reward, policy_gradient        both learn, the retriever by this method
 
-and, without PPO, the two supervised warm-ups of the retriever (contrastive, likelihood).
+Two more arms have no PPO: the supervised warm-ups of the retriever (contrastive, likelihood).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A corpus where the useful passage is not the most similar one, and questions that only it answers.
+"""A corpus in which the useful passage is not the most similar one, and questions about it.
 
-Every item has three facts, each in a ledger whose words share nothing with the question but the item; beside each stands a rumour that
-repeats the question word for word and tells another value. Items of the test questions are in no training question. The demonstrations
-hedge: more than half of them say "unknown", so that the generator, too, has something to learn.
+Every item has three facts. A ledger states the fact; it shares only the item with the question. A rumour repeats the question word for
+word and states a wrong value. No training question is about an item of the test questions. More than half of the demonstrations say
+"unknown", so the generator has something to learn too.
 """
 
 from __future__ import annotations

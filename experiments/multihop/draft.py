@@ -1,4 +1,4 @@
-"""Is a draft worth retrieving by? The model answers from memory, and question and draft are the query, against the question alone.
+"""Does a draft help to retrieve? The model answers from memory; question and draft are the query. This is compared with the question alone.
 
 RAG_GRAPH_DATA=... python experiments/multihop/draft.py       # SmolLM2-135M-Instruct, held-out questions: 3 minutes
 """

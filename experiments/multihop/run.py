@@ -1,10 +1,10 @@
 """Multi-hop retrieval on real text: all methods on one pool per data set, paired by question.
 
     RAG_GRAPH_DATA=... python experiments/multihop/run.py                 # held-out questions, results.json
-    RAG_GRAPH_DATA=... python experiments/multihop/run.py --split train   # where the walk's settings were chosen
+    RAG_GRAPH_DATA=... python experiments/multihop/run.py --split train   # the questions on which settings were chosen
 
-The pool of a data set is all its passages, of both splits; two_wiki's is joined with HippoRAG's corpus. About 5 minutes on two
-cores, nearly all of it embedding; the indexes are kept in the cache.
+The pool of a data set has all its passages, of both splits; the pool of two_wiki also has HippoRAG's corpus. This takes about 5 minutes on two
+cores. Nearly all of it is embedding; the indexes are cached.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The arms of the planted experiment and what each may differ in. Settings were chosen on seeds 500 to 507; reported seeds are others."""
+"""The arms of the planted experiment and their differences. Settings were chosen on seeds 500 to 507; other seeds are reported."""
 
 from __future__ import annotations
 

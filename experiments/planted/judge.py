@@ -1,4 +1,4 @@
-"""What the numbers say of the hypotheses: which held, which failed, which falsifier fired."""
+"""Which hypotheses held, which failed, and which falsifiers fired."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The planted task with a small causal language model, trained by `GraphPPOTrainer` on `GraphReward`.
 
-A prompt is one word (`k0` to `k7`), a response eight symbols. The model (a Llama of 0.1 million parameters) is first taught to write
-eight random symbols, so that every arm starts from the uniform policy that the tabular experiment starts from.
+A prompt is one word (`k0` to `k7`), a response has eight symbols. The model is a Llama with 0.1 million parameters. First it learns to write
+eight random symbols, so every arm starts from a uniform policy, as in the tabular experiment.
 """
 
 from __future__ import annotations

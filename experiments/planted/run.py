@@ -3,7 +3,7 @@
     python experiments/planted/run.py                 all arms, 16 seeds, tabular policy, about an hour on one core -> results.json
     python experiments/planted/run.py --quick         the main arms in one setting, 4 seeds, under a minute
     python experiments/planted/run.py --policy lm     the main arms with a small language model and GraphPPOTrainer
-    python experiments/planted/run.py --judge         only read results.json again: table and verdicts
+    python experiments/planted/run.py --judge         only read results.json: tables and results of the hypotheses
 
 Every number is the true goal score of the trained policy: a mean over seeds with a 95% bootstrap interval. Differences are paired by seed.
 """

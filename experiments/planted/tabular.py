@@ -1,7 +1,7 @@
 """A tabular policy on the planted task, trained by clipped policy gradient with the package's own reward model.
 
-All seeds of an arm are one batch: `torch.func.vmap` runs S independent `RewardModel`s, one Adam steps all their parameters. What is
-measured is therefore the code that `GraphReward` uses, without a language model in the way.
+All seeds of an arm are one batch: `torch.func.vmap` runs S independent `RewardModel`s, and one Adam updates all their parameters. So the
+experiment measures the code that `GraphReward` uses, without the variance of a language model.
 """
 
 from __future__ import annotations

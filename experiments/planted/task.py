@@ -1,7 +1,7 @@
-"""The planted task: a goal behind a gate, two parts, one thing that harms, and nodes that only look related.
+"""The planted task: a goal behind a gate, two parts, one harmful property, and nodes that only look related.
 
-A response is T tokens; each prompt has a secret key and an anti-key (tokens that differ from it everywhere). Node scores are functions
-of the tokens. In the trap, a shortcut (the anti-key's first two tokens) satisfies both parts but breaks the prerequisite.
+A response has T tokens. Each prompt has a secret key and an anti-key (tokens that differ from it everywhere). Node scores are functions
+of the tokens. In the trap, a shortcut (the anti-key's first two tokens) satisfies both parts but fails the prerequisite.
 `wide` adds 24 distractors.
 """
 

@@ -1,4 +1,4 @@
-"""`rag-graph`: one command for each thing a researcher does. Torch is loaded only by the commands that train or answer."""
+"""`rag-graph`: its commands. Only the commands that train or answer load torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Write down how your goals relate, and fine-tune a language model by the reward that follows.\n\n"
+    help="Write down how your goals depend on each other, and fine-tune a language model with the resulting reward.\n\n"
     "Start: `rag-graph train experiments/quickstart/config.yaml`",
 )
 app.add_typer(graph.app, name="graph")

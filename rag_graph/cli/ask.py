@@ -10,13 +10,13 @@ import typer
 
 def ask(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
-    text: Annotated[str, typer.Argument(help="The question, or the text of a task that asks none.")],
+    text: Annotated[str, typer.Argument(help="The question, or the text of a task without a question.")],
     task: Annotated[
-        str | None, typer.Option(help="Task to answer as; default the first that has a question, else the first.")
+        str | None, typer.Option(help="The task; default the first one that has a question, else the first one.")
     ] = None,
     given: Annotated[str | None, typer.Option("--input", help="The passage that a question is about.")] = None,
 ) -> None:
-    """Ask a run's model through its pipeline; shows draft, evidence with reasons, answer, and the rewards of the nodes.
+    """Ask the model of a run. Shows the draft, the evidence with reasons, the answer, and the rewards of the nodes.
 
     Example: `rag-graph ask runs/quickstart-seed0 "where is it from ?" --input "anna bought a red kettle ."`
     """

@@ -20,7 +20,7 @@ def evaluate(
     retrieval: Annotated[bool, typer.Option(help="Answer with evidence.")] = True,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes; default a new file in RUN/evaluation.")] = None,
 ) -> None:
-    """Measure a run's model: accuracy, F1, ROUGE, BLEU per task, each with its 95% interval; writes JSON.
+    """Evaluate the model of a run: the metrics of each task, each with its 95% interval. Writes JSON.
 
     Examples:
 

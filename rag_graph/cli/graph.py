@@ -51,7 +51,7 @@ def check(
 
 @app.command()
 def show(graph: GraphArgument) -> None:
-    """Print a graph as a tree of tasks with what bears on them, and its relations as a table.
+    """Print a graph as a tree of tasks with their relations, and as a table of relations.
 
     Example: `rag-graph graph show parcels`
     """
@@ -68,7 +68,7 @@ def show(graph: GraphArgument) -> None:
 def draw(
     graph: GraphArgument, out: Annotated[Path, typer.Argument(help="The picture to write: .svg, .png or .pdf")]
 ) -> None:
-    """Draw a graph: colour and shape of a node tell its kind, colour of an edge its meaning, width its strength.
+    """Draw a graph. Colour and shape of a node show its kind; colour of an edge shows its relation, width its strength.
 
     Example: `rag-graph graph draw parcels parcels.svg`
     """
@@ -83,7 +83,9 @@ def convert(
     graph: Annotated[
         str, typer.Argument(help="A .yaml, .json (node-link) or .graphml file, or the name of a shipped graph.")
     ],
-    out: Annotated[Path, typer.Argument(help="The file to write; its ending says the format: .yaml, .json, .graphml")],
+    out: Annotated[
+        Path, typer.Argument(help="The file to write; its ending selects the format: .yaml, .json, .graphml")
+    ],
     force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
 ) -> None:
     """Convert between graph-definition YAML, node-link JSON and GraphML, without loss; comments and includes are not kept.
@@ -110,13 +112,15 @@ def apply(
     strengths: Annotated[Path, typer.Argument(help="A run's folder, or a strengths.yaml.", metavar="RUN")],
     graph: Annotated[Path, typer.Argument(help="The graph-definition file to change.", metavar="FILE")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and stop.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also where the file has changed since the run.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Change strengths that the file has changed since the run, too.")
+    ] = False,
     only: Annotated[
         list[str],
-        typer.Option("--only", metavar="SOURCE>TARGET", help="Take only relations between these two. Repeatable."),
+        typer.Option("--only", metavar="SOURCE>TARGET", help="Only relations between these two nodes. Repeatable."),
     ] = [],  # noqa: B006 (typer reads the default, nobody changes it)
 ) -> None:
-    """Splice the strengths that a run learned into a graph file. Only those numbers change; comments and layout stay.
+    """Put the strengths that a run learned into a graph file. Only these numbers change; comments and layout stay.
 
     Examples:
 

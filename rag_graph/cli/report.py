@@ -54,7 +54,7 @@ def compare(
 ) -> None:
     """Compare finished runs: grouped by config, paired by seed; means, IQM, paired 95% intervals, probability of improvement.
 
-    Says aloud in what runs are not comparable: other data, another budget, other code.
+    Warns if runs are not comparable: other data, another budget, other code.
 
     Examples:
 
@@ -78,7 +78,7 @@ def compare(
 
 
 def print_comparison(found: Comparison, console: Console) -> None:
-    """The table, and below it in what the runs are not comparable."""
+    """The table, and below it the warnings about runs that are not comparable."""
     from rich.markup import escape
     from rich.table import Table
 

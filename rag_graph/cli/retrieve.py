@@ -40,10 +40,10 @@ def index(
         str | None,
         typer.Option(help="Where embeddings are searched: exact, faiss, or a Milvus URI (FILE.db, http://HOST:19530)."),
     ] = None,
-    add: Annotated[Path | None, typer.Option(help="Add these passages to the index that is there.")] = None,
+    add: Annotated[Path | None, typer.Option(help="Add these passages to the existing index.")] = None,
     delete: Annotated[list[str], typer.Option(help="Delete the passage with this id. Repeatable.")] = [],  # noqa: B006
 ) -> None:
-    """Make an index of passages, show one, or change one: only what is new is tokenised, embedded and linked.
+    """Make an index of passages, show it, or change it. Only new passages are tokenised, embedded and linked.
 
     Examples:
 

@@ -1,1 +1,1 @@
-"""Examples, prompts and context nodes: from files, the hub, or made here."""
+"""Examples, prompts and context nodes: from files, from the hub, or generated."""

@@ -18,10 +18,10 @@ Rows = Iterator[tuple[str, dict[str, Any]]]
 
 
 def find_file(stated: str, root: Path) -> Path:
-    """A data file, looked for beside the graph and under $RAG_GRAPH_DATA.
+    """Find a data file beside the graph or under $RAG_GRAPH_DATA.
 
     Raises:
-        DataError: in neither place.
+        DataError: it is in neither place.
     """
     places = [root / stated]
     if folder := os.environ.get(DATA_VARIABLE):
@@ -34,10 +34,10 @@ def find_file(stated: str, root: Path) -> Path:
 
 
 def read_rows(dataset: Dataset, split: str, root: Path) -> Rows:
-    """Rows of one split ("train" or "test") of a data set that is a file or lies on the hub.
+    """Rows of one split ("train" or "test") of a data set in a file or on the hub.
 
     Raises:
-        DataError: missing file, unreadable format, bad line, unknown hub data set; says which.
+        DataError: missing file, unreadable format, bad line, unknown hub data set.
     """
     if dataset.hub is not None:
         yield from _hub_rows(dataset, dataset.split if split == "train" else dataset.test or "test")
@@ -70,7 +70,7 @@ def _csv_rows(path: Path) -> Rows:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
                     raise DataError(
-                        f"{where}: not as many cells as the head has columns ({len(reader.fieldnames or ())})."
+                        f"{where}: the row has another number of cells than the header has columns ({len(reader.fieldnames or ())})."
                     )
                 yield where, dict(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

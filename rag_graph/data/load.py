@@ -1,4 +1,4 @@
-"""A run's data: examples of every task, weak demonstrations where a data set has them, context nodes of both splits."""
+"""The data of a run: examples of every task, weak demonstrations if a data set has them, context nodes of both splits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rag_graph.records import ContextNode, Example
 OPTIONAL = NOT_SHOWN - {"reference"}
 """Fields that only training rows must have."""
 MADE_SIZES = {"train": 2000, "test": 200}
-"""Passages of a data set made here, where the config names no number."""
+"""Number of passages of a generated data set, if the config has none."""
 _QUESTION_SHARE = {"origin": 0.5, "color": 0.25, "days": 0.125, "buyer": 0.125}
 
 
@@ -105,7 +105,7 @@ def _parcels(
 def _from_rows(
     graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: int | None, seed: int
 ) -> list[tuple[Example, str | None]]:
-    """Examples, each with its weak answer where the rows have one."""
+    """Examples, each with its weak answer if the row has one."""
     if task.dataset is None:
         raise DataError(f"task '{name}' of graph '{graph.name}' has no dataset. Add 'dataset:' to the task.")
     rows = list(read_rows(task.dataset, split, graph.root))
@@ -126,7 +126,7 @@ def _from_rows(
         raise DataError(f"task '{name}': its {split} data set is empty.")
     random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(
         examples
-    )  # every seed is judged on the same test examples
+    )  # all seeds are evaluated on the same test examples
     return examples[:limit]
 
 
@@ -134,7 +134,7 @@ def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> l
     """Rows of a table -> examples, by the task's field mapping. A row without an id gets `prefix` and its number.
 
     Raises:
-        DataError: a missing column, a value that is no text, a repeated id, a label outside the task's labels; with file and line.
+        DataError: a missing column, a value that is not text, a repeated id, a label outside the task's labels; with file and line.
     """
     examples: dict[str, Example] = {}
     for number, (where, row) in enumerate(rows):
@@ -150,7 +150,7 @@ def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> l
         references = () if answer is None else _references(row[answer], name, task, where, answer)
         key = f"{name}/{row['id']}" if row.get("id") is not None else f"{name}/{prefix}row{number}"
         if key in examples:
-            raise DataError(f"{where}: the id '{row['id']}' stands in this data set twice. Ids are unique.")
+            raise DataError(f"{where}: the id '{row['id']}' appears twice in this data set. Ids must be unique.")
         examples[key] = Example(key, name, inputs, references, _supporting(row, task, where))
     return list(examples.values())
 
@@ -179,14 +179,16 @@ def _references(value: Any, name: str, task: Task, where: str, column: str) -> t
 
 
 def _supporting(row: Mapping[str, Any], task: Task, where: str) -> tuple[str, ...]:
-    """Ids of passages, none where the row does not know."""
+    """Ids of passages; none if the row has none."""
     column = task.fields.get("supporting")
     value = row.get(column) if column else None
     if column is None or value is None:
         return ()
     ids = tuple(_text(item, column, where) for item in (value if isinstance(value, list | tuple) else [value]))
     if "" in ids:
-        raise DataError(f"{where}: column '{column}' holds an empty id. Leave it out, or null, where none is known.")
+        raise DataError(
+            f"{where}: column '{column}' contains an empty id. Leave it out, or write null, if no id is known."
+        )
     return ids
 
 
@@ -220,7 +222,7 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
             dataset = graph.spec.tasks[str(context.of)].dataset
             if dataset is None or dataset.name != "parcels":
                 raise DataError(
-                    f"context '{name}': the data set of task '{context.of}' brings no passages. Use 'file:'."
+                    f"context '{name}': the data set of task '{context.of}' contains no passages. Use 'file:'."
                 )
             nodes += [
                 ContextNode(n.id.replace("archive", name, 1), name, n.title, n.text, n.source) for n in archive(split)
@@ -232,11 +234,11 @@ def read_examples(path: Path, name: str, task: Task) -> list[Example]:
     """Examples of one task from any file with the task's fields.
 
     Raises:
-        DataError: as `examples_from_rows`; an empty file.
+        DataError: as in `examples_from_rows`, or an empty file.
     """
     examples = examples_from_rows(name, task, read_table(path))
     if not examples:
-        raise DataError(f"{path}: no row in it.")
+        raise DataError(f"{path}: the file has no rows.")
     return examples
 
 

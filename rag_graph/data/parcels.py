@@ -1,11 +1,11 @@
-"""`parcels`: a small multi-task data set made here, for runs without a download.
+"""`parcels`: a small multi-task data set that is generated here, for runs without a download.
 
-A passage tells of a parcel in a few short sentences, with negation ("is not great") and, half the time, a distractor ("it
-replaced a blue mixer"). Five things are asked of it: topic, sentiment, a question, a three-word summary. Where the parcel
-is from stands only in the archive, a pool of one record per (colour, product, buyer), so that question needs retrieval;
-a record of the distractor lies as near to the passage as the right one.
+A passage describes a parcel in a few short sentences, with negation ("is not great") and, half the time, a distractor ("it
+replaced a blue mixer"). There are four tasks: topic, sentiment, a question, and a summary of three words. Only the archive
+says where a parcel is from. It has one record per (colour, product, buyer), so this question needs retrieval. The record of
+the distractor is as similar to the passage as the correct one.
 
-Demonstrations can be weak: a heuristic that ignores negation and follows the distractor. Items it gets wrong are `hard`.
+Demonstrations can be weak: they come from a heuristic that ignores negation and follows the distractor. Items that it gets wrong are `hard`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _POOL_SEED = {"train": 11, "test": 12}
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What a passage says: the item, its distractor (or None), and the heuristic's view of it."""
+    """The content of a passage: the item, its distractor (or None), and the answers of the heuristic."""
 
     text: str
     product: str
@@ -86,7 +86,7 @@ def _parcel(rng: random.Random) -> Parcel:
 
 
 def archive(split: str) -> list[ContextNode]:
-    """The pool of a split: one record per (colour, product, buyer), whose city differs from split to split."""
+    """The pool of a split: one record per (colour, product, buyer). The city differs between splits."""
     rng = random.Random(_POOL_SEED[split])
     return [
         ContextNode(
@@ -104,7 +104,7 @@ def archive(split: str) -> list[ContextNode]:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """An example with the answer that the weak heuristic would give."""
+    """An example with the answer of the weak heuristic."""
 
     example: Example
     weak: str
@@ -119,7 +119,7 @@ def make_parcels(split: str, passages: int, seed: int) -> Iterator[Demonstration
 
     Args:
         split: "train" or "test"; they draw from different pools and never share a seed.
-        passages: how many passages are made.
+        passages: the number of passages.
         seed: of the run.
     """
     rng = random.Random(f"parcels/{split}/{seed}")

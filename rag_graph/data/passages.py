@@ -1,4 +1,4 @@
-"""Passages to retrieve and questions to retrieve them for, from jsonl files (also .gz)."""
+"""Reads passages and questions from jsonl files (also .gz)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag_graph.runtime import read_jsonl
 
 
 class Query(NamedTuple):
-    """A question; `supporting_ids` are the passages that answer it, where they are known."""
+    """A question; `supporting_ids` are the passages that answer it, if they are known."""
 
     id: str
     question: str
@@ -20,14 +20,14 @@ class Query(NamedTuple):
 
 
 def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list[ContextNode]:
-    """Rows {id, title, text, links}; text is needed, id defaults to the line, links name ids of the same file.
+    """Rows {id, title, text, links}. `text` is required, the default id is the number of the line, links are ids of the same file.
 
     Args:
-        node: the context of a graph file that they belong to; stands before their ids, "archive/17".
-        known: ids of other passages that these may link to.
+        node: their context in the graph file; it is put before their ids, as in "archive/17".
+        known: ids of other passages to which these may link.
 
     Raises:
-        DataError: no passage, no text, an id that stands there twice, a link to a passage that is not there; with file and line.
+        DataError: no passage, no text, an id that appears twice, a link to an unknown passage; with file and line.
     """
     prefix = f"{node}/" if node else ""
     nodes: list[ContextNode] = []
@@ -36,7 +36,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
         where = f"{path}:{number}"
         text, title, links = row.get("text"), row.get("title"), row.get("links")
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{where}: no 'text'. A passage is {{id, title, text, links}}, text is needed.")
+            raise DataError(f"{where}: no 'text'. A passage is {{id, title, text, links}}, text is required.")
         if title is not None and not isinstance(title, str):
             raise DataError(f"{where}: 'title' is {type(title).__name__}, not text.")
         if links is not None and not isinstance(links, list):
@@ -44,7 +44,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
         key = prefix + (str(number) if row.get("id") is None else _id(row["id"], where))
         if key in lines:
             raise DataError(
-                f"{where}: id '{key.removeprefix(prefix)}' stands on line {lines[key]} too. Passage ids are unique."
+                f"{where}: id '{key.removeprefix(prefix)}' is also on line {lines[key]}. Passage ids must be unique."
             )
         lines[key] = number
         nodes.append(
@@ -53,7 +53,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
             )
         )
     if not nodes:
-        raise DataError(f"{path}: no passage in it.")
+        raise DataError(f"{path}: the file has no passages.")
     there = {*lines, *known}
     for passage in nodes:
         check_links(passage, there, f"{path}:{lines[passage.id]}", prefix)
@@ -61,7 +61,7 @@ def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list
 
 
 def check_links(passage: ContextNode, known: Collection[str], where: str, prefix: str = "") -> None:
-    """Raises DataError where a passage links to one that is not `known`."""
+    """Raises DataError if a passage links to one that is not `known`."""
     for link in passage.links:
         if link not in known:
             near = near_miss(link.removeprefix(prefix), [key.removeprefix(prefix) for key in known])
@@ -69,25 +69,27 @@ def check_links(passage: ContextNode, known: Collection[str], where: str, prefix
 
 
 def read_queries(path: Path) -> list[Query]:
-    """Rows {id, question, supporting_ids}; id defaults to the line.
+    """Rows {id, question, supporting_ids}. The default id is the number of the line.
 
     Raises:
-        DataError: no row, an empty question, an id that stands there twice; with file and line.
+        DataError: no row, an empty question, an id that appears twice; with file and line.
     """
     queries: dict[str, Query] = {}
     for number, row in read_jsonl(path):
         where, question = f"{path}:{number}", row.get("question")
         if not isinstance(question, str) or not question.strip():
-            raise DataError(f"{where}: no 'question'. A query is {{id, question, supporting_ids}}, question is needed.")
+            raise DataError(
+                f"{where}: no 'question'. A query is {{id, question, supporting_ids}}, question is required."
+            )
         key = str(number) if row.get("id") is None else _id(row["id"], where)
         if key in queries:
-            raise DataError(f"{where}: the id '{key}' stands in this file twice. Query ids are unique.")
+            raise DataError(f"{where}: the id '{key}' appears twice in this file. Query ids must be unique.")
         gold = row.get("supporting_ids") or ()
         if not isinstance(gold, list | tuple):
             raise DataError(f"{where}: 'supporting_ids' is a list of passage ids.")
         queries[key] = Query(key, question, tuple(_id(item, where) for item in gold))
     if not queries:
-        raise DataError(f"{path}: no query in it.")
+        raise DataError(f"{path}: the file has no queries.")
     return list(queries.values())
 
 

@@ -1,4 +1,4 @@
-"""Prompt templates: fields of an example and its evidence -> the text a model continues."""
+"""Prompt templates: fields of an example and its evidence -> the prompt."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from rag_graph.records import Evidence, Example
 
 
 def render_evidence(evidence: Sequence[Evidence]) -> str:
-    """The evidence block of a prompt: the texts in rank order, one a line."""
+    """The evidence block of a prompt: the texts in rank order, one per line."""
     return "\n".join(piece.context.text for piece in evidence)
 
 
 def render_prompt(task: Task, example: Example, evidence: Sequence[Evidence] = ()) -> str:
-    """Fill a task's template; one pass, so that braces inside a text stay text. Without evidence, `{context}` and the white
-    space after it vanish."""
+    """Fill the template of a task, in one pass, so braces inside a text stay. Without evidence, `{context}` and the white
+    space after it are removed."""
     values = {**example.inputs, "labels": ", ".join(task.label_words), "context": render_evidence(evidence)}
     template = task.prompt
     if not evidence:

@@ -1,4 +1,4 @@
-"""Evaluation of anything that answers examples: per task and metric, a mean with its 95% interval."""
+"""Evaluates answers to examples: for each task and metric, a mean with its 95% interval."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPORTED = {
     "extraction": ("exact_match", "token_f1", "bleu"),
     "generation": ("rouge_1", "rouge_2", "rouge_l", "bleu"),
 }
-"""Metrics reported for each kind of task, beside those that the graph file weighs."""
+"""Metrics that are reported for each kind of task, in addition to those of the graph file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def evaluate(
     scorer: NodeScorer,
     config_hash: str = "",
 ) -> Evaluation:
-    """Answer the examples and measure the answers.
+    """Answer the examples, and compute the metrics of the answers.
 
     Args:
         answer: examples -> their episodes, in order.
@@ -80,7 +80,7 @@ def evaluate(
 
 
 def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) -> tuple[Interval, int] | None:
-    """The metric's mean with its interval, and over how many episodes it could be measured."""
+    """The mean of the metric with its interval, and the number of episodes in which it was measured."""
     if metric == "macro_f1":
         return _macro_f1(episodes, labels), len(episodes)
     values = [
@@ -91,7 +91,7 @@ def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) 
 
 
 def _macro_f1(episodes: Sequence[Episode], labels: tuple[str, ...]) -> Interval:
-    """Macro-F1 is no mean over examples, so its interval resamples the corpus."""
+    """Macro-F1 is not a mean over examples, so its interval resamples the corpus."""
     responses = [episode.response for episode in episodes]
     references = [episode.example.references[0] for episode in episodes]
     rng = np.random.default_rng(0)

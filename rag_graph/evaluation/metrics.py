@@ -1,4 +1,4 @@
-"""Metrics on texts, in [0, 1], and None where there is nothing to measure. Pure functions of their arguments.
+"""Metrics on texts, in [0, 1], or None if there is nothing to measure. They are pure functions.
 
 ROUGE comes from `rouge_score`, BLEU from `sacrebleu`, macro-F1 from scikit-learn; token F1 and exact match follow the SQuAD
 script (Rajpurkar et al. 2016, arXiv 1606.05250).
@@ -27,18 +27,18 @@ class LabelModel(Protocol):
     labels: Sequence[str]
 
     def probabilities(self, text: str) -> Sequence[float]:
-        """One probability per label; cached, the texts repeat."""
+        """One probability per label. They are cached, because texts repeat."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What a metric may look at: the response and what it is judged against."""
+    """The arguments of a metric: the response, and what it is compared with."""
 
     response: str
     references: tuple[str, ...] = ()
     source: str = ""
-    """The input text and the evidence: what a faithful response draws on."""
+    """The input text and the evidence: the sources of a faithful response."""
     labels: tuple[str, ...] = ()
     truncated: bool = False
     args: dict[str, Any] = field(default_factory=dict)
@@ -61,22 +61,22 @@ def _best(judged: Judged, score: Callable[[str, str], float]) -> float | None:
 
 
 def accuracy(judged: Judged) -> float | None:
-    """1 where the response is a reference label, up to case, quotes and a closing mark."""
+    """1 if the response is a reference label, without regard to case, quotes and a final punctuation mark."""
     return _best(judged, lambda response, label: float(_label(response) == _label(label)))
 
 
 def _label(text: str) -> str:
-    """Case, outer white space, quotes and a closing mark do not count; a sign does ("-1" is not "1", "C++" not "C")."""
+    """Ignore case, outer white space, quotes and a final punctuation mark. Signs count: "-1" is not "1", "C++" is not "C"."""
     return text.strip().strip("'\"`").rstrip(".,;:!?").strip().casefold()
 
 
 def exact_match(judged: Judged) -> float | None:
-    """1 where the normalised texts are equal."""
+    """1 if the normalised texts are equal."""
     return _best(judged, lambda response, reference: float(normalise(response) == normalise(reference)))
 
 
 def token_f1(judged: Judged) -> float | None:
-    """F1 of the bags of normalised words; 1 where both are empty."""
+    """F1 of the bags of normalised words; 1 if both are empty."""
     return _best(judged, _token_f1)
 
 
@@ -101,7 +101,7 @@ def _rouge_f(name: str) -> Callable[[Judged], float | None]:
             judged, lambda response, reference: float(_rouge()[name].score(reference, response)[name].fmeasure)
         )
 
-    score.__doc__ = f"F-measure of {name} (Lin 2004), no stemming. The reference package knows only a-z and 0-9."
+    score.__doc__ = f"F-measure of {name} (Lin 2004), no stemming. The reference package uses only a-z and 0-9."
     return score
 
 
@@ -134,8 +134,8 @@ def length_band(judged: Judged) -> float:
 
 
 def format_(judged: Judged) -> float:
-    """1 where the response has the right form: `pattern` matches all of it, else it is one of the labels, else it is one
-    non-empty line that ended by itself."""
+    """1 if the response has the right form: `pattern` matches all of it; without a pattern, it is one of the labels; without labels, it is
+    one non-empty line that was not cut off."""
     response = judged.response.strip()
     if "pattern" in judged.args:
         return float(re.fullmatch(judged.args["pattern"], response) is not None)
@@ -145,7 +145,7 @@ def format_(judged: Judged) -> float:
 
 
 def faithfulness(judged: Judged) -> float | None:
-    """Share of the response's words that stand in the input or the evidence; None without either."""
+    """Share of the words of the response that appear in the input or the evidence; None without either."""
     if not judged.source:
         return None
     said = words(judged.response)
@@ -154,7 +154,7 @@ def faithfulness(judged: Judged) -> float | None:
 
 
 def label_preserved(judged: Judged) -> float | None:
-    """Probability that the frozen classifier gives, on the response, to the label it gives the input; None without one."""
+    """The probability that the frozen classifier gives, for the response, to its label of the input; None without a classifier."""
     if judged.classifier is None or not judged.source:
         return None
     if not judged.response.strip():
@@ -164,12 +164,12 @@ def label_preserved(judged: Judged) -> float | None:
 
 
 def external(judged: Judged) -> float | None:
-    """None: the score comes from a function that the caller gives `NodeScorer`, or is not observed."""
+    """None: the score comes from your own function in `NodeScorer`, or it is not observed."""
     return None
 
 
 def macro_f1(responses: Sequence[str], references: Sequence[str], labels: Sequence[str]) -> float:
-    """Unweighted mean of the labels' F1 over a corpus; a response that is no label counts against every one."""
+    """Unweighted mean of the labels' F1 over a corpus. A response that is not a label counts against every label."""
     from sklearn.metrics import f1_score
 
     known = [_label(label) for label in labels]

@@ -25,7 +25,7 @@ class Interval(NamedTuple):
 
 
 def bootstrap_mean(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Mean of `values` with a 95% interval over resamples of them.
+    """Mean of `values` with a 95% bootstrap interval.
 
     Raises:
         ValueError: no values.
@@ -34,7 +34,7 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, resamples: int = RESA
 
 
 def stratified_mean(groups: Mapping[str, Sequence[float]], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Unweighted mean of the groups' means, resampled within each group: the mean task score."""
+    """Unweighted mean of the means of groups, resampled within each group. This is the mean task score."""
     arrays = [np.asarray(values, dtype=float) for values in groups.values()]
     if not arrays or any(len(array) == 0 for array in arrays):
         raise ValueError("an interval needs at least one value in every group")
@@ -47,7 +47,7 @@ def stratified_mean(groups: Mapping[str, Sequence[float]], seed: int = 0, resamp
 def paired_difference(
     before: Mapping[str, Sequence[float]], after: Mapping[str, Sequence[float]], seed: int = 0
 ) -> Interval:
-    """Mean over groups of after - before on the same examples, with a 95% interval; pairs stay together.
+    """Mean over groups of after - before on the same examples, with a 95% interval. Pairs are resampled together.
 
     Raises:
         ValueError: the groups or their lengths differ.
@@ -67,15 +67,15 @@ def interquartile_mean(values: Scores) -> float:
 
 
 def probability_of_improvement(ours: Scores, theirs: Scores) -> float:
-    """P(X > Y) + P(X = Y) / 2 for a run X of ours and Y of theirs, [runs, tasks] each: averaged over tasks (Agarwal et al. 2021, eq. 1)."""
+    """P(X > Y) + P(X = Y) / 2 for runs X of `ours` and Y of `theirs`, [runs, tasks] each, averaged over tasks (Agarwal et al. 2021, eq. 1)."""
     x, y = np.asarray(ours, float), np.asarray(theirs, float)
     wins = (x[:, None] > y[None]).mean((0, 1)) + (x[:, None] == y[None]).mean((0, 1)) / 2
     return float(wins.mean())
 
 
 def run_interval(values: Scores, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Mean over runs and tasks, [runs, tasks], with a 95% interval over resampled runs; NaN bounds for a single run, which tells nothing
-    of the spread. For a paired difference, pass ours - theirs with one row per seed."""
+    """Mean over runs and tasks, [runs, tasks], with a 95% interval over resampled runs. A single run has NaN bounds, because it says nothing about
+    the variance. For a paired difference, pass ours - theirs with one row per seed."""
     scores = np.asarray(values, float)
     if len(scores) == 0:
         raise ValueError("an interval needs at least one run")

@@ -1,4 +1,4 @@
-"""The auxiliary graph: files, reader, arrays, exchange formats, pictures. Loads no tensors."""
+"""The auxiliary graph: files, reader, arrays, exchange formats, pictures. It does not load torch."""
 
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import check_graph, find_graph, load_graph

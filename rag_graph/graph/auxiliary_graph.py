@@ -1,4 +1,4 @@
-"""The auxiliary graph itself: a specification and, in file order, the arrays that encoders and readouts use."""
+"""The auxiliary graph: its specification, and the arrays in file order that encoders and readouts use."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class AuxiliaryGraph:
     edge_index: int64 [2, E], row 0 sources, row 1 targets.
     relation: int64 [E], index into `relation_names`.
     strength: float32 [E] in [0, 1].
-    tuned: bool [E], False where the file freezes the strength.
+    tuned: bool [E], False if the file freezes the strength.
 
-    Two graphs are equal when their specifications are.
+    Two graphs are equal if their specifications are equal.
     """
 
     spec: GraphSpec
     root: Path = field(default_factory=Path, compare=False)
-    """Folder that relative paths in the specification start from."""
+    """The folder to which relative paths in the specification refer."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AuxiliaryGraph) and self.spec == other.spec
@@ -95,13 +95,13 @@ class AuxiliaryGraph:
         return np.array([e for e, r in enumerate(self.relation) if types[r].semantics in semantics], dtype=np.int64)
 
     def title(self, name: str) -> str:
-        """Human title of a node; its name where the file gives none."""
+        """The title of a node, or its name if the file has no title."""
         spec = self.spec
         block = {"task": spec.tasks, "criterion": spec.criteria, "context": spec.contexts}[self.kinds[name]]
         return block[name].title or name  # type: ignore[index]
 
     def applies(self, name: str, task: str) -> bool:
-        """True where a node can be scored in an episode of `task`: the task itself, or a criterion that applies to it."""
+        """True if a node can be scored in an episode of `task`: the task itself, or a criterion that applies to it."""
         if name == task:
             return True
         criterion = self.spec.criteria.get(name)
@@ -112,7 +112,7 @@ class AuxiliaryGraph:
         found: dict[str, float] = {}
         for edge in self.edges_of("evidence"):
             stated = self.spec.edges[edge]
-            if stated.target == task and stated.strength > 0:  # strength 0 is an edge removed, here too
+            if stated.target == task and stated.strength > 0:  # an edge of strength 0 counts as removed
                 found[stated.source] = max(found.get(stated.source, 0.0), stated.strength)
         return found
 
@@ -128,7 +128,7 @@ class AuxiliaryGraph:
         return list(networkx.lexicographical_topological_sort(gates))
 
     def with_strengths(self, strengths: Sequence[float] | NDArray[np.float32]) -> AuxiliaryGraph:
-        """A new graph whose edges have these strengths, in file order; the file is not touched.
+        """A new graph whose edges have these strengths, in file order. The file does not change.
 
         Raises:
             ValueError: another number of strengths than edges, or one outside [0, 1].

@@ -1,6 +1,6 @@
 """Checks that need the whole graph: names that must exist, ends of relations, cycles, prompts, files.
 
-They run on the raw values, next to the structural checks of `spec`, so that one reading reports ALL problems.
+They use the raw values and run beside the structural checks of `spec`, so one reading reports all problems.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ METRIC_ARGS: dict[str, dict[str, type]] = {"length_band": {"least": int, "most":
 
 
 def check_all(data: dict[str, Any], resolve: Callable[[str], Path | None]) -> Found:
-    """Yield every problem. `resolve` turns a stated path into a file, None where it leaves the root."""
+    """Yield every problem. `resolve` turns a path of the file into a real file, or None if it leaves the root."""
     blocks = {name: _mapping(data, name) for name in ("tasks", "criteria", "contexts", "relations")}
     yield from _check_names(blocks)
     yield from _check_relations(blocks["relations"])
@@ -73,12 +73,12 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
         yield (*location, "labels"), f"labels stated twice: {', '.join(duplicates)}."
     prompt = task.get("prompt")
     for name in {"context", "labels"} & set(fields or {}):
-        yield (*location, "fields", name), f"'{name}' is what the prompt fills by itself. Give the field another name."
+        yield (*location, "fields", name), f"'{name}' is filled by the prompt itself. Give the field another name."
     if isinstance(prompt, str):
         if fields and not set(PLACEHOLDER.findall(prompt)) - {"context", "labels"}:
             yield (
                 (*location, "prompt"),
-                f"no field stands in the prompt: the model would not see the example. Fields: {', '.join(str(field) for field in fields if field not in NOT_SHOWN)}.",
+                f"the prompt shows no field, so the model would not see the example. Fields: {', '.join(str(field) for field in fields if field not in NOT_SHOWN)}.",
             )
         known = {"context", "labels", *(set(fields or {}) - NOT_SHOWN)}
         for name in dict.fromkeys(PLACEHOLDER.findall(prompt)):
@@ -105,7 +105,7 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                 f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given.",
             )
         if fields is not None and "reference" not in fields:
-            yield (*location, "fields"), "no 'reference': say which column holds the right answer."
+            yield (*location, "fields"), "no 'reference': name the column that contains the correct answer."
 
 
 def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any], tasks: dict[str, Any]) -> Found:
@@ -130,7 +130,7 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
         for name, default in (("least", 0), ("most", 1 << 30))
     )
     if isinstance(least, int) and isinstance(most, int) and not 0 <= least <= most:
-        yield (*location, "args"), f"least {least} and most {most}: no length lies between them."
+        yield (*location, "args"), f"least {least} and most {most}: no length is between them."
     if metric == "length_band" and not args:
         yield (*location, "metric"), "'length_band' needs args: {least: WORDS, most: WORDS}, one or both."
     if metric == "label_preserved" and not criterion.get("of"):
@@ -140,7 +140,7 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
         if of not in tasks:
             yield (*location, "of"), f"unknown task '{of}'.{near_miss(of, tasks)}"
         elif isinstance(tasks[of], dict) and tasks[of].get("kind") != "classification":
-            yield (*location, "of"), f"'{of}' is no classification task: it has no label to keep."
+            yield (*location, "of"), f"'{of}' is not a classification task, so it has no label to keep."
     applies = criterion.get("applies_to")
     for index, name in enumerate(applies if isinstance(applies, list) else ()):
         if isinstance(name, str) and name not in tasks:
@@ -161,7 +161,7 @@ def _check_context(
     if kind == "passages" and bool(of) == bool(file):
         yield (
             (*location, "kind"),
-            "passages need exactly one of 'file' (a jsonl file) and 'of' (a task whose data set brings them).",
+            "passages need exactly one of 'file' (a jsonl file) and 'of' (a task whose data set contains them).",
         )
     if isinstance(of, str) and of not in tasks:
         yield (*location, "of"), f"unknown task '{of}'.{near_miss(of, tasks)}"
@@ -182,7 +182,7 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
     }
     relations.update({name: value for name, value in blocks["relations"].items() if isinstance(value, dict)})
     first: dict[tuple[str, str, str], int] = {}
-    suggestions = 50  # a near miss costs a comparison with every name
+    suggestions = 50  # each suggestion costs a comparison with every name
     gates = networkx.DiGraph()
     for index, edge in enumerate(edges if isinstance(edges, list) else ()):
         if not isinstance(edge, dict):
@@ -228,14 +228,14 @@ def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
 
 
 def _gate_cycles(gates: networkx.DiGraph) -> Found:
-    """One message for each knot of gates, naming one cycle in it, at its first edge in the file."""
+    """One message for each strongly connected set of gates: it names one cycle, at its first edge in the file."""
     for component in networkx.strongly_connected_components(gates):
         if len(component) > 1:
-            first = next(node for node in gates if node in component)  # the same words every time
+            first = next(node for node in gates if node in component)  # the same message every time
             cycle = networkx.find_cycle(gates.subgraph(component), first)
             index = min(gates.edges[source, target]["index"] for source, target in cycle)
             path = " -> ".join([source for source, _ in cycle] + [cycle[0][0]])
             yield (
                 ("edges", index),
-                f"prerequisites form a cycle: {path}. Remove one of them: nothing in a cycle could ever pay.",
+                f"prerequisites form a cycle: {path}. Remove one of them: no node of a cycle could ever be paid.",
             )

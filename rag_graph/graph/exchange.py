@@ -1,6 +1,6 @@
 """A graph to and from node-link JSON and GraphML, without loss: file -> graph -> format -> graph is the identity.
 
-GraphML has neither maps nor nulls, so structured attributes travel as JSON text under the prefix `json:`.
+GraphML has neither maps nor nulls, so structured attributes are stored as JSON text with the prefix `json:`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLOCK = {"task": "tasks", "criterion": "criteria", "context": "contexts"}
 
 
 def to_yaml(graph: AuxiliaryGraph) -> str:
-    """The graph as a graph-definition file: everything merged, one relation a line."""
+    """The graph as a graph-definition file: all includes merged, one relation per line."""
     content = graph.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     content.pop("include", None)
     edges = content.pop("edges", [])
@@ -41,7 +41,7 @@ def to_yaml(graph: AuxiliaryGraph) -> str:
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes long texts as blocks, and numbers and words so that YAML 1.2 reads them back the same."""
+    """Writes long texts as blocks. Numbers and words are written so that YAML 1.2 reads back the same values."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -68,7 +68,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
-    """Everything the graph says, as attributes; `read_content` reads it back from a file."""
+    """The whole graph as attributes; `read_content` reads it back from a file."""
     spec = graph.spec.model_dump(mode="json", by_alias=True, exclude_unset=False)
     whole = networkx.MultiDiGraph(
         format=spec["format"],
@@ -102,7 +102,7 @@ def to_graphml(graph: AuxiliaryGraph) -> str:
 
 
 def _encode(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Text too travels as JSON: XML has no place for most control characters and folds line ends."""
+    """Text is stored as JSON too: XML does not allow most control characters, and it changes line ends."""
     return {
         k if isinstance(v, bool | int | float) else _PREFIX + k: v
         if isinstance(v, bool | int | float)
@@ -116,7 +116,7 @@ def _decode(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """What a `.json` (node-link) or `.graphml` file that this package wrote says, in the shape of a graph-definition file.
+    """The content of a `.json` (node-link) or `.graphml` file that this package wrote, in the shape of a graph-definition file.
 
     Its values are checked by the reader, like those of any other graph file.
 
@@ -139,7 +139,7 @@ def read_content(path: Path) -> dict[str, Any]:
         raise GraphFileError(f"{path}:1:1: {error}") from None
     except (
         Exception
-    ) as error:  # parsers raise whatever a malformed file leads them to: KeyError, TypeError, ParseError ...
+    ) as error:  # parsers raise many types of errors for malformed files: KeyError, TypeError, ParseError ...
         kind = "node-link JSON" if path.suffix == ".json" else "GraphML"
         raise GraphFileError(
             f"{path}:1:1: not {kind} that this package wrote ({type(error).__name__}: {error})."
@@ -157,7 +157,7 @@ Parts = tuple[dict[str, Any], list[tuple[str, dict[str, Any]]], list[dict[str, A
 def _node_link_parts(text: str) -> Parts:
     whole = json.loads(text, object_pairs_hook=_without_repeats)
     text.encode("utf-8")
-    json.dumps(whole, ensure_ascii=False).encode("utf-8")  # an escaped half of a surrogate pair is no character
+    json.dumps(whole, ensure_ascii=False).encode("utf-8")  # half of a surrogate pair is not a character
     if not isinstance(whole, dict) or whole.get("directed") is not True or whole.get("multigraph") is not True:
         raise _NotAGraphError("a node-link graph must say 'directed': true and 'multigraph': true.")
     nodes = [(str(node["id"]), {k: v for k, v in node.items() if k != "id"}) for node in whole["nodes"]]
@@ -186,7 +186,7 @@ def _graphml_parts(text: str) -> Parts:
     if not flat.is_directed():
         raise _NotAGraphError('the graph must be directed: edgedefault="directed".')
     if text.count("<node ") != len(nodes) or text.count("<edge ") != len(edges):
-        raise _NotAGraphError("a node or an edge is stated twice.")  # networkx would have merged them
+        raise _NotAGraphError("a node or an edge is stated twice.")  # networkx has merged them
     return _decode(flat.graph), nodes, edges
 
 

@@ -1,4 +1,4 @@
-"""pydantic's errors in the words of a graph file."""
+"""Explains pydantic's errors in the terms of a graph file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rag_graph.yaml_document import Location
 
 
 def location_in(data: Any, loc: tuple[int | str, ...], kind: str) -> Location:
-    """Drop the parts of a pydantic location that the document lacks: tags of unions, '[key]'. A missing key stays."""
+    """Drop the parts of a pydantic location that the document does not have: tags of unions, '[key]'. A missing key stays."""
     location: list[int | str] = []
     for position, part in enumerate(loc):
         here = (isinstance(data, dict) and part in data) or (
@@ -53,12 +53,12 @@ def _known_keys(location: Location) -> list[str]:
 
 def _format_message(given: Any) -> str:
     if isinstance(given, int) and not isinstance(given, bool) and given > FORMAT:
-        return f"format: {given} is newer than this package reads (rag_graph {__version__} reads format {FORMAT}). Upgrade rag_graph."
+        return f"format: {given} is too new for this package (rag_graph {__version__} reads format {FORMAT}). Upgrade rag_graph."
     return f"format: {given!r:.80} is not a format. Write 'format: {FORMAT}'."
 
 
 def explain(problem: Any, location: Location) -> str:
-    """What is wrong, in one sentence or two; empty where another problem says it better."""
+    """The problem in one or two sentences; empty if another problem explains it better."""
     kind, given = problem["type"], problem.get("input")
     context = problem.get("ctx", {})
     last = location[-1] if location else ""

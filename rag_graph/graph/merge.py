@@ -1,4 +1,4 @@
-"""A graph file and everything it includes, as one map that remembers which file each location came from."""
+"""Merges a graph file and its includes into one map, and remembers the file of each location."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_INCLUDES = 64
 
 class MergedGraph:
     """
-    data: what all files say together, in the shape of one file.
-    problems: everything that keeps a file from being read or merged.
-    readable: False where the main file is no map at all.
+    data: the content of all files, in the shape of one file.
+    problems: all problems of reading and merging.
+    readable: False if the main file is not a map.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,7 +59,7 @@ class MergedGraph:
         return document
 
     def _add(self, folder: Path, document: Document, chain: tuple[Path, ...]) -> None:
-        """Take in a document that lies in `folder`, and what it includes."""
+        """Add a document of `folder`, and its includes."""
         for index, include in enumerate(_list(document.data.get("include"))):
             if isinstance(include, str):
                 self._include(folder, document, index, include, chain)
@@ -82,7 +82,7 @@ class MergedGraph:
             self._check_head(document, rest)
 
     def _check_head(self, document: Document, rest: dict[str, Any]) -> None:
-        """An included file may repeat format, name and title; they must be well formed, and nothing else may stand there."""
+        """An included file may repeat format, name and title, if they are well formed."""
         try:
             GraphSpec.model_validate({"format": 1, "name": "included", **rest})
         except ValidationError as error:
@@ -125,7 +125,7 @@ class MergedGraph:
                 self._add(path.parent, included, (*chain, path))
 
     def resolve_in(self, folder: Path, stated: str) -> Path | None:
-        """The file that a stated path names, or None where it leaves the root (by .., an absolute path or a link)."""
+        """The file of a path in a graph file, or None if it leaves the root (by .., an absolute path or a link)."""
         try:
             target = (folder / stated).resolve()
             root = self.root.resolve()
@@ -134,8 +134,8 @@ class MergedGraph:
         return target if target.is_relative_to(root) else None
 
     def _rebased(self, item: Any, folder: Path) -> Any:
-        """Make the paths of an included file relative to the root, so that the merged graph stands alone. A path that names
-        nothing beside the including file is left as stated: it lies below the root or $RAG_GRAPH_DATA."""
+        """Make the paths of an included file relative to the root, so that the merged graph needs no other file. A path
+        that names no file beside the included one does not change: it refers to the root or to $RAG_GRAPH_DATA."""
         if not isinstance(item, dict) or folder == self.root:
             return item
 
@@ -153,7 +153,7 @@ class MergedGraph:
         return item
 
     def owner(self, location: Location) -> tuple[Document, Location]:
-        """The document that states a merged location, and the location there."""
+        """The document that contains a merged location, and the location in it."""
         for length in (2, 1):
             if location[:length] in self._owners:
                 document, own = self._owners[location[:length]]
@@ -162,7 +162,7 @@ class MergedGraph:
 
 
 def is_file(path: Path) -> bool:
-    """False too for a path that the system refuses: too long, a null byte, a folder that cannot be entered."""
+    """Also False for a path that the system refuses: too long, a null byte, a folder without permission."""
     try:
         return path.is_file()
     except (OSError, ValueError):

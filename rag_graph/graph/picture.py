@@ -1,4 +1,4 @@
-"""A graph for the eye: a tree and a table for the terminal, a drawing for everything else."""
+"""Shows a graph: as a tree and a table in the terminal, and as a drawing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
-# Okabe & Ito (2008): told apart by colour-blind readers too.
+# Okabe & Ito (2008): colour-blind readers can distinguish them too.
 KIND_STYLE = {"task": ("#0072B2", "o"), "criterion": ("#E69F00", "s"), "context": ("#999999", "D")}
 SEMANTICS_COLOR = {
     "gate": "#D55E00",
@@ -28,7 +28,7 @@ MAX_HEIGHT_INCHES = 60
 
 
 def task_tree(graph: AuxiliaryGraph) -> Tree:
-    """Tasks, and under each what bears on it."""
+    """Each task with the nodes that have an edge to it."""
     from rich.markup import escape
     from rich.tree import Tree
 
@@ -46,7 +46,7 @@ def task_tree(graph: AuxiliaryGraph) -> Tree:
 
 
 def relation_table(graph: AuxiliaryGraph) -> Table:
-    """One relation a row, in file order."""
+    """One relation per row, in file order."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -65,7 +65,7 @@ def relation_table(graph: AuxiliaryGraph) -> Table:
 
 
 def positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
-    """Node -> (x, y), y below 0: criteria left, tasks in the middle, contexts right; within a column, near the nodes they bear on."""
+    """Node -> (x, y) with y below 0: criteria left, tasks in the middle, contexts right. Within a column, nodes are near the targets of their edges."""
     columns: dict[str, list[str]] = {"criterion": [], "task": [], "context": []}
     for name, kind in graph.kinds.items():
         columns[kind].append(name)
@@ -87,7 +87,7 @@ def positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
 
 
 def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
-    """Write the drawing; the file's ending says the format.
+    """Write the drawing. The ending of the file selects the format.
 
     Raises:
         GraphFileError: another ending than .svg, .png, .pdf, or a folder that does not exist.
@@ -151,7 +151,9 @@ def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
         for s, r in reversed(seen.items())
     ]
     axes.legend(handles=kinds + lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=4, frameon=False, fontsize=9)
-    title = "".join(c for c in graph.spec.title if c.isprintable()) or graph.name  # XML knows no control characters
+    title = (
+        "".join(c for c in graph.spec.title if c.isprintable()) or graph.name
+    )  # XML does not allow control characters
     axes.set_title(title, fontsize=12, parse_math=False)
     axes.set_xlim(-0.6, max(x for x, _ in places.values()) + 0.9)
     axes.set_ylim(-tallest - 0.4, 0.2)

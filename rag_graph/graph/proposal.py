@@ -1,4 +1,4 @@
-"""What looks wrong or missing in a graph file, as a sentence for a person."""
+"""A relation that looks wrong or missing in a graph file, as a sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Something that looks wrong in the file, for a person to decide."""
+    """Something in the file that looks wrong. A person decides what to do."""
 
     kind: str  # flip, relation or gate
     source: str

@@ -1,4 +1,4 @@
-"""Graph-definition files -> `AuxiliaryGraph`. Reports ALL problems of a file and of what it includes at once, sorted by place."""
+"""Graph-definition files -> `AuxiliaryGraph`. Reports all problems of a file and its includes at once, sorted by place."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _GRAPHS = (Path(__file__).parent.parent / "graphs", Path(__file__).parent.parent
 
 
 def shipped_graphs() -> dict[str, Path]:
-    """Name -> file of the graphs that come with the package."""
+    """Name -> file of the shipped graphs."""
     return {
         path.stem: path for folder in reversed(_GRAPHS) if folder.is_dir() for path in sorted(folder.glob("*.yaml"))
     }
 
 
 def find_graph(name_or_path: str | Path) -> Path:
-    """A file as it is, else the shipped graph of that name.
+    """The file of this name, or else the shipped graph of this name.
 
     Raises:
         GraphFileError: neither exists.
@@ -69,7 +69,7 @@ def check_graph(path: Path) -> tuple[AuxiliaryGraph | None, list[Problem]]:
 
 
 def edge_places(path: Path) -> list[str]:
-    """`file:line` of each relation of a graph file and what it includes, in the order of the graph's edges."""
+    """`file:line` of each relation of a graph file and its includes, in the order of the edges of the graph."""
     merged = MergedGraph(path)
     found = []
     for index in range(len(merged.data.get("edges") or [])):
@@ -80,7 +80,7 @@ def edge_places(path: Path) -> list[str]:
 
 
 def _from_here(file: str) -> str:
-    """Relative to the current folder where it lies below it."""
+    """Relative to the current folder if the file is below it."""
     path = Path(file).absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
 

@@ -1,4 +1,4 @@
-"""JSON Schema of a graph-definition file, for editors; `graphs/graph.schema.json` is this, and a test holds them equal."""
+"""JSON Schema of a graph-definition file, for editors; a test compares it with `graphs/graph.schema.json`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a graph-definition file may say, format 1: the pydantic models behind the reader and the JSON Schema.
+"""The content of a graph-definition file, format 1: pydantic models for the reader and the JSON Schema.
 
-Structure only. What needs the whole file (names that must exist, cycles) is checked in `rag_graph.graph.checks`.
+Only the structure. Checks that need the whole file (names that must exist, cycles) are in `rag_graph.graph.checks`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Part(BaseModel):
 
 
 class Relation(Part):
-    """A relation type: what an edge of it means."""
+    """A relation type and its meaning."""
 
     title: str = ""
     semantics: Semantics = Field(
@@ -49,7 +49,7 @@ class Dataset(Part):
     config: str | None = Field(None, description="configuration of the hub data set")
     split: str = Field("train", description="training split of the hub data set")
     revision: str | None = Field(None, description="commit or tag of the hub data set")
-    name: Literal["parcels"] | None = Field(None, description="a data set that the package makes itself: parcels")
+    name: Literal["parcels"] | None = Field(None, description="a data set that the package generates: parcels")
 
 
 NOT_SHOWN = frozenset({"reference", "supporting", "demonstration"})
@@ -69,7 +69,7 @@ class Task(Part):
     dataset: Dataset | None = None
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="our name -> column of the data set; 'reference' is the right answer, 'supporting' the ids of the passages it stands in, 'demonstration' a weaker answer for the warm-up (sft.weak), every other field can stand in the prompt",
+        description="our name -> column of the data set; 'reference' is the correct answer, 'supporting' the ids of the passages that contain it, 'demonstration' a weaker answer for the warm-up (sft.weak); the prompt can show every other field",
     )
     metrics: dict[MetricName, Weight] = Field(description="metric -> weight; the node's score is their weighted mean")
     prompt: str = Field(description="text with {context}, {labels} and any field")
@@ -80,24 +80,24 @@ class Task(Part):
 
 
 class Criterion(Part):
-    """A quality of a response that is no task of its own."""
+    """A property of a response that is not a task itself."""
 
     title: str = ""
     metric: MetricName
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the metric, such as {most: 12}")
     of: str | None = Field(None, description="the task whose labels 'label_preserved' keeps")
-    applies_to: tuple[str, ...] = Field((), description="tasks whose responses have this quality; empty means all")
+    applies_to: tuple[str, ...] = Field((), description="tasks whose responses have this property; empty means all")
 
 
 class Context(Part):
-    """What can be retrieved."""
+    """Text that can be retrieved."""
 
     title: str = ""
     kind: Literal["guideline", "exemplars", "passages"]
     text: str | None = Field(None, description="guideline: the text")
     of: str | None = Field(
         None,
-        description="exemplars: the task whose training examples are shown; passages: the task whose data set brings them",
+        description="exemplars: the task whose training examples are shown; passages: the task whose data set contains them",
     )
     file: str | None = Field(
         None,
@@ -122,7 +122,9 @@ class GraphSpec(Part):
     format: Literal[1] = Field(description="version of this format")
     name: Identifier
     title: str = ""
-    include: tuple[str, ...] = Field((), description="files merged into this one; a clash is an error")
+    include: tuple[str, ...] = Field(
+        (), description="files that are merged into this one; an entry in two files is an error"
+    )
     relations: dict[Identifier, Relation] = Field(
         default_factory=dict, description="relation types beyond the built-in ones"
     )
@@ -132,7 +134,7 @@ class GraphSpec(Part):
     edges: tuple[Edge, ...] = ()
 
     def relation_types(self) -> dict[str, Relation]:
-        """Built-in relation types, then the file's own, in that order: the index of a relation is its place here."""
+        """Built-in relation types, then those of the file. The index of a relation is its position in this order."""
         return {**BUILT_IN_RELATIONS, **self.relations}
 
     def node_kinds(self) -> dict[str, NodeKind]:
@@ -144,10 +146,12 @@ class GraphSpec(Part):
 
 
 BUILT_IN_RELATIONS: dict[str, Relation] = {
-    "prerequisite": Relation(title="the target pays only as far as the source is satisfied", semantics="gate"),
+    "prerequisite": Relation(title="the target is paid only as far as the source is satisfied", semantics="gate"),
     "supports": Relation(title="being good at the source helps the target", semantics="credit"),
-    "conflicts": Relation(title="more of the source costs the target", semantics="penalty"),
-    "shares_structure": Relation(title="the two are alike; messages only, never pays by itself", semantics="message"),
+    "conflicts": Relation(title="more of the source is charged, with the weight of the target", semantics="penalty"),
+    "shares_structure": Relation(
+        title="the two are similar; messages only, it never pays by itself", semantics="message"
+    ),
     "part_of": Relation(title="the source is a component of the target's score", semantics="aggregate"),
     "grounds": Relation(
         title="the context is evidence for the task", semantics="evidence", source=("context",), target=("task",)

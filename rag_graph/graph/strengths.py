@@ -1,6 +1,6 @@
-"""Learned strengths: written beside a run's results, and spliced into the researcher's file only when asked.
+"""Learned strengths: written beside the results of a run, and put into a graph file on request.
 
-The splice changes the numbers and nothing else: comments, order and alignment stay, so that the diff shows what changed.
+Only the numbers change. Comments, order and alignment stay, so a diff shows exactly the changes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def key_of(edge: Edge) -> Key:
 
 
 def strengths_yaml(stated: AuxiliaryGraph, learned: AuxiliaryGraph) -> str:
-    """One relation a line: ends, relation, learned strength, and what the file says."""
+    """One relation per line: its ends, its type, the learned strength, and the strength of the file."""
     lines = [
         f"# Strengths of graph {stated.name} as learned. Apply them: rag-graph graph apply RUN FILE",
         f"graph: {stated.name}",
@@ -42,13 +42,13 @@ def strengths_yaml(stated: AuxiliaryGraph, learned: AuxiliaryGraph) -> str:
 
 
 def _name(text: str) -> str:
-    """Quoted where YAML would read something else, such as null or true."""
+    """With quotes if YAML would read another value, such as null or true."""
     return text if load_document(text.encode(), "").data == text else f'"{text}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A learned strength, and what the file said when it was learned."""
+    """A learned strength, and the strength of the file at that time."""
 
     strength: float
     was: float
@@ -70,7 +70,7 @@ class Change:
 
 
 def read_strengths(path: Path) -> dict[Key, Learned]:
-    """What `strengths_yaml` wrote, by relation.
+    """The strengths that `strengths_yaml` wrote, by relation.
 
     Raises:
         GraphFileError: missing or malformed.
@@ -123,18 +123,18 @@ def strengths_between(learned: Mapping[Key, Learned], pairs: Iterable[str]) -> d
 def apply_strengths(
     path: Path, learned: Mapping[Key, Learned], force: bool = False
 ) -> tuple[dict[Path, str], list[Change]]:
-    """Splice strengths into a graph file and the files that it includes. Nothing is written.
+    """Put strengths into the text of a graph file and of its includes. Nothing is written.
 
     Args:
-        learned: by relation; relations with `tuned: false` are left as they are.
-        force: also where the file states another strength by now than when it was learned.
+        learned: by relation; relations with `tuned: false` do not change.
+        force: also change strengths that the file has changed since they were learned.
 
     Returns:
-        new texts of the files that change, and what changes.
+        the new texts of the files that change, and the changes.
 
     Raises:
-        GraphFileError: the file does not read, is no YAML, lacks one of the relations, has changed since, or is written in a way
-            that a number cannot be put into safely.
+        GraphFileError: the file cannot be read, is not YAML, lacks one of the relations, has changed since, or is written in a way
+            that does not allow a safe change.
     """
     graph = load_graph(path)
     known = {key_of(edge) for edge in graph.spec.edges}
@@ -174,7 +174,7 @@ def apply_strengths(
 
 
 def _place(document: Document, location: Location, file: Path, number: str) -> tuple[int, int, str]:
-    """(start, end, text), offsets from 0: what to put where."""
+    """(start, end, text): the replacement of a range; offsets start at 0."""
     text = _text(file)
     lines = [0]
     for line in text.splitlines(keepends=True):
@@ -187,7 +187,7 @@ def _place(document: Document, location: Location, file: Path, number: str) -> t
     if stated is not None:
         start = offset(stated)
         return start, _end(text, start), number
-    # The file leaves the strength at its default: it is stated behind the relation.
+    # The file has no strength here: it is written after the relation.
     key, start = document.keys[(*location, "relation")], offset(document.values[(*location, "relation")])
     end = _end(text, start)
     if text[offset(document.place(location))] == "{":
@@ -197,7 +197,7 @@ def _place(document: Document, location: Location, file: Path, number: str) -> t
 
 
 def _end(text: str, start: int) -> int:
-    """Where a scalar that starts at `start` ends; quoted or plain."""
+    """The end of a scalar that starts at `start`, with or without quotes."""
     quote = text[start] if text[start] in "'\"" else ""
     if quote:
         return text.index(quote, start + 1) + 1
@@ -220,7 +220,7 @@ def _spliced(file: Path, places: list[tuple[int, int, str]]) -> str:
 
 
 def _check(file: Path, text: str, wanted: Mapping[Key, float]) -> None:
-    """The new text says what the old one said, with these strengths, or nothing is written."""
+    """Check that the new text has the same content as the old one, with these strengths."""
     before, after = load_document(file.read_bytes(), str(file)), load_document(text.encode(), str(file))
     for edge in (before.data or {}).get("edges") or []:
         key = edge["from"], edge["to"], edge["relation"]

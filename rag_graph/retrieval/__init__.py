@@ -1,4 +1,4 @@
-"""Searching passages: BM25, dense, a walk over their links, and fusions of them. Knows no graph of goals and no run."""
+"""Search in passages: BM25, dense, a walk along their links, and fusions of these. It knows no graph of goals and no run."""
 
 from rag_graph.retrieval.base import Hit, Retriever
 

@@ -1,4 +1,4 @@
-"""What every retriever offers. `tests/contracts/retriever.py` is the suite that any implementation must pass."""
+"""The protocol of retrievers. Every implementation must pass the suite in `tests/contracts/retriever.py`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from numpy.typing import NDArray
 from rag_graph.errors import DataError
 
 CANDIDATES = 100
-"""How deep a retriever that combines others looks into each of them, whatever is asked of it."""
+"""The number of hits that a combination of retrievers takes from each of them, for any k."""
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 
 
 class Via(NamedTuple):
-    """The edge that a walk came by: its kind, and the node at its other end (a passage, or a node numbered after them)."""
+    """The edge that led a walk to a passage: its kind, and the node at its other end (a passage, or a node numbered after the passages)."""
 
     kind: str
     node: int
 
 
 class Hit(NamedTuple):
-    """Position of a passage in the pool, and how well it fits; higher is better.
+    """The position of a passage in the pool, and its score; higher is better.
 
-    `scores` says what every retriever behind this one said of it; `via` by which edge a walk reached it, where that brought more than its own words.
+    `scores` has the score of every retriever behind this one. `via` is the edge by which a walk reached the passage, if the walk
+    contributed more than the passage's own words.
     """
 
     position: int
@@ -38,12 +39,12 @@ class Hit(NamedTuple):
 
 
 class Retriever(Protocol):
-    """Ranks the passages of one pool for queries."""
+    """It ranks the passages of one pool for queries."""
 
     name: str
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
-        """For each query at most `k` hits, best first, no position twice, ties by position; an empty list where nothing fits.
+        """For each query at most `k` hits, best first, no position twice, ties by position; an empty list if nothing fits.
 
         Args:
             queries: any text; an empty query finds nothing.
@@ -53,7 +54,7 @@ class Retriever(Protocol):
 
 
 class CheckedRetriever:
-    """Somebody's own retriever, held to the protocol: what it gives is used as it is, or refused with its name."""
+    """A retriever from outside this package. Its results are checked: an error names the retriever."""
 
     def __init__(self, retriever: Retriever, size: int) -> None:
         self.retriever, self.size = retriever, size
@@ -83,7 +84,7 @@ def check_pool(size: int) -> None:
 
 
 def largest(scores: NDArray[np.floating], k: int) -> NDArray[np.intp]:
-    """Places of the `k` largest positive scores, best first, ties by place."""
+    """Indices of the `k` largest positive scores, best first, ties by index."""
     k = min(k, len(scores))
     if k == 0:
         return np.empty(0, np.intp)

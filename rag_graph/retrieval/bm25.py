@@ -12,17 +12,17 @@ from rag_graph.retrieval.base import Hit, best_hits, check_pool
 from rag_graph.retrieval.terms import TermCounts
 
 CHUNK = 20_000
-"""Passages tokenised at a time."""
+"""Number of passages that are tokenised at once."""
 
 
 class Bm25Retriever:
-    """Lexical retrieval. No stop words are dropped: they hardly score, and "from" may be what a question hangs on.
+    """Lexical retrieval. Stop words are kept: they hardly score, and a question may depend on "from".
 
-    bm25s tokenises and searches. The weights it searches are computed here from kept counts, equal to its own, so that passages can be
-    added and deleted without tokenising the others again.
+    bm25s tokenises and searches. Its weights are computed here from stored counts; they equal those of bm25s. So passages can be added
+    and deleted, and the others are not tokenised again.
 
     Args:
-        texts: the pool; or `terms`, its counts.
+        texts: the pool; or give `terms`, its counts.
 
     Raises:
         DataError: an empty pool.
@@ -68,7 +68,7 @@ class Bm25Retriever:
 
     @classmethod
     def load(cls, folder: Path, terms: TermCounts) -> Bm25Retriever:
-        """Memory-mapped: only the columns of asked words are read."""
+        """Memory-mapped: only the columns of the words of a query are read."""
         found = object.__new__(cls)
         found.terms, found._index = terms, bm25s.BM25()
         found._index.nonoccurrence_array = None

@@ -1,4 +1,4 @@
-"""Dense retrieval: cosine similarity of embeddings from an encoder of BERT's kind."""
+"""Dense retrieval: cosine similarity of embeddings from a BERT-like encoder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rag_graph.retrieval.vectors import ExactVectors, Keys, VectorStore, positio
 
 
 class DenseRetriever:
-    """A passage at a right angle to the query or worse is no hit.
+    """A passage with a cosine of 0 or less is not a hit.
 
     Args:
-        texts: the pool; embedded here, and searched exactly.
+        texts: the pool; it is embedded here and searched exactly.
         encoder: of the queries, and of `texts`.
-        store: embeddings there are already, instead of `texts`, with the `keys` of the passages in order.
+        store: existing embeddings, instead of `texts`, with the `keys` of the passages in order.
 
     Raises:
         DataError: an empty pool.

@@ -1,4 +1,4 @@
-"""Encoders of BERT's kind: texts to unit vectors, and the query side as a module that can be trained."""
+"""BERT-like encoders: texts to unit vectors. The encoder of queries is a module that can be trained."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRATCH = "scratch"
 
 
 class Encoder(Protocol):
-    """Texts -> unit vectors. `name` and `fingerprint` say which encoder an index was made with."""
+    """Texts -> unit vectors. `name` and `fingerprint` identify the encoder of an index."""
 
     name: str
 
@@ -36,7 +36,7 @@ class Encoder(Protocol):
 
 
 class SentenceEncoder:
-    """A sentence-transformers model; a plain BERT folder or id is given mean pooling.
+    """A sentence-transformers model. A plain BERT folder or id gets mean pooling.
 
     Args:
         source: a Hugging Face id, a folder, 'package:NAME' for a model inside an installed Python package, or 'scratch' for a small
@@ -45,7 +45,7 @@ class SentenceEncoder:
         seed: of the random weights, for 'scratch'.
 
     Raises:
-        ModelError: it cannot be found or loaded.
+        ModelError: the encoder cannot be found or loaded.
     """
 
     def __init__(self, source: str, device: str = "cpu", corpus: Iterable[str] = (), seed: int = 0) -> None:
@@ -58,9 +58,9 @@ class SentenceEncoder:
         path = _package_folder(source.removeprefix("package:")) if source.startswith("package:") else source
         try:
             self.model = SentenceTransformer(str(path), device=device, local_files_only=os.path.isdir(path))
-        except Exception as error:  # hub, disk and format errors come in many types
+        except Exception as error:  # errors of hub, disk and format have many types
             raise ModelError(f"encoder '{source}' cannot be loaded: {error}") from None
-        self.model.eval()  # no dropout: a query has one embedding, in retrieval, in a draw and in the loss
+        self.model.eval()  # no dropout: a query has one embedding in retrieval, in sampling and in the loss
 
     @property
     def dimension(self) -> int:
@@ -73,24 +73,24 @@ class SentenceEncoder:
         return np.asarray(found, dtype=np.float32)
 
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """As `encode`, with gradients: [len(texts), dimension]."""
+        """Like `encode`, but with gradients: [len(texts), dimension]."""
         device = next(self.model.parameters()).device
         given = self.model.preprocess(list(texts))
         batch = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in given.items()}
         return nn.functional.normalize(self.model(batch)["sentence_embedding"], dim=-1)
 
     def parameters(self) -> list[nn.Parameter]:
-        """What training the query side moves."""
+        """The parameters that training the query encoder changes."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def copy(self) -> SentenceEncoder:
-        """The same weights, apart: the query side, while the passages keep the vectors they have."""
+        """A copy of the weights for the queries; the passages keep their vectors."""
         twin = object.__new__(SentenceEncoder)
         twin.name, twin.model = self.name, deepcopy(self.model)
         return twin
 
     def fingerprint(self) -> str:
-        """12 hex digits over weights, word pieces and pooling: the same name may hold others tomorrow."""
+        """12 hex digits over weights, word pieces and pooling. The same name may have other weights later."""
         digest = hashlib.sha256()
         backend = getattr(self.model.tokenizer, "backend_tokenizer", None)
         told = {} if backend is None else json.loads(backend.to_str())
@@ -103,12 +103,12 @@ class SentenceEncoder:
         return digest.hexdigest()[:12]
 
     def save(self, folder: Path) -> None:
-        """As sentence-transformers saves it; `SentenceEncoder(folder)` reads it."""
+        """Saved by sentence-transformers; `SentenceEncoder(folder)` reads it."""
         self.model.save(str(folder), create_model_card=False)
 
 
 def _package_folder(package: str) -> Path:
-    """The folder inside an installed package that holds a model (a `config.json` beside `modules.json` or weights)."""
+    """The folder inside an installed package that contains a model (a `config.json` beside `modules.json` or weights)."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
@@ -120,7 +120,7 @@ def _package_folder(package: str) -> Path:
     for folder in spec.submodule_search_locations:
         for config in sorted(Path(folder).rglob("modules.json")):
             return config.parent
-    raise ModelError(f"encoder package '{package}' holds no sentence-transformers model.")
+    raise ModelError(f"encoder package '{package}' contains no sentence-transformers model.")
 
 
 def _scratch(corpus: Iterable[str], seed: int) -> Any:
@@ -145,7 +145,7 @@ def _scratch(corpus: Iterable[str], seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         bert = BertModel(config)
-    with torch.no_grad():  # what all texts share would hide what they do not
+    with torch.no_grad():  # the part that all texts share would hide their differences
         bert.embeddings.token_type_embeddings.weight.zero_()
         bert.embeddings.position_embeddings.weight.mul_(0.1)
     with tempfile.TemporaryDirectory() as folder:
@@ -155,7 +155,7 @@ def _scratch(corpus: Iterable[str], seed: int) -> Any:
 
 
 def _word_pieces(corpus: Iterable[str], size: int) -> dict[str, int]:
-    """The commonest words, and every character for the others: the same for the same texts, as trainers' vocabularies are not always."""
+    """The most frequent words, and every character for the others. The same texts always give the same vocabulary; trainers of vocabularies do not always do so."""
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
 

@@ -10,7 +10,7 @@ RANK_CONSTANT = 60
 
 
 def reciprocal_rank_fusion(rankings: Mapping[str, Sequence[Hit]], k: int) -> list[Hit]:
-    """score = sum over lists of 1 / (60 + rank): scores of different scale can meet. Ties by position."""
+    """score = sum over lists of 1 / (60 + rank). Scores may have different scales. Ties by position."""
     fused: dict[int, float] = {}
     for hits in rankings.values():
         for rank, hit in enumerate(hits, 1):
@@ -19,7 +19,7 @@ def reciprocal_rank_fusion(rankings: Mapping[str, Sequence[Hit]], k: int) -> lis
 
 
 def score_fusion(rankings: Mapping[str, Sequence[Hit]], k: int) -> list[Hit]:
-    """score = sum over lists of score / best score of the list. Keeps how far the best is ahead, which ranks forget."""
+    """score = sum over lists of score / best score of the list. Unlike ranks, this keeps the distance to the best."""
     fused: dict[int, float] = {}
     for hits in rankings.values():
         for hit in hits:
@@ -37,7 +37,7 @@ def _ranked(fused: Mapping[int, float], rankings: Mapping[str, Sequence[Hit]]) -
 
 
 class FusedRetriever:
-    """Several retrievers as one, by reciprocal rank fusion. Fuse what errs differently: words and meaning, not two of a kind."""
+    """Several retrievers as one, by reciprocal rank fusion. It helps if they make different errors, such as words and meaning."""
 
     name = "hybrid"
 
@@ -52,7 +52,7 @@ class FusedRetriever:
 
 
 class WeightedRetriever:
-    """A retriever whose scores are multiplied by a weight per passage: the strength of what grounds the task."""
+    """A retriever whose scores are multiplied by a weight per passage: the strength of its `grounds` edge."""
 
     def __init__(self, retriever: Retriever, weights: Sequence[float]) -> None:
         self.name, self.retriever, self.weights = retriever.name, retriever, weights

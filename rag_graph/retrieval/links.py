@@ -1,4 +1,4 @@
-"""Edges between passages: where a text names the title of another, where two name the same, where the file links them."""
+"""Edges between passages: a text contains the title of another, two share a name, or the file links them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ WORD = re.compile(r"\w+")
 PARENTHESIS = re.compile(r"\([^()]*\)\s*$")
 NAME = regex.compile(r"\p{Lu}[\w'’-]*(?:\s+(?:(?:of|the|and|de|la|von|van|in|for)\s+)?\p{Lu}[\w'’-]*)*")
 SHORTEST = 4
-"""Letters of a title of one word that is looked for, and of a one-word name."""
+"""The least number of letters of a title, or a name, of one word."""
 COMMONEST = 30
-"""A name that more passages share says nothing."""
+"""A name that more passages share is ignored."""
 
 
 class Links(NamedTuple):
-    """Undirected edges, each once, and what they are called in a reason."""
+    """Undirected edges, each once, and their kinds."""
 
     ends: NDArray[np.int64]  # [E, 2], smaller position first
     kinds: NDArray[np.int8]  # [E] index into KINDS
@@ -38,13 +38,13 @@ class Links(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[Links]) -> Links:
-        """In a fixed order, so that a grown set of links equals one made at once."""
+        """In a fixed order, so links that were added later give the same result."""
         ends, kinds = np.concatenate([part.ends for part in parts]), np.concatenate([part.kinds for part in parts])
         table = np.unique(np.column_stack([kinds, ends]), axis=0)
         return cls(table[:, 1:], table[:, 0].astype(np.int8))
 
     def keep(self, rows: NDArray[np.int64], size: int) -> Links:
-        """Only edges between passages that stay, with their new positions."""
+        """Only edges between remaining passages, with their new positions."""
         place = np.full(size, -1, np.int64)
         place[rows] = np.arange(len(rows))
         ends = place[self.ends]
@@ -56,7 +56,7 @@ KINDS = ("link", "title", "phrase", "grounds")
 
 
 class Titles:
-    """Titles to look for in texts. A closing parenthesis, "(film)", is no part of what a text would say."""
+    """The titles to find in texts. A parenthesis at the end, such as "(film)", is not part of the title."""
 
     def __init__(self, titles: Iterable[tuple[int, str]]) -> None:
         self.words: dict[tuple[str, ...], list[int]] = {}
@@ -69,7 +69,7 @@ class Titles:
             self._lengths.setdefault(words[0], set()).add(len(words))
 
     def named_in(self, text: str) -> set[int]:
-        """Positions whose title stands in the text, as whole words, not starting with a small letter."""
+        """Positions whose title appears in the text, as whole words, not starting with a small letter."""
         written = WORD.findall(text)
         words = [word.lower() for word in written]
         found: set[int] = set()
@@ -82,17 +82,17 @@ class Titles:
 
 
 def title_words(title: str) -> tuple[str, ...]:
-    """The words of a title that a text would use; none where they would say too little."""
+    """The words of a title that a text would use; none if they are too short."""
     words = tuple(word.lower() for word in WORD.findall(PARENTHESIS.sub("", title)))
     return () if len(words) == 1 and len(words[0]) < SHORTEST else words
 
 
 def title_links(nodes: Sequence[ContextNode], terms: TermCounts, new: int = 0) -> Links:
-    """Passage a names the title of passage b.
+    """Passage a contains the title of passage b.
 
     Args:
-        terms: word counts of title and text together, as BM25 keeps them.
-        new: links that touch a passage from this position on; 0 all.
+        terms: word counts of title and text together, as in BM25.
+        new: only links of passages from this position on; 0 means all.
     """
     fresh = Titles((position, node.title) for position, node in enumerate(nodes[new:], new))
     if not new:
@@ -111,13 +111,13 @@ def _named(nodes: Sequence[ContextNode], positions: Iterable[int], titles: Title
 
 
 def _hold_all_words(terms: TermCounts, titles: Iterable[tuple[str, ...]]) -> list[int]:
-    """Passages that hold all words of some title: by the counts, without reading texts."""
+    """Passages that contain all words of some title, by the counts, without reading texts."""
     postings = terms.table.tocsc()
     found: set[int] = set()
     for words in titles:
         columns = [terms.vocabulary[word] for word in words if word in terms.vocabulary]
         if len(columns) < len(words) or any(set(word) & {"σ", "ς"} for word in words):
-            # a whole text is put into small letters otherwise than a word alone ("İ", final "Σ"): then every text is looked at
+            # lower() of a whole text may differ from lower() of a word ("İ", final "Σ"): then every text is read
             return list(range(len(terms)))
         rows = [postings.indices[postings.indptr[column] : postings.indptr[column + 1]] for column in columns]
         found.update(reduce(partial(np.intersect1d, assume_unique=True), rows).tolist())
@@ -125,7 +125,7 @@ def _hold_all_words(terms: TermCounts, titles: Iterable[tuple[str, ...]]) -> lis
 
 
 def stated_links(nodes: Sequence[ContextNode]) -> Links:
-    """The `links` of the file."""
+    """The links that the file states."""
     position = {node.id: place for place, node in enumerate(nodes)}
     return Links.of(
         ((place, position[link]) for place, node in enumerate(nodes) for link in node.links if link in position), "link"
@@ -133,13 +133,13 @@ def stated_links(nodes: Sequence[ContextNode]) -> Links:
 
 
 def names_in(node: ContextNode) -> set[str]:
-    """Capitalised names in a passage, lower-cased: runs of capitalised words, with small ones such as "of" between."""
+    """Names in a passage, in lower case: sequences of capitalised words, with small words such as "of" between them."""
     found = NAME.findall(f"{node.title}. {node.text}")
     return {" ".join(name.lower().split()) for name in found if " " in name or len(name) >= SHORTEST}
 
 
 def shared_terms(names: TermCounts) -> NDArray[np.int64]:
-    """Columns of the names that 2 to 30 passages share."""
+    """The columns of names that 2 to 30 passages share."""
     frequency = names.frequencies()
     return np.flatnonzero((frequency >= 2) & (frequency <= COMMONEST))
 

@@ -1,8 +1,8 @@
-"""Personalised PageRank on an undirected weighted graph: all of it by batched power iteration, or near the seeds by local push.
+"""Personalised PageRank on an undirected weighted graph: on all of it by batched power iteration, or near the seeds by local push.
 
     y = d P y + (1 - d) r,   P the column-normalised weights, r the reset distribution, d the damping
 
-(Page et al. 1999; Haveliwala 2002). Mass on a node without edges goes back to its query's reset distribution, as in networkx.
+(Page et al. 1999; Haveliwala 2002). Mass on a node without edges returns to the reset distribution, as in networkx.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from scipy import sparse
 from torch import Tensor
 
 TOLERANCE = 1e-6
-"""Mass that may still be on its way when power iteration stops."""
+"""Power iteration stops when less mass than this still moves."""
 
 
 class PersonalisedPageRank:
-    """A graph, ready for walks.
+    """A graph prepared for walks.
 
     Args:
         num_nodes: N.
         ends: [E, 2] nodes of each edge; parallel edges add up.
-        weights: [E], above 0; with `requires_grad`, walks have gradients in them.
-        damping: probability of going on at each step.
+        weights: [E], above 0; with `requires_grad`, walks are differentiable in them.
+        damping: probability of continuing at each step.
     """
 
     def __init__(self, num_nodes: int, ends: NDArray[np.int64], weights: Tensor, damping: float = 0.5) -> None:
@@ -38,7 +38,7 @@ class PersonalisedPageRank:
         doubled = weights.double().repeat(2)
         total = torch.zeros(num_nodes, dtype=torch.float64).index_add(0, self._source, doubled)
         self._dangling = (total == 0).nonzero().squeeze(-1)
-        self._probability = doubled / total[self._source]  # of going from source to target
+        self._probability = doubled / total[self._source]  # probability of going from source to target
         self.total = total.detach().numpy()
         self._matrix: Tensor | None = None
         rows = sparse.csr_matrix(
@@ -47,7 +47,7 @@ class PersonalisedPageRank:
         )
         rows.sort_indices()
         self.steps = rows
-        """CSR [N, N]: row i holds the probabilities of going from i."""
+        """CSR [N, N]: row i has the probabilities of going from i."""
         if not weights.requires_grad:
             columns = rows.T.tocsr()
             with warnings.catch_warnings():
@@ -73,7 +73,7 @@ class PersonalisedPageRank:
             return self._walk_with_gradients(reset.double(), iterations)
         reset = reset.float() / reset.sum(0, keepdim=True).float()
         visits, start = reset, (1 - self.damping) * reset
-        for _ in range(iterations):  # float32 and in place: the time goes into memory
+        for _ in range(iterations):  # float32 and in place, because memory access takes most of the time
             lost = visits[self._dangling].sum(0) if len(self._dangling) else None
             visits = (self._matrix @ visits).mul_(self.damping).add_(start)
             if lost is not None:
@@ -91,16 +91,16 @@ class PersonalisedPageRank:
         return visits
 
     def push(self, reset: Mapping[int, float], epsilon: float = 1e-5) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """A walk that only looks around its seeds (Andersen, Chung & Lang 2006): its cost does not grow with the graph.
+        """A walk near its seeds (Andersen, Chung & Lang 2006). Its cost does not grow with the graph.
 
-        Residual mass above `epsilon` times a node's number of edges is pushed on, all such nodes at once, until there is none; no visit
-        probability is further than the pushed-off residual from the exact one.
+        A node is pushed if its residual mass is above `epsilon` times its number of edges; all such nodes are pushed at once, until there are
+        none. The error of a visit probability is at most the remaining residual mass.
 
         Args:
             reset: node -> weight, positive.
 
         Returns:
-            nodes that were reached, ascending, and their visit probabilities.
+            the nodes that were reached, ascending, and their visit probabilities.
         """
         nodes = np.array(sorted(reset), np.int64)
         start = np.array([reset[int(node)] for node in nodes], np.float64)
@@ -113,7 +113,7 @@ class PersonalisedPageRank:
             if not pushed.any():
                 return nodes, visits + (
                     1 - self.damping
-                ) * residual  # what is left stops where it is: still no overestimate
+                ) * residual  # the rest stays where it is: still no overestimate
             sources, mass, counts = nodes[pushed], residual[pushed], degree[pushed]
             visits[pushed] += (1 - self.damping) * mass
             residual[pushed] = 0.0

@@ -1,4 +1,4 @@
-"""How often each term stands in each passage: a sparse table, never changed, from which larger and smaller ones are made."""
+"""The counts of terms in passages: an immutable sparse table, from which larger and smaller ones are made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rag_graph.runtime import to_json, write_atomically
 
 
 class TermCounts:
-    """Passages x terms. A term that no passage has any more keeps its column; it weighs nothing.
+    """Passages x terms. A term that no passage has any more keeps its column, with weight 0.
 
     vocabulary: term -> column.
     table: int32 CSR [passages, terms].
@@ -29,7 +29,7 @@ class TermCounts:
         return int(self.table.shape[0])
 
     def with_passages(self, passages: Iterable[Iterable[str]]) -> TermCounts:
-        """These and more passages, each given as its terms with repetitions."""
+        """A table with additional passages, each given as its terms with repetitions."""
         vocabulary, columns, ends = dict(self.vocabulary), array("i"), array("q", [0])
         for terms in passages:
             columns.extend([vocabulary.setdefault(term, len(vocabulary)) for term in terms])
@@ -44,11 +44,11 @@ class TermCounts:
         return TermCounts(vocabulary, table)
 
     def with_rows(self, rows: NDArray[np.int64]) -> TermCounts:
-        """Only these passages, in this order."""
+        """A table with only these passages, in this order."""
         return TermCounts(self.vocabulary, self.table[rows])
 
     def frequencies(self) -> NDArray[np.int64]:
-        """[terms] in how many passages each stands."""
+        """[terms] the number of passages that contain each term."""
         return np.bincount(self.table.indices, minlength=self.table.shape[1])
 
     def save(self, folder: Path) -> None:
@@ -59,7 +59,7 @@ class TermCounts:
 
     @classmethod
     def load(cls, folder: Path) -> TermCounts:
-        """Memory-mapped: what is not asked for is not read."""
+        """Memory-mapped: only the requested parts are read."""
         vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         parts = [np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("data", "indices", "indptr")]
         table = sparse.csr_matrix(tuple(parts), (len(parts[2]) - 1, len(vocabulary)))

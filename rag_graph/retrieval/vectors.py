@@ -1,6 +1,6 @@
-"""Where embeddings are searched: exactly in NumPy, approximately by faiss, or in Milvus, behind one protocol.
+"""Search in embeddings with one protocol: exact in NumPy, approximate by faiss, or in Milvus.
 
-Every vector has a key, a whole number that stays its own when others are deleted.
+Every vector has a key, a whole number that does not change when other vectors are deleted.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from rag_graph.retrieval.base import largest
 Vectors = NDArray[np.float32]
 Keys = NDArray[np.int64]
 BLOCK = 64
-"""Queries multiplied with the matrix at a time."""
+"""Number of queries that are multiplied with the matrix at once."""
 DECIMALS = 6
-"""Of similarities: equal passages tie, whatever the order of additions in a product was."""
+"""Decimals of similarities, so that equal passages tie in spite of rounding."""
 TIES = 16
-"""Asked for beyond k of engines that break ties in their own way."""
+"""Additional hits from engines that break ties in their own way."""
 
 
 class VectorStore(Protocol):
-    """Vectors of length 1, found by inner product."""
+    """Vectors of length 1, searched by inner product."""
 
     @property
     def dimension(self) -> int: ...
 
     def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
-        """For each row of `queries` [Q, dimension] the keys and similarities of at most `k` nearest, best first, ties by key; what is at
-        a right angle or further may be left out."""
+        """For each row of `queries` [Q, dimension] the keys and similarities of the `k` nearest or fewer, best first, ties by key. Vectors
+        with a cosine of 0 or less may be left out."""
         ...
 
     def add(self, vectors: Vectors, keys: Keys) -> None:
-        """Keys are new and larger than all before."""
+        """The keys are new, and larger than all existing keys."""
         ...
 
     def delete(self, keys: Keys) -> None: ...
 
 
 class ExactVectors:
-    """One matrix product per block of queries: the default. The matrix may be memory-mapped."""
+    """The default: one matrix product per block of queries. The matrix may be memory-mapped."""
 
     def __init__(self, vectors: Vectors, keys: Keys) -> None:
         self.vectors, self.keys = vectors, keys
@@ -80,9 +80,9 @@ def _first(keys: Keys, scores: Vectors, k: int) -> tuple[Keys, Vectors]:
 
 
 class FaissVectors:
-    """Approximate: an inverted file of k-means cells (Jégou, Douze & Schmid 2011), of which the nearest are searched.
+    """Approximate: an inverted file of k-means cells (Jégou, Douze & Schmid 2011); only the nearest cells are searched.
 
-    Cells are learned once, from the vectors at hand when it is made; what is added later goes into the cells there are.
+    The cells are learned once, from the first vectors. Later vectors are added to the existing cells.
 
     Args:
         probes: cells searched per query; more finds more and takes longer.
@@ -101,7 +101,7 @@ class FaissVectors:
             self.index = self._faiss.IndexIVFFlat(
                 self._faiss.IndexFlatIP(dimension), dimension, cells, self._faiss.METRIC_INNER_PRODUCT
             )
-            self.index.cp.min_points_per_centroid = 1  # or it warns of small pools
+            self.index.cp.min_points_per_centroid = 1  # avoids a warning about small pools
             sample = vectors[:: max(1, len(vectors) // (64 * cells))]
             self.index.train(np.ascontiguousarray(sample))
             self.add(vectors, keys)
@@ -130,7 +130,7 @@ class FaissVectors:
         return int(self.index.ntotal)
 
     def _thaw(self) -> None:
-        """A memory-mapped index is copied into memory before it is changed: faiss would write where it may not."""
+        """A memory-mapped index is copied into memory before it changes, because faiss would write into the file."""
         if self._mapped:
             faiss, probes = self._faiss, self.index.nprobe
             self.index, self._mapped = faiss.deserialize_index(faiss.serialize_index(self.index)), False
@@ -151,25 +151,23 @@ class FaissVectors:
 class MilvusVectors:
     """Milvus, by its URI: a file ending in .db is milvus-lite inside this process, `http://host:19530` a server or a cluster.
 
-    The vectors stay there between runs, in a collection of the index's own.
+    The vectors stay there between runs, in a collection of this index.
 
     Args:
-        uri: of the database; a token stands before the address, "https://user:password@host".
+        uri: of the database; a token is put before the address, as in "https://user:password@host".
         collection: its name there.
 
     Raises:
-        ModelError: pymilvus is not installed, or nothing answers at the address.
+        ModelError: pymilvus is not installed, or the server does not answer.
     """
 
     CHUNK = 1000
 
     def __init__(self, uri: str, collection: str, dimension: int) -> None:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else its C core writes about keep-alives into the terminal
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # otherwise its C core writes messages about keep-alives
         pymilvus = _import("pymilvus", "pymilvus milvus-lite", "milvus")
         self.uri, self.collection, self.dimension = uri, collection, dimension
-        if (
-            "://" not in uri
-        ):  # milvus-lite logs a traceback for every call that it does not know and the client does without
+        if "://" not in uri:  # milvus-lite logs a traceback for every call that it does not support, which is harmless
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         try:
             self._client = pymilvus.MilvusClient(uri)
@@ -217,14 +215,14 @@ class MilvusVectors:
             self._client.delete(self.collection, ids=[int(key) for key in keys])
 
     def fill(self, vectors: Vectors, keys: Keys) -> None:
-        """Make the collection hold exactly these; a key never gets another vector, so what has its key is not sent again."""
+        """Make the collection contain exactly these vectors. A key never gets another vector, so existing keys are not sent again."""
         there = self.keys()
         self.delete(np.setdiff1d(there, keys))
         missing = ~np.isin(keys, there)
         self.add(vectors[missing], keys[missing])
 
     def keys(self) -> Keys:
-        """Of all vectors in the collection, ascending."""
+        """The keys of all vectors in the collection, ascending."""
         found: list[int] = []
         rows = self._client.query_iterator(
             self.collection, batch_size=self.CHUNK, filter="id >= 0", output_fields=["id"]
@@ -255,7 +253,7 @@ def positions_of(keys: Sequence[int] | Keys, found: Keys) -> NDArray[np.intp]:
     """Places of `found` in the ascending `keys`.
 
     Raises:
-        DataError: a key that is not there: the store holds other vectors than the index.
+        DataError: a key is unknown, so the store contains other vectors than the index.
     """
     known = np.asarray(keys)
     places = np.searchsorted(known, found)

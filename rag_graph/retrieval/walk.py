@@ -1,4 +1,4 @@
-"""The walk over the context graph: from the passages that retrievers found, along links, to those that no word would find."""
+"""The walk over the context graph: from the passages that retrievers found, along links, to passages that share no word with the query."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rag_graph.retrieval.links import KINDS, Links
 from rag_graph.retrieval.pagerank import PersonalisedPageRank
 
 SHARPNESS = 4
-"""Power of the fused scores in the reset distribution: the best seeds hold most of it (docs/decisions/0008)."""
+"""Power of the fused scores in the reset distribution: the best seeds get most of the mass (docs/decisions/0008)."""
 TASK_SHARE = 0.1
-"""Reset of the task node, as a share of the best seed's: reaches passages that no word did."""
+"""The reset weight of the task node, as a share of the best seed's. It reaches passages without a common word."""
 
 
 class Visits:
@@ -26,7 +26,7 @@ class Visits:
         self.nodes, self.probability = nodes, probability
 
     def at(self, nodes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """0 where the walk did not come."""
+        """0 if the walk did not reach the node."""
         if not len(self.nodes):
             return np.zeros(len(nodes))
         place = np.minimum(np.searchsorted(self.nodes, nodes), len(self.nodes) - 1)
@@ -34,16 +34,16 @@ class Visits:
 
 
 class ContextGraph:
-    """Passages first, then phrase nodes and, where given, one node for the task that they ground.
+    """Passages come first, then phrase nodes and, if given, one node for the task that they ground.
 
-    An edge weighs 1 over the root of its ends' degrees, so that a passage that many link to does not draw every walk; one to the task
-    the strength of its `grounds`.
+    The weight of an edge is 1 over the square root of the degrees of its ends, so a passage with many links does not attract every walk. An
+    edge to the task has the strength of its `grounds` edge as its weight.
 
     Args:
         num_passages: N.
         links: edges between passages.
-        phrases: edges from passages to phrase nodes, and how many of those there are.
-        grounds: strength per passage of its relation to the task.
+        phrases: edges from passages to phrase nodes, and the number of phrase nodes.
+        grounds: the strength of each passage's relation to the task.
     """
 
     def __init__(
@@ -78,8 +78,8 @@ class ContextGraph:
         self._pairs, self._pair_kinds = pairs[order], self.kinds[order]
 
     def came_by(self, node: int, visits: Visits, reset: Mapping[int, float]) -> Via | None:
-        """The edge that brought most of a node's visits; None where more of them started there than came over it, or where the walk
-        went the other way: from a node to one that is visited less."""
+        """The edge that contributed most visits of a node. None if more visits started at the node than came over this edge, or if the
+        walk went in the other direction, from this node to one with fewer visits."""
         graph = self.pagerank
         neighbours, probability = graph.arriving(node)
         if not len(neighbours):
@@ -96,14 +96,14 @@ class ContextGraph:
 
 
 class WalkRetriever:
-    """Personalised PageRank from what other retrievers found.
+    """Personalised PageRank that starts from the hits of other retrievers.
 
-    Reset: their fused scores, relative to the best, to the fourth power; a tenth of the best on the task node where there is one.
+    The reset distribution: their fused scores, relative to the best, to the fourth power. A task node gets a tenth of the best.
 
     Args:
         retrievers: one or several; several are fused by score.
         graph: nodes 0 to N-1 are the passages.
-        epsilon: 0 walks the whole graph by power iteration; above, local push with this bound, whose cost does not grow with the graph.
+        epsilon: with 0, power iteration over the whole graph; above 0, local push with this bound, whose cost does not grow with the graph.
     """
 
     BATCH = 16
@@ -137,7 +137,7 @@ class WalkRetriever:
         return reset
 
     def _walks(self, resets: Sequence[Mapping[int, float]]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """For each reset the nodes reached and their visit probabilities."""
+        """For each reset distribution, the nodes that were reached and their visit probabilities."""
         nothing = (np.empty(0, np.int64), np.empty(0))
         if self.epsilon > 0:
             return [self.graph.pagerank.push(reset, self.epsilon) if reset else nothing for reset in resets]

@@ -100,9 +100,9 @@ class GraphReward(Observation):
         self.calibration = Calibration(len(graph.nodes))
         self.alarms = Alarms()
         self.progress = 0.0
-        """Share of training done, in [0, 1]; eta falls along it."""
+        """Share of training that is done, in [0, 1]; eta falls with it."""
         self.kl = float("nan")
-        """KL of the policy to its reference, where somebody tells; an alarm looks at it."""
+        """KL of the policy to its reference, if it is known; an alarm uses it."""
         self.updates = 0
         self.last_episodes: list[Episode] = []
         self.last_rewards: NodeRewards | None = None
@@ -141,11 +141,11 @@ class GraphReward(Observation):
         return [None if math.isnan(value) else value for value in rewards.total().tolist()]
 
     def pay(self, episodes: Sequence[Episode]) -> list[PaidEpisode]:
-        """What scored episodes (see `observe`) are paid by the current statistics; changes nothing."""
+        """The pay of scored episodes (see `observe`) by the current statistics. Nothing changes."""
         return _rows(episodes, self.node_rewards(episodes))
 
     def take_kept(self) -> list[PaidEpisode]:
-        """What the calls since the last update scored and paid, in order; it is forgotten here."""
+        """The episodes that the calls since the last update scored and paid, in order. They are forgotten here."""
         kept = list(self._kept)
         self._kept.clear()
         return kept
@@ -191,7 +191,7 @@ class GraphReward(Observation):
     # ------------------------------------------------------------------ learning
 
     def learn(self, kept: Sequence[PaidEpisode] | None = None) -> None:
-        """Judge the predictions by scored episodes; then take these into the statistics, fit the imputer and move the graph.
+        """Compare the predictions with scored episodes. Then update the statistics, fit the imputer and move the graph.
 
         Args:
             kept: what was scored and paid, of all processes; None: what this object kept. For episodes of your own:
@@ -259,7 +259,7 @@ class GraphReward(Observation):
         return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
     new_alarms: Sequence[str] = ()
-    """Messages of alarms that went on in the last update."""
+    """Messages of the alarms that started in the last update."""
 
     def _fit(self) -> float:
         if self.model.readout.fit == "closed_form" and len(self.memory):
@@ -333,13 +333,13 @@ class GraphReward(Observation):
         return strengths
 
     def proposals(self) -> list[Proposal]:
-        """What looks wrong or missing in the file; nothing of it is applied."""
+        """Relations that look wrong or missing in the file. They are not applied."""
         return [*self.model.gate_proposals(self.graph), *self.model.learner.proposals(self.graph)]
 
     # ------------------------------------------------------------------ attribution
 
     def attribute(self, episode: Episode, method: str = "shapley") -> dict[str, float]:
-        """What each node in play adds to the reward of a scored episode, compared with that node at its running mean.
+        """The contribution of each node to the reward of a scored episode, compared with the node at its running mean.
 
         Args:
             method: 'shapley' (exact, at most 12 nodes in play; the values sum to reward - reward of the mean scores) or 'gradient'.
@@ -370,7 +370,7 @@ class GraphReward(Observation):
     # ------------------------------------------------------------------ state and metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that scoring and further learning depend on."""
+        """All state of scoring and learning."""
         return {
             "model": dict(self.model.state_dict()),
             "calibration": dict(self.calibration.state_dict()),
@@ -384,7 +384,7 @@ class GraphReward(Observation):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the state from `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.calibration.load_state_dict(state["calibration"])
         self.alarms.load_state_dict(state["alarms"])

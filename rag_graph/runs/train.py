@@ -32,19 +32,19 @@ def train(
     progress: StageProgress | None = None,
     command: Sequence[str] = (),
 ) -> Run:
-    """Run a config. Everything lands in the run folder as it comes; an error or Ctrl-C leaves what was written whole, and `resume`
-    goes on from there.
+    """Run a config and return the run. Results are written to the run folder during the run. After an error or Ctrl-C the folder is
+    complete so far, and `resume` continues from there.
 
     Args:
-        config: a config, or its file.
-        overrides: of a file, such as "ppo.updates=20".
-        scorers: your own functions of an episode, by node of the graph: a number in [0, 1], or None where there is nothing to observe.
-        retriever: makes your own retriever from the passages that ground a task; `retrieval.method` is put aside.
+        config: a config, or a YAML file.
+        overrides: changes of the file, such as "ppo.updates=20".
+        scorers: your own functions of an episode, by node of the graph: a number in [0, 1], or None if there is nothing to observe.
+        retriever: makes your own retriever from the passages that ground a task; it replaces `retrieval.method`.
         readout: your own function that pays: scores without gaps [B, N], the graph's tensors, task of each episode [B] -> [B, N].
-        progress: where it is shown; default bars on stderr.
+        progress: shows the progress; default bars on stderr.
 
     Raises:
-        RagGraphError: bad graph, config, data or model; training that cannot go on.
+        RagGraphError: bad graph, config, data or model; training that cannot continue.
     """
     if not isinstance(config, RunConfig):
         config = load_config(config, overrides)
@@ -70,11 +70,11 @@ def resume(
     progress: StageProgress | None = None,
     command: Sequence[str] = (),
 ) -> Run:
-    """Go on with a run that was stopped, from its warm-up or its newest whole checkpoint; it ends as if it had not been stopped.
-    Arguments as of `train`; a run with parts of its own needs the same again.
+    """Continue a run that was stopped, from its warm-up or its newest complete checkpoint. The result is the same as without the stop.
+    The arguments are those of `train`. A run with your own parts needs the same parts again.
 
     Raises:
-        DataError: no run folder, a run that has finished, other parts than it began with, or data sets that have changed since.
+        DataError: no run folder, a finished run, other parts than before, or data sets that have changed.
     """
     run = Run(path, scorers=scorers, retriever=retriever, readout=readout)
     if run.status["status"] == "finished":
@@ -92,7 +92,7 @@ def resume(
 
 @contextlib.contextmanager
 def _at_work(folder: Path, progress: StageProgress | None) -> Iterator[StageProgress]:
-    """Lock the folder, and write down how the run ends where it does not end well."""
+    """Lock the folder, and record an error or an interruption."""
     with locked(folder), progress or StageProgress() as shown:
         try:
             yield shown

@@ -134,7 +134,7 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
         ({"id": "d", "text": {"a": 1}, "label": "World"}, r"train\.jsonl:2: column 'text' is dict"),
         ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'nan'"),
         ({"id": "d", "text": "x", "label": []}, r"train\.jsonl:2: column 'label' is an empty list"),
-        ({"id": "a", "text": "x", "label": "World"}, r"train\.jsonl:2: the id 'a' stands in this data set twice"),
+        ({"id": "a", "text": "x", "label": "World"}, r"train\.jsonl:2: the id 'a' appears twice in this data set"),
         ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: half a surrogate pair"),
         ({"id": "d", "txt": "x", "label": "World"}, r"train\.jsonl:2: no column 'text', which task 'topic' reads as 'input'. Did you mean 'txt'\?"),
     ],
@@ -160,7 +160,7 @@ def test_missing_and_empty_files(project: Callable[..., Path], tmp_path: Path, m
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("text,label\nfoo,World,zzz\n", r"train\.csv:2: not as many cells"), ("text,label\nfoo\n", r"train\.csv:2: not as many cells"), ('text,label\n"three\n\nlines",World\nx,Wrld\n', r"train\.csv:5: label 'Wrld'")],
+    [("text,label\nfoo,World,zzz\n", r"train\.csv:2: the row has another number of cells"), ("text,label\nfoo\n", r"train\.csv:2: the row has another number of cells"), ('text,label\n"three\n\nlines",World\nx,Wrld\n', r"train\.csv:5: label 'Wrld'")],
 )  # fmt: skip
 def test_csv_rows_are_whole_and_named_by_their_line(
     project: Callable[..., Path], tmp_path: Path, content: str, message: str
@@ -184,9 +184,9 @@ def test_bad_passages_are_named(project: Callable[..., Path], tmp_path: Path) ->
     graph = load_graph(project())
     for content, message in (
         ('{"id": 1}', r"notes\.jsonl:1: no 'text'"),
-        ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', r"notes\.jsonl:2: id '1' stands on line 1 too"),
+        ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', r"notes\.jsonl:2: id '1' is also on line 1"),
         ('{"id": 1, "text": "a", "links": 3}', r"notes\.jsonl:1: 'links' is a list"),
-        ("", "no passage in it"),
+        ("", "the file has no passages"),
     ):
         (tmp_path / "notes.jsonl").write_text(content)
         with pytest.raises(DataError, match=message):

@@ -1,15 +1,17 @@
-"""Code blocks of Markdown files, found by a CommonMark parser, and run.
+"""Finds the code blocks of Markdown files with a CommonMark parser, and runs them.
 
 | block | what is done with it |
 |---|---|
-| python | run, in one namespace per document |
-| bash | run as one script, which stops at the first failure |
-| console | each line that begins with `$ ` is run and must succeed, or end as `# exit 2` behind it says; what follows are lines of its output, in this order; `...` stands for anything within a line |
-| yaml | read as what it is: a graph, a sweep or a config |
-| json | each line is an object |
-| text, html | output or a picture of something: not code |
+| python | It is run. All blocks of a document share one namespace. |
+| bash | It is run as one script, which stops at the first failure. |
+| console | Each line that begins with `$ ` is run. It must succeed, or end with the code that `# exit 2` at its end states. The lines below it must appear in its output, in this order; `...` stands for any text within a line. |
+| yaml | It is read as what it is: a graph, a sweep or a config. |
+| json | Each line must be an object. |
+| text | It is not run. After `<!-- printed -->`, the last python block must have printed exactly this. |
+| html | It is not run. |
 
-`<!-- file: NAME -->` before a block: its text is also written to that file. `<!-- not run: REASON -->`: skipped, with the reason. `<!-- setup` and lines of Python up to `-->`: run, not shown.
+A comment before a block changes this. `<!-- file: NAME -->`: the text is also written to that file. `<!-- not run: REASON -->`: the block is
+skipped. `<!-- setup`, lines of Python, `-->`: the lines are run and not shown.
 """
 
 from __future__ import annotations
@@ -29,8 +31,11 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 NOT_CODE = ("text", "html", "{toctree}")
+PRINTED = "printed"
+"""The language of a text block that shows what the python block before it printed."""
 NOT_RUN = re.compile(r"<!--\s*not run:\s*(.+?)\s*-->", re.S)
 FILE = re.compile(r"<!--\s*file:\s*(\S+?)\s*-->")
+SHOWS_OUTPUT = re.compile(r"<!--\s*printed\s*-->")
 EXIT = re.compile(r"\s*# exit (\d+)$")
 SETUP = re.compile(r"<!--\s*setup\n(.*?)-->", re.S)
 
@@ -54,21 +59,26 @@ def blocks_of(path: Path, shown: str) -> Iterator[Block]:
     text = path.read_text(encoding="utf-8")
     assert ":::{" not in text, f"{shown}: a colon fence, which CommonMark does not know: use backquotes"
     reason = title = ""
+    printed = False
     for token in MarkdownIt("commonmark").parse(text):
         line = token.map[0] + 1 if token.map else 0
         if token.type == "html_block":
             assert "```" not in token.content, f"{shown}:{line}: a fence inside HTML: put a blank line before it"
             reason = found[1] if (found := NOT_RUN.search(token.content)) else reason
             title = found[1] if (found := FILE.search(token.content)) else title
+            printed = printed or bool(SHOWS_OUTPUT.search(token.content))
             if found := SETUP.search(token.content):
                 yield Block(shown, line, "python", found[1])
         elif token.type in ("fence", "code_block"):
             language = token.info.strip().partition(" ")[0]
-            if language not in NOT_CODE:
+            if printed:
+                assert language == "text", f"{shown}:{line}: what was printed is shown as text, not as {language}"
+                yield Block(shown, line, PRINTED, token.content)
+            elif language not in NOT_CODE:
                 yield Block(shown, line, language, token.content, title, reason)
-            reason = title = ""
+            reason, title, printed = "", "", False
         elif token.type == "inline" and token.content.strip():
-            reason = title = ""
+            reason, title, printed = "", "", False
 
 
 @dataclass
@@ -78,6 +88,8 @@ class Sandbox:
     folder: Path
     root: Path
     names: dict[str, Any] = field(default_factory=dict)
+    printed: str = ""
+    """What the last python block printed."""
 
     def run(self, block: Block) -> None:
         """Raises AssertionError where the block does not do what it says."""
@@ -87,6 +99,9 @@ class Sandbox:
             target.write_text(block.text, encoding="utf-8")
         if block.language == "python":
             self._python(block)
+        elif block.language == PRINTED:
+            shown, said = block.text.strip().splitlines(), self.printed.strip().splitlines()
+            assert shown == said, f"{block}: the python block before it printed\n{self.printed}"
         elif block.language == "bash":
             done = self.shell(block.text)
             assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
@@ -100,13 +115,14 @@ class Sandbox:
 
     def _python(self, block: Block) -> None:
         code = compile("\n" * (block.line) + block.text, block.file, "exec")
-        before = Path.cwd()
+        before, said = Path.cwd(), io.StringIO()
         os.chdir(self.folder)
         try:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
                 exec(code, self.names)
         finally:
             os.chdir(before)
+            self.printed = said.getvalue()
 
     def _console(self, block: Block) -> None:
         before, *parts = re.split(r"^\$ ", block.text, flags=re.M)
@@ -147,18 +163,26 @@ class Sandbox:
             os.chdir(before)
 
     def shell(self, text: str) -> subprocess.CompletedProcess[str]:
-        """Run a script in the sandbox. `make` is asked what it would do; of `pip install` only the extras of this checkout are looked up."""
-        where = self.folder
-        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-        if lines and lines[0].startswith("make "):
-            assert all(re.fullmatch(r"make [a-z-]+\s*(#.*)?", line) for line in lines), text
-            text, where = "\n".join(line.replace("make ", "make -n ", 1) for line in lines), self.root
-        elif "pip install" in text:
+        """Run a script in the sandbox.
+
+        A line `make TARGET` becomes `make -n TARGET` in the project's folder: the target must exist, and nothing is made. The line
+        `source .venv/bin/activate` does nothing, for the commands are there already. Of `pip install`, only the extras are checked.
+        """
+        text = "\n".join(map(self._harmless, text.splitlines()))
+        if "pip install" in text:
             (found,) = re.findall(
-                r"^\.venv/bin/python -m pip install -e '\.\[([a-z,]+)\]' -c constraints\.txt$", text.strip(), flags=re.M
+                r"^(?:\.venv/bin/)?python -m pip install -e '\.\[([a-z,]+)\]' -c constraints\.txt$",
+                text.strip(),
+                flags=re.M,
             )
             assert all(f"\n{extra} =\n" in (self.root / "setup.cfg").read_text() for extra in found.split(",")), text
             return subprocess.CompletedProcess(text, 0, "", "")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
-        return subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=where, env=environment, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL)  # fmt: skip
+        return subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL)  # fmt: skip
+
+    def _harmless(self, line: str) -> str:
+        if line.startswith("make "):
+            assert re.fullmatch(r"make [a-z-]+( THREADS=\d+)?\s*(#.*)?", line), line
+            return f"make -C {self.root} -n {line.removeprefix('make ')}"
+        return re.sub(r"^source \.venv/bin/activate\b", "true", line)

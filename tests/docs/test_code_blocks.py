@@ -1,4 +1,4 @@
-"""Every code block of README and of the documentation does what it says."""
+"""Every code block of the README and of the documentation runs and gives the output that is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.blocks import NOT_CODE, Block, Sandbox, blocks_of
+from tests.docs.blocks import NOT_CODE, PRINTED, Block, Sandbox, blocks_of
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -21,7 +21,7 @@ RUN = [path for path in DOCUMENTS if any(not block.reason for block in blocks_of
 
 
 def reduced(path: Path, small: tuple[str, ...]) -> str:
-    """An experiment's config at a size that takes seconds; everything that a reader types stays as it is."""
+    """The config of an experiment at a size that takes seconds. The commands of the page do not change."""
     from rag_graph.config import load_config
 
     content = yaml.safe_load(path.read_text())
@@ -31,7 +31,7 @@ def reduced(path: Path, small: tuple[str, ...]) -> str:
 
 @pytest.fixture
 def sandbox(tmp_path: Path, small: tuple[str, ...], finished_run: Path) -> Sandbox:
-    """What a reader has in front of them: a checkout, and a run of the quickstart."""
+    """A checkout, and a run of the quickstart."""
     for name in ("graphs", "docs", "benchmarks", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
@@ -52,9 +52,9 @@ def test_runs(path: Path, sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_block_says_what_it_is(path: Path) -> None:
-    """No block without a language slips through, and what is not run says why."""
+    """Every block has a known language."""
     for block in blocks_of(path, str(path.relative_to(ROOT))):
-        assert block.language in ("python", "bash", "console", "yaml", "json"), (
+        assert block.language in ("python", "bash", "console", "yaml", "json", PRINTED), (
             f"{block}: say what it is: {block.text[:60]!r}"
         )
         assert block.language not in NOT_CODE
@@ -75,9 +75,14 @@ def test_the_runner_finds_what_is_wrong(tmp_path: Path) -> None:
         ("bash", "false | cat\n"),
         ("json", "[1]"),
         ("bash", "make quickstart NOSUCH=1\n"),
+        ("bash", "make nosuch\n"),
     ):
         with pytest.raises(AssertionError):
             box.run(Block("x.md", 3, language, text))
+    box.run(Block("x.md", 3, "python", "print('one', 2)\n"))
+    box.run(Block("x.md", 3, PRINTED, "one 2\n"))
+    with pytest.raises(AssertionError, match="printed"):
+        box.run(Block("x.md", 3, PRINTED, "one\n"))
     with pytest.raises(ZeroDivisionError):
         box.run(Block("x.md", 3, "python", "1 / 0"))
     with pytest.raises(Exception, match="unknown key 'ppoo'"):
@@ -88,3 +93,12 @@ def test_examples_shown_are_the_files_that_are_tested() -> None:
     shown = {block.title: block.text for block in blocks_of(ROOT / "docs/own_parts.md", "own_parts.md")}
     for path in sorted((ROOT / "docs/examples").glob("*.py")):
         assert shown[path.name] == path.read_text()
+
+
+def test_output_is_read_as_what_the_block_before_it_printed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint(1)\n```\n\n<!-- printed -->\n```text\n1\n```\n\n```text\na picture\n```\n")
+    assert [(block.language, block.text) for block in blocks_of(page, "page.md")] == [
+        ("python", "print(1)\n"),
+        (PRINTED, "1\n"),
+    ]

@@ -64,7 +64,7 @@ edges:
         "g.yaml:4:17: tasks.topic.kind: unknown value 'clasification'. Did you mean 'classification'? Known: classification, generation, extraction.",
         "g.yaml:4:58: tasks.topic.metrics.acuracy: unknown value 'acuracy'. Did you mean 'accuracy'? Known: accuracy, bleu, exact_match, external, faithfulness, format, label_preserved, length_band, macro_f1, rouge_1, rouge_2, rouge_l, token_f1.",
         "g.yaml:4:81: tasks.topic.prompt: unknown placeholder '{inptu}'. Did you mean 'input'? Known here: context, input, labels.",
-        "g.yaml:5:84: tasks.headline.fields: no 'reference': say which column holds the right answer.",
+        "g.yaml:5:84: tasks.headline.fields: no 'reference': name the column that contains the correct answer.",
         "g.yaml:5:108: tasks.headline.dataset: exactly one of path, hub, name is needed, path and hub given.",
         "g.yaml:5:127: tasks.headline.gaol: unknown key 'gaol'. Did you mean 'goal'?",
         "g.yaml:7:39: criteria.brief.args.moist: metric 'length_band' has no argument 'moist'. Did you mean 'most'? It takes least, most.",
@@ -81,7 +81,7 @@ edges:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("format: 1", "format: 7"), r"g.yaml:1:9: format: 7 is newer than this package reads \(rag_graph .* reads format 1\). Upgrade rag_graph."),
+        (("format: 1", "format: 7"), r"g.yaml:1:9: format: 7 is too new for this package \(rag_graph .* reads format 1\). Upgrade rag_graph."),
         (("format: 1", "format: one"), r"g.yaml:1:9: format: 'one' is not a format. Write 'format: 1'."),
         (("format: 1\n", ""), r"g.yaml:1:1: format: 'format' is missing."),
         (("name: g", "name: 9 lives"), r"g.yaml:2:7: name: '9 lives' is not a name."),
@@ -91,7 +91,7 @@ edges:
         (("kind: classification, labels: [a, b]", "kind: classification"), r"g.yaml:4:17: tasks.topic.kind: a classification task needs 'labels'."),
         (("metric: length_band, args: {most: 12}", "metric: length_band"), r"g.yaml:7:19: criteria.brief.metric: 'length_band' needs args"),
         (("metric: length_band, args: {most: 12}", 'metric: format, args: {pattern: "("}'), r"g.yaml:7:34: criteria.brief.args.pattern: not a regular expression"),
-        (("metric: length_band, args: {most: 12}", "metric: label_preserved, of: headline"), r"criteria.brief.of: 'headline' is no classification task"),
+        (("metric: length_band, args: {most: 12}", "metric: label_preserved, of: headline"), r"criteria.brief.of: 'headline' is not a classification task"),
         (("edges:\n", "edges:\n  - {from: brief, to: headline, relation: prerequisite}\n"), r"g.yaml:10:5: edges\[1\]: stated twice: edges\[0\] says brief prerequisite headline too."),
         (("edges:", "egdes:"), r"g.yaml:8:1: egdes: unknown key 'egdes'. Did you mean 'edges'\?"),
         (("criteria:\n", "criteria:\n  brief: {metric: bleu}\n"), r"g.yaml:8:3: criteria.brief: stated twice, first on line 7. Keep one."),
@@ -199,7 +199,7 @@ def test_an_included_files_head_is_checked_too(write_graph: Callable[..., Path])
     for part in (
         "more.yaml:1:7: name:",
         "more.yaml:2:8: title:",
-        "more.yaml:3:9: format: 7 is newer",
+        "more.yaml:3:9: format: 7 is too new",
         "more.yaml:4:10: contexts: a map is expected, nothing given.",
         "more.yaml:5:1: edgse: unknown key 'edgse'. Did you mean 'edges'?",
     ):
@@ -257,9 +257,9 @@ def test_edges_are_counted_in_their_own_file(write_graph: Callable[..., Path]) -
         (("strength: 0.8", "strength: '0.5'"), "edges\\[0\\].strength: input should be a valid number"),
         (("labels: [a, b]", "labels: a"), "labels: a list of labels, or a map from the data's value to the word, is expected"),
         (("{rouge_l: 1.0}", "{label_preserved: 1.0}"), "'label_preserved' takes arguments: make it a criterion"),
-        (("{most: 12}", "{least: 9, most: 2}"), "least 9 and most 2: no length lies between them"),
-        (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "hi", fields: {input: text, reference: title}'), "no field stands in the prompt"),
-        (("{input: text, reference: title}", "{input: text, context: c, reference: title}"), "'context' is what the prompt fills by itself"),
+        (("{most: 12}", "{least: 9, most: 2}"), "least 9 and most 2: no length is between them"),
+        (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "hi", fields: {input: text, reference: title}'), "the prompt shows no field"),
+        (("{input: text, reference: title}", "{input: text, context: c, reference: title}"), "'context' is filled by the prompt itself"),
         (("name: g", "name: g\nrelations: {r: {semantics: gate, source: []}}"), "relations.r.source: tuple should have at least 1 item"),
     ],
 )  # fmt: skip

@@ -202,7 +202,7 @@ def test_milvus_keeps_its_vectors_between_runs(tmp_path: Path, scratch_encoder: 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("", "no passage in it"),
+        ("", "the file has no passages"),
         ('{"id": 1, "title": "t"}', r"p\.jsonl:1: no 'text'"),
         ('{"text": 3}', r"p\.jsonl:1: no 'text'"),
         ('{"text": "a", "title": 3}', "'title' is int, not text"),
@@ -220,9 +220,9 @@ def test_bad_passages(rows: str, message: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("", "no query in it"),
+        ("", "the file has no queries"),
         ('{"id": 1, "question": " "}', r"q\.jsonl:1: no 'question'"),
-        ('{"id": 1, "question": "a"}\n{"id": "1", "question": "b"}', r":2: the id '1' stands in this file twice"),
+        ('{"id": 1, "question": "a"}\n{"id": "1", "question": "b"}', r":2: the id '1' appears twice in this file"),
         ('{"question": "a", "supporting_ids": "b"}', "'supporting_ids' is a list"),
     ],
 )

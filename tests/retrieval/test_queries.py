@@ -49,5 +49,5 @@ def test_an_unknown_passage_is_named(index: PassageIndex) -> None:
     check_supporting(QUERIES, index)
     with pytest.raises(DataError, match="query '9': its supporting id 'aa' is no passage of the pool"):
         check_supporting([Query("9", "x", ("aa",))], index)
-    with pytest.raises(DataError, match="no query carries 'supporting_ids'"):
+    with pytest.raises(DataError, match="no query has 'supporting_ids'"):
         measure_rankings(rank_queries(index, index.retriever("bm25"), QUERIES[2:], 2), 2)
