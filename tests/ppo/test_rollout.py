@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
 from rag_graph.ppo.advantages import generalized_advantages
+from rag_graph.ppo.reward_functions import Scored
+from rag_graph.ppo.rollout import (
+    Episodes,
+    Judgement,
+    Rollout,
+    StageClock,
+    completion_table,
+    rollout_metrics,
+    table_means,
+)
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from tests.ppo.tiny_run import ROWS, arguments, constant, make
 
@@ -76,3 +88,77 @@ def test_rewards_at_tokens_are_paid_there(tiny_model: Callable[[int], Any], tmp_
         # With lambda 1 the return at t is the sum of what is still to come.
         still = [sum(range(t + 1, size + 1)) + 1.0 for t in range(size)]
         assert rollout.returns[row, :size].tolist() == pytest.approx(still)
+
+
+def small_rollout(**changes: Any) -> Rollout:
+    """Two episodes of 2 and 3 tokens, the first ended; the policy is log 2 above the reference at each token, values are 0."""
+    args = SimpleNamespace(
+        **{"kl_estimator": "k1", "kl_coef": 0.1, "missing_eos_penalty": None, "whiten_rewards": False, "gamma": 1.0, "lam": 1.0, **changes}
+    )  # fmt: skip
+    blank = torch.zeros(2, 3)
+    inside = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
+    episodes = Episodes([{"prompt": "p"}, {"prompt": "q"}], [[5], [6]], ["a", "b"], [[7, 1], [7, 8, 9]])
+    scored = Scored(torch.tensor([1.0, 2.0]), blank.clone(), torch.tensor([[1.0, math.nan], [0.0, 2.0]]))
+    judged = Judgement(math.log(0.5) * inside, math.log(0.25) * inside, inside, blank.clone())
+    return Rollout.of(episodes, scored, judged, torch.tensor([True, False]), args, lambda x: x, {"sampling": 1.5})
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_rewards_and_returns_of_a_small_rollout_by_hand(estimator: str) -> None:
+    rollout = small_rollout(kl_estimator=estimator, missing_eos_penalty=0.5)
+    kl = math.log(2) if estimator == "k1" else 0.5 - 1 + math.log(2)
+    assert rollout.kl.tolist() == [pytest.approx([kl, kl, 0]), pytest.approx([kl, kl, kl])]
+    assert rollout.scores.tolist() == [1.0, 1.5], "the penalty falls on the answer that did not end"
+    cost = 0.1 * kl
+    expected = [[1 - 2 * cost, 1 - cost, 1], [1.5 - 3 * cost, 1.5 - 2 * cost, 1.5 - cost]]
+    assert rollout.returns.tolist() == [pytest.approx(row) for row in expected]
+    assert rollout.padding.tolist() == [[False, False, True], [False, False, False]]
+    assert not rollout.padding_p1.any(), "the value is also learned at the position after an answer"
+
+
+def test_metrics_of_a_small_rollout_by_hand() -> None:
+    rollout = small_rollout()
+    found = rollout_metrics(rollout, ["one", "two"], 0.1, {1}, lambda x: x)
+    kl = 2.5 * math.log(2)
+    assert found == pytest.approx(
+        {
+            "objective/kl": kl,
+            "objective/entropy": 2.5 * math.log(2),
+            "objective/non_score_reward": -0.1 * kl,
+            "objective/rlhf_reward": 1.5 - 0.1 * kl,
+            "objective/scores": 1.5,
+            "objective/observed": 1.0,
+            "policy/entropy_avg": 1.0,
+            "val/num_eos_tokens": 1,
+            "val/explained_variance": 0.0,
+            "val/truncated": 0.5,
+            "val/response_tokens": 2.5,
+            "rewards/one": 1.0,
+            "rewards/two": 1.0,
+            "seconds/sampling": 1.5,
+        },
+        abs=1e-6,
+    )
+
+
+def test_tables_and_their_means_leave_out_what_was_not_observed() -> None:
+    rollout = small_rollout()
+    table = completion_table(rollout.episodes, rollout.scored, ["one", "two"], {1}, rollout.kl)
+    assert table[0] == {
+        "prompt": "p", "completion": "a", "reward": 1.0, "rewards": {"one": 1.0, "two": 0.0}, "tokens": 2, "ended": True,
+        "kl": pytest.approx(2 * math.log(2)),
+    }  # fmt: skip
+    assert math.isnan(table[1]["rewards"]["one"])
+    assert table_means(table, ["one", "two"]) == {
+        "objective/scores": 1.5, "rewards/one": 1.0, "rewards/two": 1.0, "val/truncated": 0.5, "val/response_tokens": 2.5,
+    }  # fmt: skip
+    assert math.isnan(table_means([table[1]], ["one"])["rewards/one"])
+
+
+def test_a_lap_lasts_from_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 12.0, 15.5])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    clock = StageClock()
+    clock.lap("sampling")
+    clock.lap("reward")
+    assert clock.seconds == {"sampling": 2.0, "reward": 3.5}
