@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from rag_graph.graph import AuxiliaryGraph
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A deadline would measure the machine and what else runs on it.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).parent.parent
 Cli = Callable[..., CompletedProcess[str]]
