@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from rag_graph.errors import DataError
+from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Retriever
+from rag_graph.retrieval.encoder import SentenceEncoder
+from rag_graph.retrieval.index import PassageIndex
 
 TEXTS = [
     "the red kettle is from oslo",
@@ -66,3 +70,22 @@ class RetrieverContract:
     def test_an_empty_pool_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"pool of passages is empty.*retrieval\.method=none"):
             self.make([])
+
+
+def as_passages(texts: list[str]) -> list[ContextNode]:
+    return [ContextNode(str(place), "", "", text) for place, text in enumerate(texts)]
+
+
+class WithEncoder(RetrieverContract):
+    """The contract over an index with a small encoder. `method` is what is tested; `where` says how embeddings are searched."""
+
+    method, where = "dense", "exact"
+    NEAREST: ClassVar[dict[str, int]] = {"a blue mixer": 1, "green rakes": 2}  # untrained, it knows only shared words
+
+    @pytest.fixture(autouse=True)
+    def _given(self, scratch_encoder: SentenceEncoder, tmp_path: Path) -> None:
+        self.encoder, self.folder = scratch_encoder, tmp_path
+
+    def make(self, texts: list[str]) -> Retriever:
+        where = f"{self.folder}/milvus.db" if self.where == "milvus" else self.where
+        return PassageIndex(as_passages(texts), self.encoder, vectors=where).retriever(self.method)

@@ -13,51 +13,11 @@ import pytest
 
 from rag_graph.config import DataConfig
 from rag_graph.data.load import load_contexts, load_data, read_examples
-from rag_graph.data.parcels import CITIES, archive, make_parcels
-from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError
 from rag_graph.graph import load_graph
-from rag_graph.records import ContextNode, Evidence, Example
+from rag_graph.records import Example
 
 PARCELS = load_graph("parcels")
-
-
-def test_parcels_answers_follow_from_passage_and_archive() -> None:
-    records = {node.title: node.text for node in archive("train")}
-    origins = 0
-    for demonstration in make_parcels("train", 200, seed=1):
-        example, answer = demonstration.example, demonstration.example.references[0]
-        if example.id.endswith("origin"):
-            product, _, city = answer.split()
-            origins += 1
-            assert city in CITIES
-            assert city not in example.inputs["input"], "the city stands in the archive only"
-            assert any(text.endswith(f"from {city} .") and product in text for text in records.values())
-        elif example.task == "question":
-            assert answer in example.inputs["input"].split()
-        elif example.task == "summary":
-            assert len(answer.split()) == 3
-    assert origins == 200
-
-
-def test_parcels_splits_share_no_passage_and_no_fact() -> None:
-    train = {d.example.inputs["input"] for d in make_parcels("train", 500, seed=0)}
-    test = {d.example.inputs["input"] for d in make_parcels("test", 500, seed=0)}
-    assert len(train & test) < 5
-    cities = [[node.text.split()[-2] for node in archive(split)] for split in ("train", "test")]
-    same = sum(a == b for a, b in zip(*cities, strict=True)) / len(cities[0])
-    assert same == pytest.approx(1 / len(CITIES), abs=0.03)
-
-
-def test_parcels_are_determined_by_the_seed() -> None:
-    assert list(make_parcels("train", 5, 3)) == list(make_parcels("train", 5, 3))
-    assert list(make_parcels("train", 5, 3)) != list(make_parcels("train", 5, 4))
-
-
-def test_the_weak_heuristic_is_wrong_on_hard_items_only_sometimes() -> None:
-    demonstrations = list(make_parcels("train", 400, 0))
-    hard = sum(d.hard for d in demonstrations) / len(demonstrations)
-    assert 0.2 < hard < 0.5
 
 
 def test_load_balances_tasks_and_hashes() -> None:
@@ -198,14 +158,6 @@ def test_examples_for_evaluation_from_any_file(tmp_path: Path) -> None:
     path.write_text(json.dumps({"input": "a b", "reference": "kitchen"}))
     (example,) = read_examples(path, "topic", PARCELS.spec.tasks["topic"])
     assert example == Example("topic/row0", "topic", {"input": "a b"}, ("kitchen",))
-
-
-def test_prompts_are_filled_once() -> None:
-    task = PARCELS.spec.tasks["question"]
-    example = Example("1", "question", {"input": "braces {question} stay", "question": "who ?"})
-    evidence = [Evidence(ContextNode("n", "archive", "", f"record {i}"), 1.0, i) for i in (1, 2)]
-    assert render_prompt(task, example) == "braces {question} stay who ?"
-    assert render_prompt(task, example, evidence) == "braces {question} stay record 1\nrecord 2 who ?"
 
 
 def test_real_data_loads(real_data: Path) -> None:

@@ -187,9 +187,3 @@ def test_includes_are_merged_away(tmp_path: Path) -> None:
         path = tmp_path / f"out{suffix}"
         path.write_text(writer(graph))
         assert load_graph(path) == graph
-
-
-def test_networkx_view() -> None:
-    view = load_graph("parcels").networkx
-    assert view.nodes["archive"]["kind"] == "context"
-    assert view.edges["archive", "question", "grounds"]["strength"] == 0.9

@@ -1,4 +1,7 @@
-"""Whatever the bytes, the reader answers in bounded time and memory, and never with a traceback."""
+"""Whatever the bytes, the reader answers in bounded time and memory, and never with a traceback.
+
+This file is named after no module: such files must pass through all of them, from the bytes to the checks of the graph.
+"""
 
 from __future__ import annotations
 

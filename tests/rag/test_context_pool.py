@@ -1,30 +1,14 @@
-"""Fusion by hand, and the evidence of a task: budget, repeats, priors, reasons."""
+"""The evidence of a task: budget, repeats, priors, reasons."""
 
 from __future__ import annotations
 
 from typing import Any
-
-import pytest
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.rag import ContextPool
 from rag_graph.records import ContextNode
-from rag_graph.retrieval import Hit
-from rag_graph.retrieval.fusion import reciprocal_rank_fusion, score_fusion
-
-
-def test_fusion_by_hand() -> None:
-    fused = reciprocal_rank_fusion({"a": [Hit(7, 9.0), Hit(3, 8.0)], "b": [Hit(3, 0.2)]}, 5)
-    assert [(hit.position, hit.score) for hit in fused] == [
-        (3, pytest.approx(1 / 62 + 1 / 61)),
-        (7, pytest.approx(1 / 61)),
-    ]
-    assert fused[0].scores == {"a": 8.0, "b": 0.2}
-    by_score = score_fusion({"a": [Hit(7, 9.0), Hit(3, 6.0)], "b": [Hit(3, 0.2)]}, 5)
-    assert [(hit.position, hit.score) for hit in by_score] == [(3, pytest.approx(6 / 9 + 1)), (7, pytest.approx(1.0))]
-    assert reciprocal_rank_fusion({"a": []}, 5) == []
 
 
 def make_pool(

@@ -10,40 +10,8 @@ import pytest
 
 from rag_graph import Run, compare
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.evaluation.statistics import interquartile_mean, probability_of_improvement, run_interval
 
 TASKS = ("topic", "sentiment", "question", "summary")
-
-
-def test_numbers_equal_rliables() -> None:
-    from rliable import metrics
-
-    rng = np.random.default_rng(0)
-    ours, theirs = rng.uniform(size=(7, 3)), rng.uniform(size=(5, 3)).round(1)
-    ours[:2] = theirs[:2]  # ties
-    assert interquartile_mean(ours) == pytest.approx(metrics.aggregate_iqm(ours), abs=1e-12)
-    assert probability_of_improvement(ours, theirs) == pytest.approx(
-        metrics.probability_of_improvement(ours, theirs), abs=1e-12
-    )
-
-
-def test_the_interval_equals_scipys_bootstrap_of_whole_runs() -> None:
-    from scipy.stats import bootstrap
-
-    scores = np.random.default_rng(0).normal(size=(9, 4))
-    found = run_interval(scores, resamples=20_000)
-    theirs = bootstrap(
-        (scores.mean(1),), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
-    )
-    assert found.mean == pytest.approx(scores.mean())
-    assert [found.low, found.high] == pytest.approx(list(theirs.confidence_interval), abs=0.02)
-
-
-def test_one_run_has_no_interval() -> None:
-    assert np.isnan(run_interval([[0.5, 0.7]]).low)
-    assert run_interval([[0.5, 0.7]]).mean == pytest.approx(0.6)
-    with pytest.raises(ValueError, match="at least one run"):
-        run_interval([])
 
 
 def test_arms_are_configs_and_pairs_are_seeds(make: Callable[..., Path]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
 import random
 import shutil
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,30 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rag_graph.data.passages import read_passages, read_queries
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.retrieval.index import PassageIndex
-from rag_graph.retrieval.index_parts import passage_text
 from rag_graph.retrieval.vectors import MilvusVectors
 from tests.contracts.retriever import TEXTS
-
-CITIES = ["Oslo", "Lima", "Köln", "New Port", "Red Hill"]
-
-
-def made_passages(count: int, seed: int = 0) -> list[ContextNode]:
-    """Passages that name each other's titles, share names and link to earlier ones."""
-    rng = random.Random(seed)
-    passages = []
-    for place in range(count):
-        city, other = rng.choice(CITIES), rng.choice(CITIES)
-        title = city if place < len(CITIES) and city not in {p.title for p in passages} else f"Kettle {place}"
-        named = rng.choice(passages).title if passages and rng.random() < 0.5 else other
-        text = f"the {rng.choice(['red', 'blue', 'green'])} kettle from {other} . see {named} , made by Anna {rng.choice('ABC')}olm"
-        links = (rng.choice(passages).id,) if passages and rng.random() < 0.3 else ()
-        passages.append(ContextNode(f"p{place}", "", title, text, "", links))
-    return passages
 
 
 def same(left: PassageIndex, right: PassageIndex, methods: list[str]) -> None:
@@ -60,7 +39,9 @@ METHODS = ["bm25", "dense", "walk", "hybrid", "hybrid_walk"]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_added_and_deleted_equals_made_at_once(seed: int, scratch_encoder: SentenceEncoder) -> None:
+def test_added_and_deleted_equals_made_at_once(
+    made_passages: Callable[..., list[ContextNode]], seed: int, scratch_encoder: SentenceEncoder
+) -> None:
     passages, links = made_passages(40, seed), ("link", "title", "phrase")
     grown = PassageIndex(passages[:15], scratch_encoder, links)
     grown.retriever("hybrid_walk").search(["kettle"], 3)
@@ -90,7 +71,9 @@ def test_a_title_that_ends_in_sigma() -> None:
     same(grown, PassageIndex([*passages, ContextNode("c", "", "ΟΔΟΣ", "a street")]), ["bm25", "walk"])
 
 
-def test_saved_opened_changed_saved(tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
+def test_saved_opened_changed_saved(
+    made_passages: Callable[..., list[ContextNode]], tmp_path: Path, scratch_encoder: SentenceEncoder
+) -> None:
     passages, folder = made_passages(30), tmp_path / "some.idx"
     made = PassageIndex(passages[:20], scratch_encoder, ("link", "title", "phrase"))
     made.save(folder)
@@ -109,7 +92,9 @@ def test_saved_opened_changed_saved(tmp_path: Path, scratch_encoder: SentenceEnc
     assert {path.name for path in tmp_path.iterdir()} == {"some.idx"}
 
 
-def test_what_differs_is_named(tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
+def test_what_differs_is_named(
+    made_passages: Callable[..., list[ContextNode]], tmp_path: Path, scratch_encoder: SentenceEncoder
+) -> None:
     passages, folder = made_passages(10), tmp_path / "i"
     PassageIndex(passages, scratch_encoder).save(folder)
     changed = [*passages[:-1], replace(passages[-1], text="another text")]
@@ -130,15 +115,7 @@ def test_what_differs_is_named(tmp_path: Path, scratch_encoder: SentenceEncoder)
         PassageIndex.load(tmp_path / "none")
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes/precious.txt").write_text("x")
-    with pytest.raises(DataError, match="something else at this place"):
-        PassageIndex(made_passages(3)).save(tmp_path / "notes")
-    assert (tmp_path / "notes/precious.txt").is_file()
-
-
-def test_words_of_refusal(scratch_encoder: SentenceEncoder) -> None:
+def test_words_of_refusal(made_passages: Callable[..., list[ContextNode]], scratch_encoder: SentenceEncoder) -> None:
     passages = made_passages(5)
     index = PassageIndex(passages)
     with pytest.raises(ConfigError, match="need an index made with --encoder"):
@@ -158,7 +135,9 @@ def test_words_of_refusal(scratch_encoder: SentenceEncoder) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("faiss") is None, reason="faiss is not installed (pip install faiss-cpu)")
-def test_faiss_is_kept_and_grows(tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
+def test_faiss_is_kept_and_grows(
+    made_passages: Callable[..., list[ContextNode]], tmp_path: Path, scratch_encoder: SentenceEncoder
+) -> None:
     passages = made_passages(30)
     PassageIndex(passages[:20], scratch_encoder, vectors="faiss").save(tmp_path / "i")
     opened = PassageIndex.load(tmp_path / "i", scratch_encoder)
@@ -177,7 +156,9 @@ def test_faiss_is_kept_and_grows(tmp_path: Path, scratch_encoder: SentenceEncode
 @pytest.mark.skipif(
     importlib.util.find_spec("pymilvus") is None, reason="pymilvus is not installed (pip install pymilvus milvus-lite)"
 )
-def test_milvus_keeps_its_vectors_between_runs(tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
+def test_milvus_keeps_its_vectors_between_runs(
+    made_passages: Callable[..., list[ContextNode]], tmp_path: Path, scratch_encoder: SentenceEncoder
+) -> None:
     passages, uri = made_passages(30), f"{tmp_path}/vectors.db"
     made = PassageIndex(passages[:20], scratch_encoder, vectors=uri)
     made.retriever("dense").search(["kettle"], 2)
@@ -199,106 +180,9 @@ def test_milvus_keeps_its_vectors_between_runs(tmp_path: Path, scratch_encoder: 
     shutil.rmtree(uri, ignore_errors=True)
 
 
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ("", "the file has no passages"),
-        ('{"id": 1, "title": "t"}', r"p\.jsonl:1: no 'text'"),
-        ('{"text": 3}', r"p\.jsonl:1: no 'text'"),
-        ('{"text": "a", "title": 3}', "'title' is int, not text"),
-        ('{"text": "a", "links": "b"}', "'links' is a list"),
-        ('{"id": [1], "text": "a"}', "an id is a text or a whole number"),
-        ('{"id": "ab", "text": "a"}\n{"id": "b", "text": "b", "links": ["aa"]}', r":2: links to 'aa', and no passage"),
-    ],
-)
-def test_bad_passages(rows: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "p.jsonl").write_text(rows)
-    with pytest.raises(DataError, match=message):
-        read_passages(tmp_path / "p.jsonl")
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ("", "the file has no queries"),
-        ('{"id": 1, "question": " "}', r"q\.jsonl:1: no 'question'"),
-        ('{"id": 1, "question": "a"}\n{"id": "1", "question": "b"}', r":2: the id '1' appears twice in this file"),
-        ('{"question": "a", "supporting_ids": "b"}', "'supporting_ids' is a list"),
-    ],
-)
-def test_bad_queries(rows: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "q.jsonl").write_text(rows)
-    with pytest.raises(DataError, match=message):
-        read_queries(tmp_path / "q.jsonl")
-
-
-@pytest.mark.parametrize("harm", ["missing", "empty", "half"])
-def test_a_damaged_index_is_said_to_be_damaged(harm: str, tmp_path: Path, scratch_encoder: SentenceEncoder) -> None:
-    PassageIndex(made_passages(12), scratch_encoder, ("link", "title", "phrase")).save(tmp_path / "whole")
-    files = [path.relative_to(tmp_path / "whole") for path in sorted((tmp_path / "whole").rglob("*")) if path.is_file()]
-    assert len(files) > 12
-    for name in files:
-        folder = tmp_path / "hurt"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(tmp_path / "whole", folder)
-        content = (folder / name).read_bytes()
-        (folder / name).unlink()
-        if harm != "missing":
-            (folder / name).write_bytes(b"" if harm == "empty" else content[: len(content) // 2])
-        with pytest.raises(DataError, match=r"damaged|no index is there"):
-            PassageIndex.load(folder, scratch_encoder)
-        made = PassageIndex(made_passages(3))
-        if harm != "missing" or name.name != "manifest.json":
-            made.save(folder)  # and can be replaced
-            assert len(PassageIndex.load(folder)) == 3
-
-
-def test_two_who_change_one_folder_do_not_lose_each_others_passages(tmp_path: Path) -> None:
-    passages = made_passages(6)
-    PassageIndex(passages[:4]).save(tmp_path / "i")
-    one, other = PassageIndex.load(tmp_path / "i"), PassageIndex.load(tmp_path / "i")
-    one.add([replace(passages[4], links=())])
-    one.save(tmp_path / "i")
-    other.add([replace(passages[5], links=())])
-    with pytest.raises(DataError, match="another has changed this index since it was opened"):
-        other.save(tmp_path / "i")
-    assert [node.id for node in PassageIndex.load(tmp_path / "i").passages] == ["p0", "p1", "p2", "p3", "p4"]
-    one.delete(["p0"])
-    one.save(tmp_path / "i")
-    assert len(PassageIndex.load(tmp_path / "i")) == 4
-
-
-def test_a_save_that_fails_leaves_the_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    PassageIndex(made_passages(4)).save(tmp_path / "i")
-    real = os.replace
-
-    def fails(source: Any, target: Any) -> None:
-        if str(source).endswith(".new"):
-            raise OSError(28, "No space left on device")
-        real(source, target)
-
-    monkeypatch.setattr(os, "replace", fails)
-    with pytest.raises(DataError, match="cannot be written: .*No space left"):
-        PassageIndex(made_passages(7)).save(tmp_path / "i")
-    monkeypatch.undo()
-    assert len(PassageIndex.load(tmp_path / "i")) == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["i"]
-
-
-def test_saving_from_several_threads_leaves_a_whole_index(tmp_path: Path) -> None:
-    index = PassageIndex(made_passages(8))
-
-    def save(_: int) -> None:
-        with contextlib.suppress(DataError):
-            index.save(tmp_path / "i")
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(save, range(12)))
-    assert len(PassageIndex.load(tmp_path / "i")) == 8
-    assert [path.name for path in tmp_path.iterdir()] == ["i"]
-
-
-def test_a_failed_change_leaves_the_index_as_it_was(scratch_encoder: SentenceEncoder) -> None:
+def test_a_failed_change_leaves_the_index_as_it_was(
+    made_passages: Callable[..., list[ContextNode]], scratch_encoder: SentenceEncoder
+) -> None:
     passages = made_passages(8)
     index = PassageIndex(passages[:6], scratch_encoder)
     new = [replace(node, links=()) for node in passages[6:]]
@@ -330,13 +214,9 @@ def test_a_retriever_keeps_the_index_it_was_made_of() -> None:
     assert index.retriever("bm25").search(["cherry"], 2)[0][0].position == 1
 
 
-def test_what_is_searched() -> None:
-    assert passage_text(ContextNode("a", "", "Heat", "Heathrow is large")) == "Heat. Heathrow is large"
-    assert passage_text(ContextNode("a", "", "Oslo", "The city of Oslo.")) == "The city of Oslo."
-    assert passage_text(ContextNode("a", "", "", "text")) == "text"
-
-
-def test_an_encoder_of_other_pieces_is_another_encoder(tmp_path: Path) -> None:
+def test_an_encoder_of_other_pieces_is_another_encoder(
+    made_passages: Callable[..., list[ContextNode]], tmp_path: Path
+) -> None:
     one, other = (SentenceEncoder("scratch", corpus=[text]) for text in ("abc bcd cab", "bca dcb bac"))
     assert one.fingerprint() != other.fingerprint()
     PassageIndex(made_passages(4), one).save(tmp_path / "i")
@@ -370,3 +250,19 @@ def test_a_key_in_milvus_never_means_another_passage(tmp_path: Path, scratch_enc
     for folder in ("x", "y"):  # a copy has a collection of its own
         opened = PassageIndex.load(tmp_path / folder, scratch_encoder)
         assert found(opened) == [node.id for node in opened.passages]
+
+
+def test_an_index_with_fewer_kinds_of_links_equals_one_made_with_them() -> None:
+    passages = [
+        ContextNode("a", "", "Ada Lovelace", "wrote notes on kettles", "", ("c",)),
+        ContextNode("b", "", "", "Ada Lovelace met Charles Babbage"),
+        ContextNode("c", "", "", "Charles Babbage built mixers"),
+    ]
+    index = PassageIndex(passages, links=("link", "title", "phrase"))
+    for kinds in (("link",), ("title",), ("link", "phrase"), ()):
+        fewer, made = index.with_links(kinds), PassageIndex(passages, links=kinds)
+        assert fewer.fingerprint() == made.fingerprint()
+        assert fewer.links.ends.tolist() == made.links.ends.tolist()
+        assert fewer.retriever("walk").search(["kettles"], 3) == made.retriever("walk").search(["kettles"], 3)
+    with pytest.raises(DataError, match="no links of the kind 'phrase'; it has: link"):
+        index.with_links(("link",)).with_links(("phrase",))

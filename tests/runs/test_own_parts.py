@@ -15,7 +15,7 @@ import torch
 from rag_graph import Run, load_graph, train
 from rag_graph.config import RetrievalConfig, RewardConfig
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.retrieval.base import CheckedRetriever, Hit, check_pool
+from rag_graph.retrieval.base import check_pool
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import TextEmbeddings
@@ -184,30 +184,6 @@ def test_what_a_part_does_is_part_of_its_name() -> None:
     assert len({name_of(part) for part in different}) == len(different)
     assert name_of(make(2.0)) == name_of(make(2.0))
     assert name_of(load("my_retriever").ByTitle) == name_of(load("my_retriever").ByTitle)
-
-
-@pytest.mark.parametrize("value", ["0.5", (0.5,), 1.5, float("nan"), torch.ones(2)])
-def test_a_scorer_that_returns_nonsense_is_named(value: Any) -> None:
-    from rag_graph import Episode, Example, NodeScorer
-
-    scorer = NodeScorer(load_graph("parcels"), scorers={"well_formed": lambda episode: value})
-    with pytest.raises(DataError, match="the scorer of 'well_formed' returned"):
-        scorer.score(Episode("e", Example("e", "topic", {"input": "x"}), "x", "y"))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [[], [[(0, 1.0)]], [[Hit(-1, 1.0)]], [[Hit(9, 1.0)]], [[Hit(0, float("nan"))]], [[Hit(0, 1.0), Hit(0, 0.5)]]],
-)
-def test_a_retriever_that_breaks_the_protocol_is_named(answer: Any) -> None:
-    class Broken:
-        name = "broken"
-
-        def search(self, queries: Any, k: int) -> Any:
-            return answer
-
-    with pytest.raises(DataError, match="retriever 'broken'"):
-        CheckedRetriever(Broken(), 3).search(["x"], 1)
 
 
 def test_what_cannot_be_called_is_refused() -> None:

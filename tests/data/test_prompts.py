@@ -1,0 +1,28 @@
+"""Templates of prompts: fields, labels and evidence."""
+
+from __future__ import annotations
+
+from rag_graph.data.prompts import render_evidence, render_prompt
+from rag_graph.graph import load_graph
+from rag_graph.records import ContextNode, Evidence, Example
+
+PARCELS = load_graph("parcels")
+
+
+def test_prompts_are_filled_once() -> None:
+    task = PARCELS.spec.tasks["question"]
+    example = Example("1", "question", {"input": "braces {question} stay", "question": "who ?"})
+    evidence = [Evidence(ContextNode("n", "archive", "", f"record {i}"), 1.0, i) for i in (1, 2)]
+    assert render_prompt(task, example) == "braces {question} stay who ?"
+    assert render_prompt(task, example, evidence) == "braces {question} stay record 1\nrecord 2 who ?"
+
+
+def test_labels_and_the_place_of_missing_evidence() -> None:
+    task = PARCELS.spec.tasks["topic"].model_copy(
+        update={"labels": {"World": "world", "Sci/Tech": "technology"}, "prompt": "{context}\n{input} ({labels}) ?\n"}
+    )
+    example = Example("1", "topic", {"input": "one"})
+    evidence = [Evidence(ContextNode(str(i), "", "", text), 1.0, i) for i, text in enumerate(["b", "a"], 1)]
+    assert render_evidence(evidence) == "b\na", "in the order of the ranks"
+    assert render_prompt(task, example) == "one (world, technology) ?"
+    assert render_prompt(task, example, evidence) == "b\na\none (world, technology) ?"

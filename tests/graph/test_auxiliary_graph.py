@@ -1,0 +1,36 @@
+"""The graph as arrays in file order, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag_graph.graph import load_graph
+
+
+def test_a_good_file_becomes_arrays(good: str, write_graph: Callable[..., Path]) -> None:
+    graph = load_graph(write_graph(good))
+    assert graph.nodes == ("topic", "headline", "brief")
+    assert graph.edge_index.tolist() == [[2], [1]]
+    assert graph.relation_names[graph.relation[0]] == "prerequisite"
+    assert graph.strength.tolist() == pytest.approx([0.8])
+    assert graph.applies("brief", "headline")
+    assert not graph.applies("brief", "topic")
+
+
+def test_strengths_change_in_a_new_graph_only() -> None:
+    graph = load_graph("parcels")
+    changed = graph.with_strengths([0.25] * len(graph.spec.edges))
+    assert set(changed.strength.tolist()) == {0.25}
+    assert graph.strength[0] == pytest.approx(0.9)
+    assert changed != graph
+    with pytest.raises(ValueError, match="a strength is a number from 0 to 1"):
+        graph.with_strengths([2.0] * len(graph.spec.edges))
+
+
+def test_networkx_view() -> None:
+    view = load_graph("parcels").networkx
+    assert view.nodes["archive"]["kind"] == "context"
+    assert view.edges["archive", "question", "grounds"]["strength"] == 0.9

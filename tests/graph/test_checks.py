@@ -1,0 +1,72 @@
+"""Checks that need the whole graph: names, ends of relations, labels, arguments of metrics, cycles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("  brief:", "  topic:"), r"g.yaml:7:3: criteria.topic: 'topic' is also a name in tasks."),
+        (("kind: classification, labels: [a, b]", "kind: classification"), r"g.yaml:4:17: tasks.topic.kind: a classification task needs 'labels'."),
+        (("metric: length_band, args: {most: 12}", "metric: length_band"), r"g.yaml:7:19: criteria.brief.metric: 'length_band' needs args"),
+        (("metric: length_band, args: {most: 12}", 'metric: format, args: {pattern: "("}'), r"g.yaml:7:34: criteria.brief.args.pattern: not a regular expression"),
+        (("metric: length_band, args: {most: 12}", "metric: label_preserved, of: headline"), r"criteria.brief.of: 'headline' is not a classification task"),
+        (("edges:\n", "edges:\n  - {from: brief, to: headline, relation: prerequisite}\n"), r"g.yaml:10:5: edges\[1\]: stated twice: edges\[0\] says brief prerequisite headline too."),
+    ],
+)  # fmt: skip
+def test_messages(
+    problems: Callable[[Path], list[str]],
+    good: str,
+    write_graph: Callable[..., Path],
+    change: tuple[str, str],
+    message: str,
+) -> None:
+    import re
+
+    assert change[0] in good
+    found = problems(write_graph(good.replace(*change, 1)))
+    assert any(re.match(message, line) or re.search(message, line) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("{rouge_l: 1.0}", "{label_preserved: 1.0}"), "'label_preserved' takes arguments: make it a criterion"),
+        (("{most: 12}", "{least: 9, most: 2}"), "least 9 and most 2: no length is between them"),
+        (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "hi", fields: {input: text, reference: title}'), "the prompt shows no field"),
+        (("{input: text, reference: title}", "{input: text, context: c, reference: title}"), "'context' is filled by the prompt itself"),
+    ],
+)  # fmt: skip
+def test_what_could_never_work_is_refused(
+    problems: Callable[[Path], list[str]],
+    good: str,
+    write_graph: Callable[..., Path],
+    change: tuple[str, str],
+    message: str,
+) -> None:
+    import re
+
+    assert change[0] in good
+    found = problems(write_graph(good.replace(*change, 1)))
+    assert len(found) == 1, found
+    assert re.search(message, found[0]), found
+
+
+def test_many_labels_and_misspelt_names_stay_quick(
+    problems: Callable[[Path], list[str]], write_graph: Callable[..., Path]
+) -> None:
+    labels = ", ".join(f"label{i}" for i in range(20_000))
+    nodes = "".join(f"  c{i}: {{metric: format}}\n" for i in range(1000))
+    edges = "".join(f"  - {{from: c{i}x, to: t, relation: supports}}\n" for i in range(1000))
+    path = write_graph(
+        f"format: 1\nname: g\ntasks: {{t: {{kind: classification, labels: [{labels}], metrics: {{accuracy: 1}}, prompt: x}}}}\ncriteria:\n{nodes}edges:\n{edges}"
+    )
+    began = time.process_time()  # not the clock: other processes may take their share
+    assert len(problems(path)) == 1000
+    assert time.process_time() - began < 60, "checks that are quadratic in the labels take minutes"

@@ -1,0 +1,67 @@
+"""Errors of the structure, in the words of a graph file, each at its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("format: 1", "format: 7"), r"g.yaml:1:9: format: 7 is too new for this package \(rag_graph .* reads format 1\). Upgrade rag_graph."),
+        (("format: 1", "format: one"), r"g.yaml:1:9: format: 'one' is not a format. Write 'format: 1'."),
+        (("format: 1\n", ""), r"g.yaml:1:1: format: 'format' is missing."),
+        (("name: g", "name: 9 lives"), r"g.yaml:2:7: name: '9 lives' is not a name."),
+        (("strength: 0.8", "strength: strong"), r"g.yaml:9:67: edges\[0\].strength: input should be a valid number.*'strong' given."),
+        (("strength: 0.8", "strength: .nan"), r"g.yaml:9:67: edges\[0\].strength: input should be a finite number, nan given."),
+        (("edges:", "egdes:"), r"g.yaml:8:1: egdes: unknown key 'egdes'. Did you mean 'edges'\?"),
+    ],
+)  # fmt: skip
+def test_messages(
+    problems: Callable[[Path], list[str]],
+    good: str,
+    write_graph: Callable[..., Path],
+    change: tuple[str, str],
+    message: str,
+) -> None:
+    import re
+
+    assert change[0] in good
+    found = problems(write_graph(good.replace(*change, 1)))
+    assert any(re.match(message, line) or re.search(message, line) for line in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("strength: 0.8", "strength: true"), "edges\\[0\\].strength: input should be a valid number"),
+        (("strength: 0.8", "strength: '0.5'"), "edges\\[0\\].strength: input should be a valid number"),
+        (("labels: [a, b]", "labels: a"), "labels: a list of labels, or a map from the data's value to the word, is expected"),
+        (("name: g", "name: g\nrelations: {r: {semantics: gate, source: []}}"), "relations.r.source: tuple should have at least 1 item"),
+    ],
+)  # fmt: skip
+def test_wrong_types_are_explained_once(
+    problems: Callable[[Path], list[str]],
+    good: str,
+    write_graph: Callable[..., Path],
+    change: tuple[str, str],
+    message: str,
+) -> None:
+    import re
+
+    assert change[0] in good
+    found = problems(write_graph(good.replace(*change, 1)))
+    assert len(found) == 1, found
+    assert re.search(message, found[0]), found
+
+
+def test_names_that_look_like_types(problems: Callable[[Path], list[str]], write_graph: Callable[..., Path]) -> None:
+    path = write_graph(
+        "format: 1\nname: g\ntasks:\n  str: {kind: generation, metrics: {rougel: 1}, prompt: x}\n  int: {kind: generation, metrics: {bleu: 1}, prompt: x, fields: {float: 5}}\n"
+    )
+    found = problems(path)
+    assert found[0].startswith("g.yaml:4:37: tasks.str.metrics.rougel: unknown value 'rougel'. Did you mean 'rouge_l'?")
+    assert any(line.startswith("g.yaml:5:") and ": tasks.int.fields.float: " in line for line in found)
