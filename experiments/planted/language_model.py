@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rag_graph.config import RewardConfig
 from rag_graph.ppo.arguments import GraphPPOConfig
-from rag_graph.ppo.reward_functions import WrappedReward
+from rag_graph.ppo.reward_protocols import WrappedReward
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.records import Episode, Example

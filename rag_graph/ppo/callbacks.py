@@ -15,7 +15,8 @@ from transformers import TrainerCallback
 
 from rag_graph.errors import TrainingError
 from rag_graph.ppo.checkpoints import list_checkpoints, set_aside
-from rag_graph.ppo.reward_functions import LearningReward, Rewards, layers_of, name_of
+from rag_graph.ppo.reward_functions import Rewards
+from rag_graph.ppo.reward_protocols import LearningReward, layers_of, name_of
 from rag_graph.runtime import append_records, read_records, to_json, write_atomically
 
 METRICS = "metrics.jsonl"

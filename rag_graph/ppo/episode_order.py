@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rag_graph.errors import DataError
 from rag_graph.generation.chat import check_chat_rows
-from rag_graph.ppo.reward_functions import RESERVED, Row
+from rag_graph.ppo.reward_protocols import RESERVED, Row
 
 _SHUFFLE, _SAMPLING, _MINI_BATCHES = range(3)
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from rag_graph.generation.end_tokens import ended
 from rag_graph.ppo.advantages import Reduce, generalized_advantages, masked_moments, whiten
-from rag_graph.ppo.reward_functions import Row, Scored
+from rag_graph.ppo.reward_functions import Scored
+from rag_graph.ppo.reward_protocols import Row
 
 
 class Episodes(NamedTuple):

@@ -31,7 +31,8 @@ from rag_graph.ppo.checks import check_settings
 from rag_graph.ppo.engine import Engine
 from rag_graph.ppo.episode_order import EpisodeOrder, as_dataset
 from rag_graph.ppo.models import checkpoint_activations, in_float32, place_reference, reference_model, starting_adapter
-from rag_graph.ppo.reward_functions import RewardFunction, Rewards, Row
+from rag_graph.ppo.reward_functions import Rewards
+from rag_graph.ppo.reward_protocols import RewardFunction, Row
 from rag_graph.ppo.rollout import Rollout
 from rag_graph.ppo.sharding import gathered
 from rag_graph.ppo.trainer_state import save_policy

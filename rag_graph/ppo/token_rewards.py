@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.reward_functions import WrappedReward, name_of
+from rag_graph.ppo.reward_protocols import WrappedReward, name_of
 
 Span = tuple[int, int]
 """First token, and the one after the last."""

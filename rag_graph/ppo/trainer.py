@@ -28,7 +28,7 @@ from rag_graph.ppo.callbacks import begin_folder, write_completions
 from rag_graph.ppo.episode_order import as_dataset, rows_at
 from rag_graph.ppo.evaluation import answer_held_out, is_best
 from rag_graph.ppo.influence import influence
-from rag_graph.ppo.reward_functions import Row
+from rag_graph.ppo.reward_protocols import Row
 from rag_graph.ppo.rollout import (
     Episodes,
     Rollout,

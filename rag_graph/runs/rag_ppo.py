@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.reward_functions import Row
+from rag_graph.ppo.reward_protocols import Row
 from rag_graph.ppo.rollout import Rollout
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.rag.episode_builder import EpisodeBuilder, row_of

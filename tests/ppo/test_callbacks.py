@@ -13,7 +13,7 @@ import pytest
 
 from rag_graph.errors import TrainingError
 from rag_graph.ppo.callbacks import METRICS, LearningRewards, MetricsFile, begin_folder, keep_until, write_completions
-from rag_graph.ppo.reward_functions import WrappedReward
+from rag_graph.ppo.reward_protocols import WrappedReward
 from tests.ppo.tiny_run import arguments, constant
 
 
