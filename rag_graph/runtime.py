@@ -101,7 +101,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         f"{path}:{number}: not valid JSON ({error}). One JSON object a line is expected."
                     ) from None
                 if _SURROGATE.search(line):
-                    raise DataError(f"{path}:{number}: half a surrogate pair, which is no character. Remove it.")
+                    raise DataError(f"{path}:{number}: half of a surrogate pair, which is not a character. Remove it.")
                 if not isinstance(row, dict):
                     raise DataError(
                         f"{path}:{number}: a {type(row).__name__}, not an object. One JSON object a line is expected."

@@ -188,7 +188,7 @@ class _Walk:
                 self._note(event, f"a tag ('{tag}'). Tags are not part of the format: remove it.")
         if isinstance(event, yaml.ScalarEvent):
             if any("\ud800" <= c <= "\udfff" for c in event.value):
-                self._fail(event, "half a surrogate pair, which is no character. Remove it.")
+                self._fail(event, "half of a surrogate pair, which is not a character. Remove it.")
             self._value(event, _scalar(event))
         elif isinstance(event, yaml.MappingStartEvent):
             self._open(event, {})

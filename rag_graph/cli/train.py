@@ -43,7 +43,7 @@ def train(
     `rag-graph train --resume runs/quickstart-seed0`
     """
     if (config is None) == (resume is None):
-        raise ConfigError("give a CONFIG to start a run, or --resume RUN to go on with one.")
+        raise ConfigError("give a CONFIG to start a run, or --resume RUN to resume one.")
     if resume is not None and (overrides or dry_run):
         raise ConfigError("--resume: a run goes on with the settings it began with; --set and --dry-run do not apply.")
     settings = load_config(config, overrides) if config is not None else None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rag_graph.generation.adapters import base_model
 from rag_graph.ppo.token_logprobs import at_least_float32, token_logprobs, token_logprobs_and_entropy
 
 
@@ -79,7 +80,7 @@ class PolicyForward:
     """
 
     def __init__(self, policy: PreTrainedModel, whole_weights: bool = True) -> None:
-        self.num_logits = "logits_to_keep" in inspect.signature(_base(policy).forward).parameters
+        self.num_logits = "logits_to_keep" in inspect.signature(base_model(policy).forward).parameters
         self.fused = whole_weights and _is_plain(policy)
 
     def __call__(
@@ -88,7 +89,7 @@ class PolicyForward:
         """log-probabilities [b, T], entropy [b, T] where asked, hidden states [b, T+1, H] before and after the tokens."""
         labels, spread = tokens.labels(), None
         if self.fused:
-            base = _base(policy)
+            base = base_model(policy)
             hidden = tokens.pick(getattr(base, base.base_model_prefix)(input_ids=tokens.ids, use_cache=False)[0])
             layer, states = base.get_output_embeddings(), hidden[:, :-1][tokens.response]
             score = token_logprobs_and_entropy if entropy else token_logprobs
@@ -133,14 +134,9 @@ class ActorCritic(nn.Module):
         return TokenScores(logprobs, values.to(at_least_float32(values.dtype)), spread)
 
 
-def _base(policy: Any) -> Any:
-    """The language model under an adapter."""
-    return policy.get_base_model() if hasattr(policy, "get_base_model") else policy
-
-
 @torch.no_grad()
 def _is_plain(policy: PreTrainedModel) -> bool:
-    base = _base(policy)
+    base = base_model(policy)
     layer = base.get_output_embeddings()
     if type(layer) is not nn.Linear or not hasattr(base, base.base_model_prefix):
         return False

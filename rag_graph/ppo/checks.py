@@ -1,4 +1,4 @@
-"""What is looked at before a PPO run begins: its model, its tokenizer, its settings."""
+"""Checks before a PPO run begins: of its model, its tokenizer and its settings."""
 
 from __future__ import annotations
 

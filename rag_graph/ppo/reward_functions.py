@@ -60,7 +60,8 @@ class LearningReward(Protocol):
 
 @runtime_checkable
 class InfluencedReward(Protocol):
-    """A reward that learns by a meta-gradient, as `GraphReward` does. Both methods speak of what was kept since the last update, and leave it there."""
+    """A reward that learns by a meta-gradient, as `GraphReward` does. Both methods are about the episodes that were
+    kept since the last update; they stay kept."""
 
     wants_influence: bool
     """False: the two methods are not called."""

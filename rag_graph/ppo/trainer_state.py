@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
-from peft import load_peft_weights, set_peft_model_state_dict
+from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from torch import nn
 
 from rag_graph.errors import TrainingError
@@ -179,7 +179,7 @@ def load_trainer(trainer: Any, folder: Path) -> None:
 
 def load_policy(policy: Any, folder: Path, adapter_name: str | None = None) -> list[str]:
     """Weights of a policy, or of its adapter, from where `save_policy` put them; names of those that did not fit."""
-    if not hasattr(policy, "peft_config"):
+    if not isinstance(policy, PeftModel):
         return load_weights(policy, folder)
     name = adapter_name or str(policy.active_adapter)
     place = folder if name == "default" else folder / name  # peft's layout

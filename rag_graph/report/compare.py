@@ -1,4 +1,4 @@
-"""Runs against each other: grouped by what they were asked to do, paired by seed, with intervals and with what makes them incomparable."""
+"""Comparison of runs: grouped by config, paired by seed, with intervals and with warnings about what cannot be compared."""
 
 from __future__ import annotations
 

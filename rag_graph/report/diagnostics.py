@@ -56,7 +56,7 @@ def _utility(panel: Axes, records: Records, alarms: list[dict[str, Any]]) -> Non
             fontsize=7,
         )
     panel.set(xlabel="PPO update", title="What is paid and what is meant")
-    if panel.lines:
+    if panel.get_legend_handles_labels()[0]:  # the line of an alarm has no label
         panel.legend(frameon=False, fontsize=8)
 
 

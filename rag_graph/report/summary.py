@@ -32,7 +32,7 @@ def _graph(run: Run) -> list[Table]:
         tables.append(table)
     report = run.graph_report
     if report["proposals"]:
-        table = Table("", title="Proposals for the graph file; nothing of it was applied", show_header=False, **_PLAIN)
+        table = Table("", title="Proposals for the graph file; none was applied", show_header=False, **_PLAIN)
         for proposal in report["proposals"]:
             table.add_row(escape(str(Proposal(**proposal))))
         tables.append(table)

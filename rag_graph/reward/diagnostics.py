@@ -1,20 +1,16 @@
-"""What a researcher looks at: how well scores are predicted, who is paid for what, and where a prerequisite that failed was paid."""
+"""What a researcher looks at: how well scores are predicted, what each node paid, and where a prerequisite that failed was paid."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from rag_graph.errors import ConfigError
 from rag_graph.records import NodeRewards
 from rag_graph.reward.graph_tensors import GraphTensors
 
 BINS = 10
 MEMORY = 0.98
 """Of the calibration, per update: about fifty updates."""
-MAX_SHAPLEY = 12
 FAILED = 0.5
 """A prerequisite below this counts as failed."""
 
@@ -82,50 +78,6 @@ def leakage(graph: GraphTensors, scores: Tensor, observed: Tensor, utility: Tens
     positive = utility.clamp(min=0) * gated
     total = float(positive.sum())
     return float((positive * spoilt).sum()) / total if total > 0 else 0.0
-
-
-def gradient_attribution(reward: Callable[[Tensor], Tensor], scores: Tensor, baseline: Tensor) -> Tensor:
-    """[N] gradient times distance from the baseline: exact where the reward is linear, a local view where it is not.
-
-    Args:
-        reward: [B, N] scores -> [B]; scores, baseline: [N].
-    """
-    at = scores.detach().clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(reward(at[None]).sum(), at)
-    return gradient * (scores - baseline)
-
-
-def shapley_attribution(
-    reward: Callable[[Tensor], Tensor], scores: Tensor, baseline: Tensor, players: Sequence[int]
-) -> Tensor:
-    """[N] exact Shapley values (Shapley 1953): a node's mean marginal contribution over all orders in which nodes go from the
-    baseline to their score. They sum to reward(scores) - reward(baseline) over the players.
-
-    Args:
-        reward: [B, N] scores -> [B]; players: positions of at most MAX_SHAPLEY nodes; all others stay at their score.
-
-    Raises:
-        ConfigError: more players: 2^n coalitions are computed.
-    """
-    n = len(players)
-    if n > MAX_SHAPLEY:
-        raise ConfigError(
-            f"exact Shapley values of {n} nodes take 2^{n} rewards; at most {MAX_SHAPLEY} nodes can be computed. Use method='gradient'."
-        )
-    coalitions = torch.arange(2**n)
-    member = (coalitions[:, None] >> torch.arange(n)) & 1  # [2^n, n]
-    x = scores.repeat(2**n, 1)
-    x[:, list(players)] = torch.where(member.bool(), scores[list(players)], baseline[list(players)])
-    value = reward(x).double()
-    size = member.sum(1)
-    log_factorial = torch.lgamma(torch.arange(n + 1, dtype=torch.float64) + 1)
-    found = torch.zeros(len(scores), dtype=torch.float64)
-    for k, node in enumerate(players):
-        without = coalitions[member[:, k] == 0]
-        s = size[without]
-        weight = (log_factorial[s] + log_factorial[n - s - 1] - log_factorial[n]).exp()
-        found[node] = (weight * (value[without | (1 << k)] - value[without])).sum()
-    return found.to(scores.dtype)
 
 
 def pareto_front(points: Tensor) -> Tensor:

@@ -3,38 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rag_graph.reward.batch import Batch
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.scores import Scores
 
 EPISODES = 2048
 """Episodes, and pairs, that a reward remembers: 16 updates of the quickstart. Older ones are of a policy that is gone."""
-
-
-class Batch(NamedTuple):
-    """Scores of episodes and what was retrieved for them."""
-
-    scores: Scores
-    contexts: Contexts
-
-    def rows(self, chosen: Sequence[int]) -> Batch:
-        """Some of the episodes, in this order; one may come twice."""
-        of_row: dict[int, list[int]] = {}
-        for place, row in enumerate(self.contexts.episode.tolist()):
-            of_row.setdefault(row, []).append(place)
-        places = [(place, new) for new, row in enumerate(chosen) for place in of_row.get(row, [])]
-        taken = [place for place, _ in places]
-        contexts = Contexts(
-            self.contexts.text[taken],
-            torch.tensor([new for _, new in places], dtype=torch.long),
-            self.contexts.score[taken],
-        )
-        return Batch(Scores(*(column[list(chosen)] for column in self.scores)), contexts)
 
 
 class _Row(NamedTuple):

@@ -16,12 +16,12 @@ from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
+from rag_graph.reward.batch import Batch
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import Alignment, with_reserved_goals
 from rag_graph.reward.graph_tensors import MAX_PATH, GraphTensors, check_damping, longest_path, spectral_radius
 from rag_graph.reward.imputers.base import hide
 from rag_graph.reward.imputers.prior import StructuralPrior
-from rag_graph.reward.memory import Batch
 from rag_graph.reward.readouts import Given, OwnReadout, Paid, readout_of
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.statistics import RunningMoments

@@ -4,7 +4,7 @@ A call scores each episode once, pays it and keeps both; it moves no statistic. 
 kept: it moves the running statistics, fits the imputer and moves the graph (score first, fit after). So what was paid is what is learned
 from. `GraphPPOTrainer` calls `learn` by itself; TRL's GRPO and RLOO take the callback `LearningRewards`.
 
-What is observed, hidden and reserved is decided next door, in `observation.py`.
+`observation.py` decides what is observed, hidden and reserved; `learning.py` learns.
 """
 
 from __future__ import annotations
@@ -23,21 +23,14 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
 from rag_graph.records import Episode, NodeRewards
-from rag_graph.reward.alarms import Alarms
-from rag_graph.reward.diagnostics import Calibration, gradient_attribution, leakage, node_metrics, shapley_attribution
-from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.imputers.base import hide
-from rag_graph.reward.imputers.graph_network import HEADS
-from rag_graph.reward.memory import EPISODES, Batch, Memory
+from rag_graph.reward.attribution import attribute
+from rag_graph.reward.batch import Batch, batch_of
+from rag_graph.reward.diagnostics import node_metrics
+from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.observation import MakeEpisodes, Observation, ScoreNodes
 from rag_graph.reward.readouts import READOUTS, OwnReadout, Paid
-from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import HASHING, TextEmbeddings
-
-FIT_SCORES = 6144
-"""Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
-
 
 MOST_KEPT = 65_536
 """Episodes that are kept between two updates at most."""
@@ -93,12 +86,7 @@ class GraphReward(Observation):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.model = RewardModel(graph, config, text, readout)
-        groups = self.model.parameter_groups(config.learning_rate)
-        self.optimizer = torch.optim.AdamW(groups) if self.model.readout.fit == "gradient" else None
-        self.generator = torch.Generator().manual_seed(seed)
-        self.memory = Memory(EPISODES, HEADS, text.shape[1])
-        self.calibration = Calibration(len(graph.nodes))
-        self.alarms = Alarms()
+        self.learning = RewardLearning(self.model, config, text.shape[1], seed)
         self.progress = 0.0
         """Share of training that is done, in [0, 1]; eta falls with it."""
         self.kl = float("nan")
@@ -152,30 +140,7 @@ class GraphReward(Observation):
 
     def batch_of(self, episodes: Sequence[Episode]) -> Batch:
         """Scored episodes as tensors, with what was retrieved for each; reserved goals are not in them."""
-        size = len(self.graph.nodes)
-        values, retrieved = torch.zeros(len(episodes), size), torch.zeros(len(episodes), size)
-        observed = torch.zeros(len(episodes), size, dtype=torch.bool)
-        tasks = torch.tensor([self.graph.index[episode.example.task] for episode in episodes], dtype=torch.long)
-        pieces = []
-        for row, episode in enumerate(episodes):
-            for name, value in episode.scores.items():
-                values[row, self.graph.index[name]] = value
-                observed[row, self.graph.index[name]] = True
-            for piece in episode.evidence:
-                column = self.graph.index[piece.context.node]
-                retrieved[row, column] = max(float(retrieved[row, column]), 1 / piece.rank)
-                pieces.append((row, piece.context, 1 / piece.rank))
-        text = (
-            self.embeddings.of_contexts([context for _, context, _ in pieces])
-            if pieces
-            else torch.zeros(0, self.memory.text_size)
-        )
-        contexts = Contexts(
-            text,
-            torch.tensor([row for row, _, _ in pieces], dtype=torch.long),
-            torch.tensor([weight for _, _, weight in pieces], dtype=torch.float32),
-        )
-        return Batch(Scores(values, observed, retrieved, tasks), contexts)
+        return batch_of(episodes, self.graph, self.embeddings, self.learning.memory.text_size)
 
     @torch.no_grad()
     def node_rewards(self, episodes: Sequence[Episode]) -> NodeRewards:
@@ -200,7 +165,7 @@ class GraphReward(Observation):
         kept = self.take_kept() if kept is None else kept
         if not kept:
             return
-        self.new_alarms = ()
+        self.learning.new_alarms = ()
         episodes = [one.episode for one in kept]
         batch = self.batch_of(episodes)
         paid = Paid(*map(torch.stack, list(zip(*kept, strict=True))[1:]))
@@ -216,70 +181,14 @@ class GraphReward(Observation):
         if len(sound) < len(episodes):
             episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
             paid = Paid(*(column[sound] for column in paid))
-        with torch.no_grad():
-            goal, reserved = self.reserved_goals(episodes)
-            watched = self._watch(batch, paid, goal, reserved)
-            self.model.observe(batch.scores, batch.contexts)
-        self.memory.add(batch, self.generator)
-        loss = self._fit()
-        self.model.align(batch.scores, goal, reserved)
-        self.last_metrics = self._of_nodes() | watched | {"reward/imputer_loss": loss}
+        goal, reserved = self.reserved_goals(episodes)
+        learned = self.learning.learn(batch, paid, goal, reserved, self.kl)
+        self.last_metrics = self._of_nodes() | learned
 
-    def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor) -> dict[str, float]:
-        """Predict what is known with it hidden, and compare; before anything is learned from it."""
-        scores, model = batch.scores, self.model
-        uniform = torch.rand(scores.values.shape, generator=self.generator)
-        hidden = hide(scores, uniform, model.topology.reads_references)
-        hidden_or_reserved = hidden | (scores.is_task & reserved[:, None])
-        known = torch.where(scores.is_task & reserved[:, None], goal[:, None], scores.values)
-        expected, spread = model.imputer.predict(scores.without(hidden), model.graph, batch.contexts)
-        self.calibration.update(expected, known, hidden_or_reserved)
-        gaps = torch.where(hidden_or_reserved, expected - known, 0.0)
-        audited = hidden_or_reserved & scores.is_task & (model.topology.goal > 0)
-        units = gaps / model.imputer.base.deviations
-
-        def average(values: Tensor) -> float:
-            return float(values.mean()) if len(values) else float("nan")
-
-        # The same yardstick all along: eta and strengths as at the start, or the utility would move by itself.
-        still = model.pay(paid.scores, scores, self.config.auxiliary, model.topology)
-        utility = model.readout.utility(still)
-        residual, error = average(gaps[audited]), average(units[hidden_or_reserved].square()) ** 0.5
-        held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
-        self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, self.kl, int(audited.sum()))
-        at = scores.is_task
-        found = {
-            "reward/utility": mean_utility,
-            "reward/held_out_goal": held_out,
-            "reward/goal_residual": residual,
-            "reward/imputer_error": error,
-            "reward/leakage": leakage(model.graph, scores.values, scores.observed, utility),
-            "reward/goal_spread": float(spread[at].mean()),
-        }
-        return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
-
-    new_alarms: Sequence[str] = ()
-    """Messages of the alarms that started in the last update."""
-
-    def _fit(self) -> float:
-        if self.model.readout.fit == "closed_form" and len(self.memory):
-            self.model.refit(self.memory.all())
-        if self.optimizer is None or not len(self.memory):
-            return float("nan")
-        total = 0.0
-        size = min(self.config.fit_batch, max(8, FIT_SCORES // len(self.graph.nodes)))
-        for _ in range(self.config.fit_steps):
-            batch, halves = self.memory.draw(size, self.generator)
-            uniform = torch.rand(batch.scores.values.shape, generator=self.generator)
-            loss = self.model.loss(batch.scores, uniform, halves, batch.contexts)
-            if self.memory.num_pairs:
-                loss = loss + self.model.preference_loss(*self.memory.draw_pairs(size, self.generator))
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            self.model.imputer.project()
-            total += loss.item()
-        return total / self.config.fit_steps if self.config.fit_steps else float("nan")
+    @property
+    def new_alarms(self) -> Sequence[str]:
+        """Messages of the alarms that started in the last update."""
+        return self.learning.new_alarms
 
     def prefer(self, better: Episode, worse: Episode) -> None:
         """Say that one answered episode's goal is better than another's (Bradley & Terry 1952); learned from with every later fit.
@@ -294,12 +203,12 @@ class GraphReward(Observation):
             raise ConfigError(
                 f"a preference between tasks '{better.example.task}' and '{worse.example.task}': both must be of one."
             )
-        if self.optimizer is None:
+        if self.learning.optimizer is None:
             fitted = ", ".join(name for name, readout in READOUTS.items() if readout.fit == "gradient")
             raise ConfigError(
                 f"readout '{self.config.readout}' learns no imputer that preferences could teach. Use one of {fitted}."
             )
-        self.memory.add_pair(self.batch_of([better]), self.batch_of([worse]))
+        self.learning.memory.add_pair(self.batch_of([better]), self.batch_of([worse]))
 
     # ------------------------------------------------------------------ the graph
 
@@ -347,25 +256,8 @@ class GraphReward(Observation):
         Raises:
             ConfigError: too many nodes for 'shapley', or another method.
         """
-        batch = self.batch_of([episode])
-        with torch.no_grad():
-            filled = self.model.fill(batch.scores, batch.contexts)[0]
-        baseline = self.model.imputer.base.means.detach()
-
-        def reward(values: Tensor) -> Tensor:
-            rows = len(values)
-            scores = Scores(*(column.expand(rows, *column.shape[1:]) for column in batch.scores))
-            return self.model.pay(values, scores, self.auxiliary).total
-
-        players = self.model.topology.applies[batch.scores.tasks[0]].nonzero().squeeze(-1).tolist()
-        if method == "shapley":
-            with torch.no_grad():
-                found = shapley_attribution(reward, filled, baseline, players)
-        elif method == "gradient":
-            found = gradient_attribution(reward, filled, baseline)
-        else:
-            raise ConfigError(f"attribution method '{method}': 'shapley' or 'gradient'.")
-        return {self.graph.nodes[node]: float(found[node]) for node in players}
+        found = attribute(self.model, self.batch_of([episode]), self.auxiliary, method)
+        return {self.graph.nodes[node]: share for node, share in found.items()}
 
     # ------------------------------------------------------------------ state and metrics
 
@@ -373,26 +265,17 @@ class GraphReward(Observation):
         """All state of scoring and learning."""
         return {
             "model": dict(self.model.state_dict()),
-            "calibration": dict(self.calibration.state_dict()),
-            "alarms": self.alarms.state_dict(),
             "progress": self.progress,
             "kl": self.kl,
             "updates": self.updates,
-            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
-            "generator": self.generator.get_state(),
-            "memory": self.memory.state_dict(),
+            **self.learning.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state from `state_dict`."""
         self.model.load_state_dict(state["model"])
-        self.calibration.load_state_dict(state["calibration"])
-        self.alarms.load_state_dict(state["alarms"])
         self.progress, self.kl, self.updates = float(state["progress"]), float(state["kl"]), int(state["updates"])
-        if self.optimizer:
-            self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
-        self.memory.load_state_dict(state["memory"])
+        self.learning.load_state_dict(state)
         self._kept.clear()
 
     def metrics(self) -> dict[str, float]:
@@ -406,7 +289,7 @@ class GraphReward(Observation):
         assert self.last_rewards is not None
         tasks = [self.graph.index[episode.example.task] for episode in self.last_episodes]
         in_play = self.model.topology.applies[torch.tensor(tasks)]
-        return node_metrics(self.last_rewards, in_play, self.calibration)
+        return node_metrics(self.last_rewards, in_play, self.learning.calibration)
 
     def _strengths(self) -> dict[str, float]:
         if self.model.method == "none":

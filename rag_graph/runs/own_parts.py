@@ -67,7 +67,7 @@ class OwnParts:
         needed = ", ".join(f"{kind}={name}" for kind, name in stated.items()) or "none"
         given = ", ".join(f"{kind}={name}" for kind, name in mine.items()) or "none"
         raise DataError(
-            f"{where}: this run was made with parts of its own ({needed}), and now there are: {given}. "
+            f"{where}: this run was made with your own parts ({needed}), and now you gave: {given}. "
             "Open it in Python with the same ones, as in Run(path, scorers=..., retriever=..., readout=...) or resume(path, ...)."
         )
 
@@ -79,7 +79,7 @@ def _is_readout(part: Any) -> bool:
 
 
 def name_of(part: Any) -> str:
-    """How a function, class or object is told apart in a manifest: its name, and a digest of what it does."""
+    """How a manifest identifies a function, class or object: its name, and a digest of what it does."""
     if isinstance(part, partial):
         return f"partial {name_of(part.func)}{_digest(repr((part.args, sorted(part.keywords.items()))))}"
     if isinstance(part, FunctionType):

@@ -67,7 +67,7 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """`status` is running, finished, interrupted or failed; with `error` where it did not end well."""
+        """`status` is running, finished, interrupted or failed; with `error` if it failed."""
         return read_json(self.path / "status.json") or {"status": "unknown"}
 
     @property
@@ -179,7 +179,7 @@ class Run:
 
         Raises:
             ConfigError: no such task, or a passage for a task that asks no question.
-            DataError: the run has no policy yet, or was made with parts of its own that were not given.
+            DataError: the run has no policy yet, or needs your own parts (scorers, retriever, readout), which were not given.
         """
         from rag_graph.runs.answer import asked_example
 
@@ -205,7 +205,7 @@ class Run:
 
         Raises:
             ConfigError: no such task, or a file and no task.
-            DataError: a bad file; data sets that have changed since the run; no policy yet; parts of its own that were not given.
+            DataError: a bad file; data sets that have changed since the run; no policy yet; your own parts are needed and were not given.
         """
         from rag_graph.data.load import read_examples
         from rag_graph.runs.answer import check_task

@@ -178,7 +178,9 @@ class Stages:
         reward = self.bench.reward
         write_atomically(self.folder / "strengths.yaml", strengths_yaml(self.bench.graph, reward.learned_graph()))
         proposals = [proposal.as_dict() for proposal in reward.proposals()]
-        write_json(self.folder / "graph_report.json", {"proposals": proposals, "alarms": reward.alarms.history})
+        write_json(
+            self.folder / "graph_report.json", {"proposals": proposals, "alarms": reward.learning.alarms.history}
+        )
 
     def _results(self, before: Evaluation, after: Evaluation, without: Evaluation | None) -> dict[str, Any]:
         lost = None

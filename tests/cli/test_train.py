@@ -99,7 +99,7 @@ def test_ctrl_c_says_so_and_keeps_what_was_written(
 
 def test_train_takes_a_config_or_a_run(run_cli: Cli) -> None:
     for arguments, message in (
-        (["train"], "give a CONFIG to start a run, or --resume RUN to go on with one"),
+        (["train"], "give a CONFIG to start a run, or --resume RUN to resume one"),
         (["train", "a.yaml", "--resume", "runs/x"], "give a CONFIG to start a run, or --resume RUN"),
         (["train", "--resume", "runs/x", "--set", "seed=1"], "--set and --dry-run do not apply"),
     ):

@@ -95,7 +95,7 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
         ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'nan'"),
         ({"id": "d", "text": "x", "label": []}, r"train\.jsonl:2: column 'label' is an empty list"),
         ({"id": "a", "text": "x", "label": "World"}, r"train\.jsonl:2: the id 'a' appears twice in this data set"),
-        ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: half a surrogate pair"),
+        ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: half of a surrogate pair"),
         ({"id": "d", "txt": "x", "label": "World"}, r"train\.jsonl:2: no column 'text', which task 'topic' reads as 'input'. Did you mean 'txt'\?"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from transformers import GenerationConfig
 
 from rag_graph.config import ModelConfig
-from rag_graph.generation.end_tokens import before_end, declare_end_tokens, end_token_ids, ended
+from rag_graph.generation.end_tokens import before_end, end_token_ids, ended
 from rag_graph.generation.generate import generate_texts
 from rag_graph.generation.language_model import load_language_model
 from rag_graph.generation.marginal import rag_token_responses
@@ -105,19 +105,3 @@ def test_a_folder_keeps_its_end_tokens(
     loaded.save_pretrained(tmp_path / "again")
     assert GenerationConfig.from_pretrained(tmp_path / "again").eos_token_id == expected
     assert own.pad_token_id not in expected
-
-
-def test_a_pad_token_that_ends_answers_is_set_apart(
-    make_chat_tokenizer: Callable[..., Any], make_llama: Any, tmp_path: Path
-) -> None:
-    """As Qwen has it: documents end with the token that also pads."""
-    tokenizer = make_chat_tokenizer()
-    tokenizer.eos_token, tokenizer.pad_token = "<end>", "<eos>"
-    model = make_llama(tokenizer)
-    ends = [tokenizer.eos_token_id, tokenizer.pad_token_id]
-    declare_end_tokens(model, tokenizer, ends)
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    loaded, own = load_language_model(ModelConfig(source=str(tmp_path), max_prompt_tokens=60))
-    assert list(end_token_ids(loaded, own)) == ends
-    assert own.pad_token_id not in ends

@@ -11,14 +11,19 @@ import pytest
 import torch
 from datasets import Dataset
 
+from rag_graph.config import LoraSettings
 from rag_graph.errors import DataError, ModelError
+from rag_graph.generation.language_model import lora_config
 from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.ppo.trainer import GraphPPOTrainer
+from tests.ppo.tiny_run import ROWS, make
 
 TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}{{ bos_token }}{% for m in messages %}"
     "<start>{{ m['role'] }}\n{{ m['content'] }}<end>\n{% endfor %}{% if add_generation_prompt %}<start>model\n{% endif %}"
 )
+
+
 CHAT = [{"role": "user", "content": "the red kettle"}]
 
 
@@ -120,79 +125,6 @@ def test_a_column_may_be_called_anything(tiny_model: Any, tmp_path: Path) -> Non
         assert sorted(seen[name]) == [f"{name} {number}" for number in range(8)]
 
 
-@pytest.mark.parametrize("name", ["prompts", "completions", "completion_ids", "trainer_state", "self"])
-def test_a_column_with_the_name_of_an_argument_is_left_out_aloud(tiny_model: Any, tmp_path: Path, name: str) -> None:
-    model, tokenizer = tiny_model(1)
-
-    class Reward:
-        __name__ = "reward"
-
-        def __call__(self, prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-            assert columns.get(name) != ["mine"] * 8
-            return [float(len(text)) for text in completions]
-
-    rows = [{"prompt": "red", name: "mine"}] * 8
-    with pytest.warns(RuntimeWarning, match=f"rewards do not get the columns {name}: .* Rename them"):
-        trainer = GraphPPOTrainer(model, Reward(), arguments(tmp_path), rows, processing_class=tokenizer)
-    trainer.train()
-    assert trainer.last_metrics["objective/scores"] > 0
-
-
-def test_rows_keep_the_columns_that_others_lack(tiny_model: Any, tmp_path: Path) -> None:
-    model, tokenizer = tiny_model(1)
-    seen: list[Any] = []
-
-    def reward(prompts: list[str], reference: list[str | None], **_: Any) -> list[float]:
-        seen.extend(reference)
-        return [1.0] * len(prompts)
-
-    rows = [{"prompt": "a"}] + [{"prompt": "b", "reference": "yes"}] * 7
-    GraphPPOTrainer(model, reward, arguments(tmp_path), rows, processing_class=tokenizer).train()
-    assert sorted(seen, key=str) == [None] + ["yes"] * 7
-
-
-MIXED: dict[str, tuple[list[dict[str, Any]], str]] = {
-    "types": (
-        [{"prompt": "a", "answer": 1}] * 3 + [{"prompt": "b", "answer": "two"}],
-        "row 3: 'two' does not fit into column 'answer'",
-    ),
-    "texts and messages": (
-        [{"prompt": "a"}] * 2 + [{"prompt": CHAT}],
-        "the prompt of row 0 is a text, and that of row 2 is a list of messages",
-    ),
-    "no dict": ([{"prompt": "a"}, "b"], "row 1: a str. A dict of columns is expected"),  # type: ignore[list-item]
-    "no prompt": ([{"prompt": "a"}, {"answer": "b"}], "row 1: the prompt is None"),
-}
-
-
-@pytest.mark.parametrize("case", MIXED)
-def test_rows_that_do_not_go_together(tiny_model: Any, tmp_path: Path, case: str) -> None:
-    rows, message = MIXED[case]
-    model, tokenizer = tiny_model(1)
-    with pytest.raises(DataError, match=f"train_dataset.* {message}"):
-        GraphPPOTrainer(model, constant, arguments(tmp_path), rows, processing_class=tokenizer)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"response_length": 128},
-            "response_length 128 leaves no position for a prompt: the model has 128. Lower it",
-        ),
-        ({"response_length": 60, "max_prompt_length": 69}, "is 129, .*Set max_prompt_length to 68 or less"),
-    ],
-)
-def test_prompts_and_answers_beyond_the_positions(
-    tiny_model: Any, tmp_path: Path, changes: dict[str, int], message: str
-) -> None:
-    model, tokenizer = tiny_model(1)
-    with pytest.raises(ModelError, match=message):
-        GraphPPOTrainer(
-            model, constant, arguments(tmp_path, **changes), [{"prompt": "a"}] * 8, processing_class=tokenizer
-        )
-
-
 def test_a_model_by_name_comes_with_its_tokenizer(tiny_model: Any, tmp_path: Path) -> None:
     model, tokenizer = tiny_model(1)
     model.bfloat16().save_pretrained(tmp_path / "half")
@@ -201,3 +133,31 @@ def test_a_model_by_name_comes_with_its_tokenizer(tiny_model: Any, tmp_path: Pat
     assert {weight.dtype for weight in trainer.model.parameters()} == {torch.float32}
     with pytest.raises(ModelError, match="model 'nobody/here' cannot be loaded"):
         GraphPPOTrainer("nobody/here", constant, arguments(tmp_path), [{"prompt": "a"}] * 8)
+
+
+def test_a_data_set_smaller_than_a_batch_repeats_its_prompts_aloud(
+    tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    with pytest.warns(RuntimeWarning, match="train_dataset has 3 rows, fewer than one batch of 8: prompts repeat"):
+        trainer = make(tiny_model, tmp_path, constant, rows=ROWS[:3], total_episodes=24)
+    trainer.train()
+    assert trainer.last_rollout is not None
+    assert {row["number"] for row in trainer.last_rollout.episodes.rows} == {0, 1, 2}
+
+
+def test_an_optimizer_of_the_callers_also_moves_the_head_and_the_adapter(
+    tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    for peft_config in (None, lora_config(LoraSettings(r=4, alpha=8))):
+        model, tokenizer = tiny_model(1)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        trainer = GraphPPOTrainer(
+            model, lambda completion_ids, **_: [float(len(set(ids))) for ids in completion_ids], arguments(tmp_path), ROWS,
+            processing_class=tokenizer, peft_config=peft_config, optimizers=(optimizer, None),
+        )  # fmt: skip
+        before = {name: p.detach().clone() for name, p in trainer.model.named_parameters() if p.requires_grad}
+        trainer.train()
+        after = dict(trainer.model.named_parameters())
+        moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+        assert "value_model.score.weight" in moved
+        assert peft_config is None or any("lora_B" in name for name in moved)

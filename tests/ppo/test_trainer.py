@@ -1,8 +1,10 @@
-"""The trainer's parts recomputed by hand, and what it does with bad input."""
+"""The loop as a whole: what reaches a reward, which weights move, seeds, chat prompts, and bad input."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import copy
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +12,12 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rag_graph.config import LoraSettings
 from rag_graph.errors import DataError, ModelError, TrainingError
 from rag_graph.generation.language_model import lora_config
-from rag_graph.ppo.actor_critic import Tokens
-from rag_graph.ppo.advantages import generalized_advantages
-from rag_graph.ppo.objective import ClipRanges, ppo_loss
 from rag_graph.ppo.trainer import GraphPPOTrainer
-from tests.ppo.tiny_run import PROMPTS, ROWS, arguments, constant, make
-
-
-@given(st.integers(0, 1000), st.sampled_from([1.0, 0.9]), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
-def test_gae_equals_its_definition(seed: int, gamma: float, lam: float) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    rewards, values = torch.randn(3, 7, generator=generator), torch.randn(3, 7, generator=generator)
-    advantages, returns = generalized_advantages(rewards, values, gamma, lam)
-    following = torch.cat([values[:, 1:], torch.zeros(3, 1)], 1)
-    deltas = rewards + gamma * following - values
-    for t in range(7):  # eq. 16: the discounted sum of the temporal differences from t on
-        expected = sum((gamma * lam) ** (u - t) * deltas[:, u] for u in range(t, 7))
-        assert torch.allclose(advantages[:, t], expected, atol=1e-5)
-    assert torch.allclose(returns, advantages + values)
+from tests.ppo.tiny_run import BATCH, PROMPTS, ROWS, arguments, constant, make
 
 
 def test_columns_reach_the_reward_in_order_with_what_was_written(tiny_model: Any, tmp_path: Path) -> None:
@@ -58,177 +42,12 @@ def test_columns_reach_the_reward_in_order_with_what_was_written(tiny_model: Any
     assert trainer.last_rollout.scores.tolist() == [float(n) for n in seen["number"]]
 
 
-def test_kl_rewards_and_returns_by_hand(tiny_model: Any, tmp_path: Path) -> None:
-    """The rollout of one update, recomputed with a forward pass of our own for each episode alone."""
-    model, tokenizer = tiny_model(1)
-    reference, _ = tiny_model(2)
-    args = arguments(tmp_path, learning_rate=1e-9, num_ppo_epochs=1)
-    trainer = GraphPPOTrainer(
-        model, lambda prompts, **_: [0.7] * len(prompts), args, ROWS, processing_class=tokenizer, ref_model=reference
-    )
-    trainer.train()
-    rollout = trainer.last_rollout
-    assert rollout is not None
-    for row, ids in enumerate(rollout.episodes.completion_ids):
-        prompt = tokenizer(rollout.episodes.rows[row]["prompt"], add_special_tokens=False)["input_ids"]
-        sequence = torch.tensor([prompt + ids])
-        expected = []
-        for network in (model, reference):
-            with torch.no_grad():
-                logits = network(sequence).logits[0, len(prompt) - 1 : -1] / args.temperature
-            expected.append(logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0])
-        length = len(ids)
-        assert torch.allclose(rollout.judged.logprobs[row, :length], expected[0], atol=1e-4)
-        kl = expected[0] - expected[1]
-        assert torch.allclose(rollout.kl[row, :length], kl, atol=1e-4)
-        assert rollout.padding[row].tolist() == [False] * length + [True] * (rollout.padding.shape[1] - length)
-        rewards = torch.zeros(rollout.padding.shape[1])
-        rewards[:length] = -args.kl_coef * kl
-        rewards[min(length, len(rewards) - 1)] += 0.7  # after the response where there is room: stock's convention
-        _, returns = generalized_advantages(rewards[None], rollout.judged.values[row][None], args.gamma, args.lam)
-        assert torch.allclose(rollout.returns[row, :length], returns[0, :length], atol=1e-4)
-    advantages = rollout.advantages[~rollout.padding]
-    assert advantages.mean().abs() < 1e-5
-    assert advantages.std().item() == pytest.approx(1, abs=1e-3)
-
-
-def test_clipping_stops_the_gradient_outside_the_range(tiny_model: Any, tmp_path: Path) -> None:
-    trainer = make(tiny_model, tmp_path, constant, learning_rate=1e-9, vf_coef=0.0)
-    trainer.train()
-    rollout = trainer.last_rollout
-    assert rollout is not None
-    engine, ids = trainer.engine, rollout.episodes
-    clip = ClipRanges(0.2, 0.2, 0.0)
-    tokens = Tokens.of(ids.query_ids, ids.completion_ids)
-    count = (~rollout.padding).sum()
-    for shift, moves in ((-0.5, False), (0.05, True), (0.5, True)):
-        # New over old probability is exp(-shift): with advantage 1 only a ratio above 1.2 is clipped.
-        shifted = replace(
-            rollout,
-            judged=rollout.judged._replace(logprobs=rollout.judged.logprobs + shift),
-            advantages=torch.ones_like(rollout.advantages),
-        )
-        trainer.model.zero_grad()
-        loss, sums = ppo_loss(engine.model(tokens, engine.temperature), shifted, torch.arange(8), clip, count, count)
-        loss.backward()
-        gradient = sum(float(p.grad.abs().sum()) for p in trainer.policy_model.parameters() if p.grad is not None)
-        assert (gradient > 1e-8) == moves
-        assert sums["policy/clipfrac_avg"].item() == pytest.approx(0.0 if moves else 1.0)
-
-
-@pytest.mark.parametrize("mini_batches", [1, 2, 4])
-def test_one_optimizer_step_per_mini_batch(tiny_model: Any, tmp_path: Path, mini_batches: int) -> None:
-    trainer = make(
-        tiny_model,
-        tmp_path,
-        constant,
-        per_device_train_batch_size=2,
-        gradient_accumulation_steps=4,
-        num_mini_batches=mini_batches,
-        num_ppo_epochs=2,
-    )
-    steps: list[int] = []
-    trainer.optimizer.optimizer.register_step_post_hook(lambda *_: steps.append(1))
-    trainer.train()
-    assert len(steps) == 2 * mini_batches
-
-
-def test_accumulation_changes_nothing_but_memory(tiny_model: Any, tmp_path: Path) -> None:
-    """Episodes of equal length: the mean over micro-batches is the mean over the mini-batch."""
-
-    def run(**changes: Any) -> dict[str, torch.Tensor]:
-        trainer = make(
-            tiny_model,
-            tmp_path,
-            lambda completions, **_: [float(len(c)) for c in completions],
-            stop_token=None,
-            stop_token_id=300,
-            num_ppo_epochs=1,
-            **changes,
-        )
-        torch.manual_seed(3)
-        np.random.seed(3)
-        trainer.train()
-        assert trainer.last_rollout is not None
-        assert not trainer.last_rollout.ended.any()
-        return {name: value.clone() for name, value in trainer.policy_model.state_dict().items()}
-
-    whole = run(per_device_train_batch_size=8, gradient_accumulation_steps=1, learning_rate=1e-4)
-    split = run(per_device_train_batch_size=2, gradient_accumulation_steps=4, learning_rate=1e-4)
-    assert max((whole[name] - split[name]).abs().max().item() for name in whole) < 1e-5
-
-
-def test_gradients_are_clipped(tiny_model: Any, tmp_path: Path) -> None:
-    logged: list[dict[str, float]] = []
-    trainer = make(
-        tiny_model,
-        tmp_path,
-        lambda completions, **_: [100.0 * len(c) for c in completions],
-        max_grad_norm=0.01,
-        vf_coef=1.0,
-    )
-    norms: list[float] = []
-    trainer.optimizer.optimizer.register_step_pre_hook(
-        lambda optimizer, *_: norms.append(
-            torch.cat(
-                [p.grad.flatten() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            )
-            .norm()
-            .item()
-        )
-    )
-    trainer.log = logged.append  # type: ignore[method-assign, assignment]
-    trainer.train()
-    assert max(norms) <= 0.0101
-    assert logged[0]["grad_norm"] > 0.01
-
-
-def test_what_was_not_observed_takes_no_part(tiny_model: Any, tmp_path: Path) -> None:
-    def half(number: list[int], **_: Any) -> list[float | None]:
-        return [None if n % 2 else 1.0 + n for n in number]
-
-    trainer = make(tiny_model, tmp_path, half)
-    trainer.train()
-    rollout = trainer.last_rollout
-    assert rollout is not None
-    for row, columns in enumerate(rollout.episodes.rows):
-        unseen = bool(columns["number"] % 2)
-        assert rollout.padding[row].all().item() == unseen
-        assert bool((rollout.advantages[row] == 0).all()) == unseen
-
-
-def test_no_work_is_spent_on_what_was_not_observed(tiny_model: Any, tmp_path: Path) -> None:
-    def half(number: list[int], **_: Any) -> list[float | None]:
-        return [None if n % 2 else 1.0 + n for n in number]
-
-    trainer = make(tiny_model, tmp_path, half, num_ppo_epochs=2)
-    seen: list[int] = []
-    trainer.policy_model.model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(len(kwargs["input_ids"])) if torch.is_grad_enabled() else None,
-        with_kwargs=True,
-    )
-    trainer.train()
-    assert seen == [4, 4]
-
-
 def test_an_update_without_any_reward_is_skipped_aloud(tiny_model: Any, tmp_path: Path) -> None:
     trainer = make(tiny_model, tmp_path, lambda prompts, **_: [None] * len(prompts))
     before = {name: value.clone() for name, value in trainer.policy_model.state_dict().items()}
     with pytest.warns(RuntimeWarning, match="no episode of this update has a reward"):
         trainer.train()
     assert all(torch.equal(before[name], value) for name, value in trainer.policy_model.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [(float("nan"), "reward 'broken' is nan for completion"), (float("inf"), "reward 'broken' is inf for completion")],
-)
-def test_rewards_that_are_no_numbers_stop_the_run(tiny_model: Any, tmp_path: Path, value: float, message: str) -> None:
-    def broken(prompts: list[str], **_: Any) -> list[float]:
-        return [value] * len(prompts)
-
-    with pytest.raises(TrainingError, match=message):
-        make(tiny_model, tmp_path, broken).train()
 
 
 def test_bad_input_is_said(tiny_model: Any, tmp_path: Path) -> None:
@@ -241,22 +60,11 @@ def test_bad_input_is_said(tiny_model: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="2 reward_weights for 1 reward_funcs"):
         make(tiny_model, tmp_path, constant, reward_weights=[1.0, 2.0])
     model, tokenizer = tiny_model(1)
-    import copy
 
     same = copy.deepcopy(tokenizer)
     same.pad_token = same.eos_token
     with pytest.raises(ModelError, match="pad token must exist and differ from its end token"):
         GraphPPOTrainer(model, constant, arguments(tmp_path), ROWS, processing_class=same)
-
-
-def test_rewards_are_weighed_and_added(tiny_model: Any, tmp_path: Path) -> None:
-    def two(prompts: list[str], **_: Any) -> list[float | None]:
-        return [2.0] * 4 + [None] * 4
-
-    trainer = make(tiny_model, tmp_path, [constant, two], reward_weights=[0.5, 10.0])
-    trainer.train()
-    assert trainer.last_rollout is not None
-    assert trainer.last_rollout.scores.tolist() == [20.5] * 4 + [0.5] * 4
 
 
 def test_chat_prompts_use_the_template(tiny_model: Any, tmp_path: Path) -> None:
@@ -310,17 +118,6 @@ def test_adapter_trains_alone_and_off_is_the_reference(tiny_model: Any, tmp_path
     assert all(torch.equal(base[name], frozen[name]) for name in base)
 
 
-def test_bf16_autocasts(tiny_model: Any, tmp_path: Path) -> None:
-    seen: set[torch.dtype] = set()
-    trainer = make(tiny_model, tmp_path, constant, bf16=True)
-    trainer.policy_model.model.layers[0].mlp.register_forward_hook(
-        lambda module, inputs, output: seen.add(output.dtype)
-    )
-    trainer.train()
-    assert torch.bfloat16 in seen
-    assert all(parameter.dtype == torch.float32 for parameter in trainer.model.parameters())
-
-
 def test_the_seed_of_the_arguments_decides_and_nothing_else(tiny_model: Any, tmp_path: Path) -> None:
     def run(seed: int, elsewhere: int) -> torch.Tensor:
         trainer = make(
@@ -333,3 +130,70 @@ def test_the_seed_of_the_arguments_decides_and_nothing_else(tiny_model: Any, tmp
 
     assert torch.equal(run(4, elsewhere=1), run(4, elsewhere=2))
     assert not torch.equal(run(4, elsewhere=1), run(5, elsewhere=1))
+
+
+def test_an_answer_that_ends_at_once_and_an_empty_prompt(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    seen: list[Any] = []
+
+    def reward(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
+        seen.extend(zip(completions, completion_ids, strict=True))
+        return [1.0] * len(completions)
+
+    with torch.no_grad():  # the end token is what the model wants to write
+        model.get_output_embeddings().weight[:] = 0
+        model.get_output_embeddings().weight[tokenizer.eos_token_id] = 0
+    model.get_output_embeddings().weight.requires_grad_(True)
+    rows = [{"prompt": ""}] * BATCH
+    trainer = GraphPPOTrainer(
+        model,
+        reward,
+        arguments(tmp_path, response_length=40, num_ppo_epochs=1),
+        rows,
+        processing_class=tokenizer,
+    )
+    trainer.train()  # uniform over 320 tokens
+    trainer.rewards.score([{"prompt": ""}], [""], [[tokenizer.eos_token_id]], 1)
+    assert ("", [tokenizer.eos_token_id]) in seen
+    assert trainer.last_metrics["objective/scores"] == 1.0
+
+
+def test_max_steps_and_evaluation_on_start(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    args = arguments(tmp_path, total_episodes=80, max_steps=2, eval_on_start=True)
+    trainer = GraphPPOTrainer(model, constant, args, ROWS, eval_dataset=ROWS[:2], processing_class=tokenizer)
+    assert trainer.train().global_step == 2
+    assert "eval_objective/scores" in trainer.state.log_history[0]
+
+
+def test_long_prompts_lose_their_left_end(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    args = arguments(tmp_path, max_prompt_length=4)
+    trainer = GraphPPOTrainer(
+        model, constant, args, [{"prompt": "red blue green yellow good"}] * 8, processing_class=tokenizer
+    )
+    trainer.train()
+    assert trainer.last_rollout is not None
+    assert tokenizer.decode(trainer.last_rollout.episodes.query_ids[0]).split()[-2:] == ["yellow", "good"]
+    assert len(trainer.last_rollout.episodes.query_ids[0]) == 4
+
+
+def test_gradient_checkpointing_computes_the_layers_again_and_changes_nothing(
+    tiny_model: Callable[[int], Any], tmp_path: Path
+) -> None:
+    calls: Counter[bool] = Counter()
+
+    def run(on: bool) -> dict[str, torch.Tensor]:
+        trainer = make(
+            tiny_model, tmp_path, lambda completion_ids, **_: [float(len(set(ids))) for ids in completion_ids], activation_checkpointing=on,
+            num_ppo_epochs=1,
+        )  # fmt: skip
+        layer = trainer.policy_model.model.layers[0].mlp
+        layer.register_forward_pre_hook(lambda *_: calls.update([on]) if torch.is_grad_enabled() else None)
+        trainer.train()
+        return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+    without, with_it = run(False), run(True)
+    assert calls[False] == 1
+    assert calls[True] == 2
+    assert all(torch.allclose(without[name], with_it[name], atol=1e-6) for name in without)

@@ -31,6 +31,7 @@ from rag_graph.config import RewardConfig
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import load_graph
 from rag_graph.records import Episode, Example
+from rag_graph.reward.batch import Batch
 from rag_graph.reward.reward import GraphReward
 
 
@@ -95,3 +96,13 @@ def trained(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) ->
         return reward
 
     return make
+
+
+@pytest.fixture(scope="session")
+def scored() -> Callable[[GraphReward, dict[str, Any]], Batch]:
+    """A reward and the columns of a batch -> the scored episodes as tensors."""
+
+    def score(reward: GraphReward, answers: dict[str, Any]) -> Batch:
+        return reward.batch_of(reward.observe(reward.make_episodes(**answers)))
+
+    return score

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from rag_graph.reward.batch import Batch
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.memory import Batch, Memory
+from rag_graph.reward.memory import Memory
 from rag_graph.reward.scores import Scores
 
 

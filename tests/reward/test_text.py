@@ -62,4 +62,4 @@ def test_an_encoder_that_is_named_must_be_given() -> None:
         lambda **_: [],
         embeddings=TextEmbeddings("bert", Counting()),
     )
-    assert reward.memory.text_size == 16
+    assert reward.learning.memory.text_size == 16

@@ -102,7 +102,7 @@ def test_the_same_reward_trains_and_learns(
     assert int((reward.model.moments.count - count).max()) in range(1, 17), (
         "it learned from both updates, each episode once"
     )
-    assert len(reward.memory) == 16
+    assert len(reward.learning.memory) == 16
     assert reward.progress == 1
     assert reward.take_kept() == []
     assert CALLS["well_formed"] == 16, "each episode is scored once"

@@ -98,7 +98,7 @@ def test_the_manifest_names_them_and_the_run_asks_for_them(folder: Path, parts: 
     answer = Run(folder, **parts).ask("anna bought a red kettle . it is good .", task="summary")
     assert answer.scores["coloured"] in (0.0, 1.0)
     assert answer.reward == pytest.approx(min(answer.scores.values()), abs=1e-5)
-    with pytest.raises(DataError, match=r"parts of its own .*readout=weakest#.*now there are: none.*Open it in Python"):
+    with pytest.raises(DataError, match=r"your own parts .*readout=weakest#.*now you gave: none.*Open it in Python"):
         Run(folder).ask("anna")
     with pytest.raises(DataError, match="now there are"):
         Run(folder, retriever=parts["retriever"]).ask("anna")
@@ -111,7 +111,7 @@ def test_a_stopped_run_goes_on_with_the_same_parts_only(
     config, where = root / "experiments/quickstart/config.yaml", tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         train(config, [*small, f"output_dir={where}"], **own, progress=stop_in("PPO", 3))
-    with pytest.raises(DataError, match="parts of its own"):
+    with pytest.raises(DataError, match="your own parts"):
         resume(where, progress=StageProgress(quiet=True))
     resume(where, **own, progress=StageProgress(quiet=True))
     assert Run(where).status["status"] == "finished"

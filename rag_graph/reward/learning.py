@@ -1,0 +1,133 @@
+"""What the reward learns from the episodes of one update: statistics, imputer, strengths. It watches the goal on the way.
+
+The order matters. First the predictions are compared with what was observed, then all of it is learned from: a prediction is never
+compared with a score that it was fitted to in the same update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rag_graph.config import RewardConfig
+from rag_graph.reward.alarms import Alarms
+from rag_graph.reward.batch import Batch
+from rag_graph.reward.diagnostics import Calibration, leakage
+from rag_graph.reward.imputers.base import hide
+from rag_graph.reward.imputers.graph_network import HEADS
+from rag_graph.reward.memory import EPISODES, Memory
+from rag_graph.reward.model import RewardModel
+from rag_graph.reward.readouts import Paid
+
+FIT_SCORES = 6144
+"""Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
+
+
+class RewardLearning:
+    """
+    Args:
+        model: what is fitted and moved.
+        text_size: numbers of one embedding of a text.
+        seed: of what is hidden, and of the episodes that a fit draws.
+    """
+
+    def __init__(self, model: RewardModel, config: RewardConfig, text_size: int, seed: int) -> None:
+        self.model, self.config = model, config
+        groups = model.parameter_groups(config.learning_rate)
+        self.optimizer = torch.optim.AdamW(groups) if model.readout.fit == "gradient" else None
+        self.generator = torch.Generator().manual_seed(seed)
+        self.memory = Memory(EPISODES, HEADS, text_size)
+        self.calibration = Calibration(len(model.topology.nodes))
+        self.alarms = Alarms()
+        self.new_alarms: Sequence[str] = ()
+
+    def learn(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float) -> dict[str, float]:
+        """Returns the metrics of the update.
+
+        Args:
+            paid: what each episode of the batch was paid.
+            goal, reserved: [B] see `Observation.reserved_goals`.
+            kl: of the policy to its reference; NaN: not known.
+        """
+        with torch.no_grad():
+            watched = self._watch(batch, paid, goal, reserved, kl)
+            self.model.observe(batch.scores, batch.contexts)
+        self.memory.add(batch, self.generator)
+        loss = self._fit()
+        self.model.align(batch.scores, goal, reserved)
+        return watched | {"reward/imputer_loss": loss}
+
+    def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float) -> dict[str, float]:
+        """Predict what is known with it hidden, and compare; before anything is learned from it."""
+        scores, model = batch.scores, self.model
+        uniform = torch.rand(scores.values.shape, generator=self.generator)
+        hidden = hide(scores, uniform, model.topology.reads_references)
+        hidden_or_reserved = hidden | (scores.is_task & reserved[:, None])
+        known = torch.where(scores.is_task & reserved[:, None], goal[:, None], scores.values)
+        expected, spread = model.imputer.predict(scores.without(hidden), model.graph, batch.contexts)
+        self.calibration.update(expected, known, hidden_or_reserved)
+        gaps = torch.where(hidden_or_reserved, expected - known, 0.0)
+        audited = hidden_or_reserved & scores.is_task & (model.topology.goal > 0)
+        units = gaps / model.imputer.base.deviations
+
+        def average(values: Tensor) -> float:
+            return float(values.mean()) if len(values) else float("nan")
+
+        # The same yardstick all along: eta and strengths as at the start, or the utility would move by itself.
+        still = model.pay(paid.scores, scores, self.config.auxiliary, model.topology)
+        utility = model.readout.utility(still)
+        residual, error = average(gaps[audited]), average(units[hidden_or_reserved].square()) ** 0.5
+        held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
+        self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, kl, int(audited.sum()))
+        at = scores.is_task
+        found = {
+            "reward/utility": mean_utility,
+            "reward/held_out_goal": held_out,
+            "reward/goal_residual": residual,
+            "reward/imputer_error": error,
+            "reward/leakage": leakage(model.graph, scores.values, scores.observed, utility),
+            "reward/goal_spread": float(spread[at].mean()),
+        }
+        return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
+
+    def _fit(self) -> float:
+        if self.model.readout.fit == "closed_form" and len(self.memory):
+            self.model.refit(self.memory.all())
+        if self.optimizer is None or not len(self.memory):
+            return float("nan")
+        total = 0.0
+        size = min(self.config.fit_batch, max(8, FIT_SCORES // len(self.model.topology.nodes)))
+        for _ in range(self.config.fit_steps):
+            batch, halves = self.memory.draw(size, self.generator)
+            uniform = torch.rand(batch.scores.values.shape, generator=self.generator)
+            loss = self.model.loss(batch.scores, uniform, halves, batch.contexts)
+            if self.memory.num_pairs:
+                loss = loss + self.model.preference_loss(*self.memory.draw_pairs(size, self.generator))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.model.imputer.project()
+            total += loss.item()
+        return total / self.config.fit_steps if self.config.fit_steps else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Without the model's, which has its own."""
+        return {
+            "calibration": dict(self.calibration.state_dict()),
+            "alarms": self.alarms.state_dict(),
+            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
+            "generator": self.generator.get_state(),
+            "memory": self.memory.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state from `state_dict`."""
+        self.calibration.load_state_dict(state["calibration"])
+        self.alarms.load_state_dict(state["alarms"])
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.memory.load_state_dict(state["memory"])

@@ -1,0 +1,68 @@
+"""Blocks of episodes, log-probabilities and values, against forward passes of each episode alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from rag_graph.ppo.actor_critic import ActorCritic, PolicyForward, SharedValueHead, Tokens
+
+
+def test_log_probabilities_of_every_family_are_those_of_the_model_alone(
+    family: str, family_model: Callable[[str], Any]
+) -> None:
+    """Models that scale or cap their logits are noticed and left to compute them."""
+    torch.manual_seed(0)
+    policy: Any = family_model(family).eval()
+    with torch.no_grad():  # large enough logits for a cap to bend them
+        policy.get_input_embeddings().weight *= 20
+    queries, responses = [[5, 6, 7, 8], [9], [3, 4]], [[10, 11], [12, 13, 14, 15], [16]]
+    forward = PolicyForward(policy)
+    assert forward.fused == (family not in ("gemma2", "cohere"))
+    logprobs, entropy, hidden = forward(policy, Tokens.of(queries, responses), 0.8, entropy=True)
+    assert logprobs.shape == (3, 4)
+    assert hidden.shape[:2] == (3, 5)
+    for row, (query, response) in enumerate(zip(queries, responses, strict=True)):
+        with torch.no_grad():
+            logits = policy(torch.tensor([query + response])).logits[0, len(query) - 1 : -1] / 0.8
+        expected = logits.log_softmax(-1)
+        picked = expected.gather(-1, torch.tensor(response)[:, None])[:, 0]
+        assert torch.allclose(logprobs[row, : len(response)], picked, atol=1e-4)
+        assert (logprobs[row, len(response) :] == 0).all()
+        assert entropy is not None
+        assert torch.allclose(entropy[row, : len(response)], -(expected.exp() * expected).sum(-1), atol=1e-4)
+
+
+def test_a_block_of_episodes_by_hand() -> None:
+    tokens = Tokens.of([[5, 6], [7]], [[8], [9, 10, 11]])
+    assert tokens.ids.tolist() == [[5, 6, 8, 0], [7, 9, 10, 11]]
+    assert tokens.response.tolist() == [[True, False, False], [True, True, True]]
+    assert tokens.states.tolist() == [[1, 2, 2, 2], [0, 1, 2, 3]]
+    assert tokens.labels().tolist() == [8, 9, 10, 11]
+    hidden = torch.arange(8.0).reshape(2, 4, 1)
+    assert tokens.pick(hidden)[..., 0].tolist() == [[1, 2, 2, 2], [4, 5, 6, 7]]
+    empty = Tokens.of([[5, 6]], [[]])
+    assert (empty.ids.tolist(), empty.response.tolist()) == ([[5, 6]], [[False]])
+    assert empty.labels().tolist() == []
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_values_are_the_head_on_the_states_around_the_tokens(tiny_model: Callable[[int], Any], shared: bool) -> None:
+    policy = tiny_model(1)[0].eval()
+    other = policy if shared else tiny_model(2)[0].eval()
+    critic = SharedValueHead(other)
+    assert critic.score.weight.abs().sum() == 0, "it starts at zero"
+    torch.nn.init.normal_(critic.score.weight)
+    torch.nn.init.constant_(critic.score.bias, 0.5)
+    both = ActorCritic(policy, critic)
+    both.shared = shared
+    queries, responses = [[5, 6, 7], [9]], [[10], [12, 13]]
+    with torch.no_grad():
+        values = both(Tokens.of(queries, responses), 1.0).values
+        for row, (query, response) in enumerate(zip(queries, responses, strict=True)):
+            states = other.model(torch.tensor([query + response]))[0][0, len(query) - 1 :]
+            expected = states @ critic.score.weight[0] + 0.5
+            assert torch.allclose(values[row, : len(response) + 1], expected, atol=1e-5)

@@ -1,0 +1,99 @@
+"""What retrieval was worth, by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rag_graph.rag.retrieval_report import holds_answer, retrieval_metrics, retrieval_report
+from rag_graph.records import ContextNode, Episode, Evidence, Example
+
+
+def piece(name: str, text: str = "", ranked: bool = True) -> Evidence:
+    return Evidence(ContextNode(f"notes/{name}", "notes", "", text), 1.0, 1, {"bm25": 1.0} if ranked else {})
+
+
+NAMED = Example("n", "t", {"input": "x"}, ("oslo",), supporting=("a", "b"))
+WORDS = Example("w", "t", {"input": "x"}, ("Red Kettle", "blue mixer"))
+
+
+def test_the_named_passage_decides() -> None:
+    assert holds_answer(NAMED, [piece("c"), piece("b")], extracted=False) is True
+    assert holds_answer(NAMED, [piece("c", "oslo")], extracted=True) is False, (
+        "the words of another passage do not count"
+    )
+    assert holds_answer(NAMED, [], extracted=True) is False
+
+
+def test_without_names_one_passage_must_hold_every_word() -> None:
+    assert holds_answer(WORDS, [piece("c", "a kettle , red .")], extracted=True) is True
+    assert holds_answer(WORDS, [piece("c", "red"), piece("d", "kettle")], extracted=True) is False
+    assert holds_answer(WORDS, [piece("c", "red kettle")], extracted=False) is None, "answers are no words of a text"
+    assert holds_answer(Example("e", "t", {}), [piece("c")], extracted=True) is None
+    assert holds_answer(Example("e", "t", {}, ("?",)), [piece("c", "a")], extracted=True) is False
+
+
+def test_hits_and_recall_are_of_what_was_ranked() -> None:
+    shown = [
+        (NAMED, [piece("guide", ranked=False), piece("a"), piece("c"), piece("b")]),  # a hit, both found
+        (NAMED, [piece("c"), piece("b")]),  # no hit, one of two
+        (NAMED, []),
+        (WORDS, [piece("a")]),  # nothing is named
+    ]
+    assert retrieval_metrics(shown) == {"retrieval/hit@1": pytest.approx(1 / 3), "retrieval/recall": pytest.approx(0.5)}
+    assert retrieval_metrics(shown[3:]) == {}
+
+
+class Pool:
+    """Ranks for task `t`; the input alone finds `a` for the second example only."""
+
+    def ranks(self, task: str) -> bool:
+        return task == "t"
+
+    def retrieve(self, task: str, queries: list[str], exclude: list[str]) -> list[list[Evidence]]:
+        assert queries == ["x"], "without the draft"
+        return [[piece("a" if exclude == ["2"] else "c")]]
+
+
+def pipeline(pool: Any, draft: bool) -> Any:
+    tasks = {name: SimpleNamespace(kind="generation") for name in ("t", "free")}
+    graph = SimpleNamespace(spec=SimpleNamespace(tasks=tasks))
+    return SimpleNamespace(pool=pool, graph=graph, config=SimpleNamespace(draft=draft))
+
+
+def episode(name: str, found: str, score: float | None, task: str = "t") -> Episode:
+    example = Example(name, task, {"input": "x"}, supporting=("a",))
+    return Episode(name, example, "p", "r", "d", (piece(found),), {} if score is None else {task: score})
+
+
+EPISODES = [
+    episode("1", "a", 0.25),
+    episode("2", "a", 0.75),
+    episode("3", "a", None),
+    episode("4", "c", 0.0),
+    episode("5", "a", 0.0, task="free"),
+]
+
+
+def test_a_report_by_hand() -> None:
+    report = retrieval_report(pipeline(Pool(), draft=True), EPISODES)
+    assert report is not None
+    assert report["episodes"] == 4, "the task without retrieval is left out"
+    assert report["answer_in_evidence"]["mean"] == 0.75
+    assert report["not_used"]["mean"] == 0.5, "of the two that were scored and held the answer, one fails"
+    assert report["retrieval/hit@1"] == report["retrieval/recall"] == 0.75
+    assert report["by_input_alone"]["mean"] == 0.25
+    assert report["gain_of_draft"]["mean"] == 0.5
+    plain = retrieval_report(pipeline(Pool(), draft=False), EPISODES)
+    assert plain is not None
+    assert set(report) - set(plain) == {"by_input_alone", "gain_of_draft"}
+
+
+def test_nothing_to_report() -> None:
+    assert retrieval_report(pipeline(None, draft=True), EPISODES) is None
+    assert retrieval_report(pipeline(Pool(), draft=True), EPISODES[4:]) is None
+    unscored = retrieval_report(pipeline(Pool(), draft=False), EPISODES[2:3])
+    assert unscored is not None
+    assert "not_used" not in unscored

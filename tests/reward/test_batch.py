@@ -1,0 +1,55 @@
+"""Scored episodes as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from rag_graph.graph import load_graph
+from rag_graph.records import ContextNode, Episode, Evidence, Example
+from rag_graph.reward.batch import batch_of
+from rag_graph.reward.text import TextEmbeddings
+
+GRAPH = load_graph("parcels")
+NODE = next(name for name, kind in GRAPH.kinds.items() if kind == "context")
+
+
+def lengths(texts: Sequence[str]) -> Tensor:
+    return torch.tensor([[float(len(text)), 1.0] for text in texts])
+
+
+def piece(text: str, rank: int) -> Evidence:
+    return Evidence(ContextNode(text, NODE, "", text), 0.5, rank)
+
+
+def episode(scores: dict[str, float], *evidence: Evidence) -> Episode:
+    example = Example("a", "topic", {"input": "x"})
+    return Episode("a", example, "", "", evidence=evidence, scores=scores, reserved={"topic": 0.75})
+
+
+def test_scores_and_evidence_stand_where_the_graph_says() -> None:
+    episodes = [episode({"well_formed": 0.25}), episode({}, piece("abc", 2), piece("abcde", 4))]
+    scores, contexts = batch_of(episodes, GRAPH, TextEmbeddings("lengths", lengths), 2)
+    assert scores.observed.nonzero().tolist() == [[0, GRAPH.index["well_formed"]]], "a reserved goal is not observed"
+    assert scores.values[0, GRAPH.index["well_formed"]] == 0.25
+    assert scores.retrieved.nonzero().tolist() == [[1, GRAPH.index[NODE]]]
+    assert scores.retrieved[1, GRAPH.index[NODE]] == 0.5, "the best rank counts"
+    assert scores.tasks.tolist() == [GRAPH.index["topic"]] * 2
+    assert contexts.text.tolist() == [[3.0, 1.0], [5.0, 1.0]]
+    assert contexts.episode.tolist() == [1, 1]
+    assert contexts.score.tolist() == [0.5, 0.25]
+
+
+def test_rows_are_chosen_with_their_contexts_and_one_may_come_twice() -> None:
+    episodes = [episode({"well_formed": 0.25}, piece("abc", 1)), episode({"well_formed": 0.5}, piece("abcde", 2))]
+    batch = batch_of(episodes, GRAPH, TextEmbeddings("lengths", lengths), 2).rows([1, 0, 1])
+    assert batch.scores.values[:, GRAPH.index["well_formed"]].tolist() == [0.5, 0.25, 0.5]
+    assert batch.contexts.episode.tolist() == [0, 1, 2]
+    assert batch.contexts.text[:, 0].tolist() == [5.0, 3.0, 5.0]
+    assert batch.contexts.score.tolist() == [0.5, 1.0, 0.5]
+
+
+def test_nothing_retrieved_leaves_embeddings_of_the_right_size() -> None:
+    assert batch_of([episode({})], GRAPH, TextEmbeddings(), 7).contexts.text.shape == (0, 7)

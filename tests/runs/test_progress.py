@@ -1,0 +1,33 @@
+"""Progress where the output is no terminal: plain lines."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from rag_graph.runs import progress
+from rag_graph.runs.progress import StageProgress
+
+
+def test_lines_at_most_every_ten_seconds_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 101.0, 112.0, 113.0, 114.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    out = io.StringIO()
+    with StageProgress(Console(file=out, width=80)) as shown:
+        shown.stage("PPO", 4)
+        for _ in range(4):
+            shown.advance(reward=0.5)
+        shown.say("done")
+    lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    assert lines == ["PPO ...", "PPO 2/4 12 s reward 0.500", "PPO 4/4 14 s reward 0.500", "done"]
+
+
+def test_quiet_says_nothing() -> None:
+    out = io.StringIO()
+    with StageProgress(Console(file=out), quiet=True) as shown:
+        shown.stage("PPO", 1)
+        shown.advance()
+        shown.say("done")
+    assert out.getvalue() == ""
