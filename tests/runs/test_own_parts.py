@@ -100,7 +100,7 @@ def test_the_manifest_names_them_and_the_run_asks_for_them(folder: Path, parts: 
     assert answer.reward == pytest.approx(min(answer.scores.values()), abs=1e-5)
     with pytest.raises(DataError, match=r"your own parts .*readout=weakest#.*now you gave: none.*Open it in Python"):
         Run(folder).ask("anna")
-    with pytest.raises(DataError, match="now there are"):
+    with pytest.raises(DataError, match=r"and now you gave: retriever=ByTitle#"):
         Run(folder, retriever=parts["retriever"]).ask("anna")
 
 
