@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -67,9 +68,9 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, num_embeddings: int, nam
         )
 
 
-def check_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ModelError where the pad token is missing or is also the end token."""
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+def check_pad_token(tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int] = ()) -> None:
+    """Raises ModelError where the pad token is missing or is also an end token; end_ids: those that the model declares."""
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in (tokenizer.eos_token_id, *end_ids):
         raise ModelError(
             "the tokenizer's pad token must exist and differ from its end token, or the end of every answer would be masked. "
             "Set one: tokenizer.pad_token = an unused token, or add_special_tokens({'pad_token': '<pad>'}) and resize the model."

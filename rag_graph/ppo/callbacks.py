@@ -14,12 +14,14 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.checkpoints import list_checkpoints, set_aside
+from rag_graph.ppo.checkpoints import list_checkpoints, load_state, save_state, set_aside
 from rag_graph.ppo.reward_functions import Rewards
-from rag_graph.ppo.reward_protocols import LearningReward, layers_of, name_of
+from rag_graph.ppo.reward_protocols import LearningReward, has_part, layers_of, name_of
 from rag_graph.runtime import append_records, read_records, to_json, write_atomically
 
 METRICS = "metrics.jsonl"
+LEARNED = "learning_rewards"
+"""File of the rewards' state in checkpoints of trainers that do not know them."""
 
 
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
@@ -100,7 +102,8 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
         GRPOTrainer(..., reward_funcs=reward, callbacks=[LearningRewards(reward)])
 
     After every optimizer step the reward learns from what it scored since the last one, over all processes; what it scored for an
-    evaluation is forgotten. `GraphPPOTrainer` does this by itself, where it sees the reward.
+    evaluation is forgotten. The state of the reward is written into the trainer's checkpoints, and taken back when it resumes.
+    `GraphPPOTrainer` does all this by itself, where it sees the reward.
 
     Args:
         rewards: rewards that learn, such as `GraphReward`.
@@ -111,7 +114,7 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, *rewards: Any) -> None:
         for reward in rewards:
-            if not any(isinstance(layer, LearningReward) for layer in layers_of(reward)):
+            if not any(has_part(layer, LearningReward) for layer in layers_of(reward)):
                 raise TrainingError(
                     f"LearningRewards: {name_of(reward)} does not learn. Leave it out, or give it the methods take_kept() and learn(kept)."
                 )
@@ -121,6 +124,24 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
                 "reward.learn.method meta_gradient needs GraphPPOTrainer. Use alignment or none in other trainers."
             )
         self.kl = math.nan
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if not state.global_step:
+            return
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if (folder / f"{LEARNED}.json").is_file():
+            self.rewards.load_state_dict(load_state(folder, LEARNED))
+        else:
+            warnings.warn(
+                f"{folder}: no state of the reward ({LEARNED}.json): it starts from what it knows now. Resume in the output_dir of the first run.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and folder.is_dir():
+            save_state(folder, LEARNED, self.rewards.state_dict())
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         self.kl = (logs or {}).get("kl", self.kl)

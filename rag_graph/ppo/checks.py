@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.errors import ModelError, TrainingError
 from rag_graph.generation.adapters import check_adapter
+from rag_graph.generation.end_tokens import end_token_ids
 from rag_graph.generation.model_checks import (
     check_language_model,
     check_pad_token,
@@ -36,7 +37,7 @@ def check_settings(
     if tokenizer is None:
         raise TrainingError("processing_class: the tokenizer is needed where the model is not given by name.")
     check_language_model(model, tokenizer)
-    check_pad_token(tokenizer)
+    check_pad_token(tokenizer, end_token_ids(model, tokenizer))
     if peft_config is None:
         check_trainable(model)
     for adapter in model.peft_config.values() if isinstance(model, PeftModel) else ():

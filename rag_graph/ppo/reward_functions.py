@@ -29,6 +29,7 @@ from rag_graph.ppo.reward_protocols import (
     Row,
     ShapingReward,
     StatefulReward,
+    has_part,
     layers_of,
     name_of,
 )
@@ -59,7 +60,7 @@ class Rewards:
         weights: one per function, default 1.
 
     Raises:
-        TrainingError: no function, or another number of weights.
+        TrainingError: no function, another number of weights, or one reward that learns given twice.
     """
 
     def __init__(
@@ -84,6 +85,13 @@ class Rewards:
         for name in map(name_of, self.functions):
             others = (f"{name}_{n}" for n in itertools.count(1))
             self.names.append(next(n for n in itertools.chain([name], others) if n not in self.names))
+        learning = [layer for layer in self._layers() if has_part(layer, LearningReward)]
+        twice = next((layer for n, layer in enumerate(learning) if any(layer is other for other in learning[:n])), None)
+        if twice is not None:
+            raise TrainingError(
+                f"reward_funcs: {name_of(twice)} is given twice, so each episode would be scored and learned from twice. Give it once, with "
+                "the sum of its reward_weights."
+            )
 
     def score(
         self,
@@ -105,7 +113,7 @@ class Rewards:
         observed = torch.zeros(len(rows), dtype=torch.bool)
         for index, (function, weight) in enumerate(zip(self.functions, self.weights, strict=True)):
             name = self.names[index]
-            observes = not isinstance(function, ShapingReward) or function.observes
+            observes = all(layer.observes for layer in layers_of(function) if isinstance(layer, ShapingReward))
             values = _values(function, name, rows, completions, completion_ids, trainer_state)
             for row, value in enumerate(values):
                 if value is None:
@@ -136,7 +144,7 @@ class Rewards:
     @property
     def by_influence(self) -> list[InfluencedReward]:
         """The functions that learn by a meta-gradient."""
-        return [reward for reward in self._layers() if isinstance(reward, InfluencedReward) and reward.wants_influence]
+        return [reward for reward in self._layers() if has_part(reward, InfluencedReward) and reward.wants_influence]
 
     def learn(self, gather: Callable[[list[Any]], list[Any]] = list) -> None:
         """Let each function that can learn from what it scored since the last update.
@@ -145,26 +153,26 @@ class Rewards:
             gather: joins the kept entries of all processes, in their order; called on every process.
         """
         for reward in self._layers():
-            if isinstance(reward, LearningReward):
+            if has_part(reward, LearningReward):
                 reward.learn(gather(reward.take_kept()))
 
     def forget(self) -> None:
         """Nothing that was scored since the last update is learned from: it was an evaluation."""
         for reward in self._layers():
-            if isinstance(reward, LearningReward):
+            if has_part(reward, LearningReward):
                 reward.take_kept()
 
     def advance(self, progress: float, kl: float = math.nan) -> None:
         """Tell the functions that ask for it how much of the training is done, and how far the policy is from its reference."""
         for reward in self._layers():
-            if isinstance(reward, PacedReward):
+            if has_part(reward, PacedReward):
                 reward.advance(min(1.0, progress), kl)
 
     def metrics(self) -> dict[str, float]:
         """What the functions report about themselves."""
         found: dict[str, float] = {}
         for reward in self._layers():
-            if isinstance(reward, MeasuredReward):
+            if has_part(reward, MeasuredReward):
                 found |= reward.metrics()
         return found
 
@@ -173,7 +181,7 @@ class Rewards:
             name if depth == 0 else f"{name}/{depth}": layer
             for name, function in zip(self.names, self.functions, strict=True)
             for depth, layer in enumerate(layers_of(function))
-            if isinstance(layer, StatefulReward)
+            if has_part(layer, StatefulReward)
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -198,6 +206,11 @@ def _values(
     columns = columns_of(rows)
     if _takes(function, "trainer_state"):
         columns["trainer_state"] = trainer_state
+    lacking = _lacking(function, {"completions", "completion_ids", *columns})
+    if lacking:
+        raise TrainingError(
+            f"reward '{name}' needs {', '.join(lacking)}, and the rows have no such column. Their columns: {', '.join(rows[0])}."
+        )
     values = _called(function, completions=completions, completion_ids=completion_ids, **columns)
     if not isinstance(values, Sized):
         raise TrainingError(f"reward '{name}' returned {values!r}. A list with one value per completion is expected.")
@@ -212,6 +225,16 @@ def _takes(function: Any, name: str) -> bool:
     except (TypeError, ValueError):  # builtins do not say
         return False
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _lacking(function: Any, given: set[str]) -> list[str]:
+    """Arguments without a default that a function asks for and would not get."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty and p.name not in given]
 
 
 def _called(function: Any, /, **arguments: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -115,12 +116,20 @@ def name_of(function: Any) -> str:
 
 
 def layers_of(function: Any) -> Iterator[Any]:
-    """A reward, then what it wraps: by `WrappedReward`, `functools.partial` or `functools.wraps`."""
+    """A reward, then what it wraps: by `WrappedReward`, `functools.partial`, `functools.wraps`, or as a bound method of the reward."""
     while function is not None:
         yield function
         if isinstance(function, WrappedReward):
             function = function.inside
         elif isinstance(function, partial):
             function = function.func
+        elif inspect.ismethod(function):
+            function = None if isinstance(function.__self__, type) else function.__self__
         else:
             function = getattr(function, "__wrapped__", None)
+
+
+def has_part(reward: Any, part: type[Any]) -> bool:
+    """Whether a reward has all methods of a protocol. An attribute of the same name that cannot be called is not one of them."""
+    methods = [name for name, value in vars(part).items() if callable(value) and not name.startswith("_")]
+    return isinstance(reward, part) and all(callable(getattr(reward, name)) for name in methods)

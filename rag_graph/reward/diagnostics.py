@@ -51,11 +51,6 @@ class Calibration(nn.Module):
         return (self.predicted - self.seen).sum(-1) / self.number.clamp(min=1)
 
     @property
-    def rmse(self) -> Tensor:
-        """[N]."""
-        return (self.square / self.number.clamp(min=1)).sqrt()
-
-    @property
     def ece(self) -> Tensor:
         """[N] expected calibration error: mean gap between predicted and observed over bins of the prediction (Naeini et al. 2015)."""
         return (self.predicted - self.seen).abs().sum(-1) / self.number.clamp(min=1)

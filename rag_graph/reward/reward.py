@@ -96,6 +96,7 @@ class GraphReward(Observation):
         self.last_rewards: NodeRewards | None = None
         self.last_metrics: dict[str, float] = {}
         self._kept: deque[PaidEpisode] = deque(maxlen=MOST_KEPT)
+        self._warned = False
 
     @property
     def auxiliary(self) -> float:
@@ -122,8 +123,16 @@ class GraphReward(Observation):
                 RuntimeWarning,
                 stacklevel=2,
             )
+        if self._kept and episodes and self._kept[-1].episode.round < episodes[0].round and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "this reward is asked about another update and has not learned from the one before: the trainer does not see it inside what wraps "
+                "it. Wrap it by a class that derives from WrappedReward, or give the trainer the callback LearningRewards(reward).",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._kept.extend(_rows(episodes, rewards))
-        if "log_metric" in columns:
+        if callable(columns.get("log_metric")):  # else it is a column of the data
             for name, value in self.metrics().items():
                 columns["log_metric"](name, value)
         return [None if math.isnan(value) else value for value in rewards.total().tolist()]

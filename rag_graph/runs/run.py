@@ -214,6 +214,8 @@ class Run:
         tasks = self.stated_graph.spec.tasks
         if task is not None:
             check_task(tasks, task)
+        if out is not None and not Path(out).parent.is_dir():
+            raise ConfigError(f"out (--out) {out}: no such folder: {Path(out).parent}")
         file = Path(data) if data is not None else None
         if file is None:
             examples = [example for example in self._data.test if task in (None, example.task)]
@@ -252,4 +254,9 @@ class Run:
             raise DataError(
                 f"{self.path}: this run has no policy yet: its training did not reach the end. See {self.path / 'status.json'}."
             )
-        self.own.check_same(self.manifest["own_parts"], str(self.path))
+        for name in ("manifest.json", "reward.json"):
+            if not (self.path / name).is_file():
+                raise DataError(
+                    f"{self.path}: {name} is missing, so the run cannot answer. Its tables and figures can still be read."
+                )
+        self.own.check_same(self.manifest.get("own_parts", {}), str(self.path))

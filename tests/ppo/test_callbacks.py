@@ -126,3 +126,28 @@ def test_a_folder_begins_with_the_arguments_and_the_lines_that_stay(tmp_path: Pa
 def test_a_table_of_completions(tmp_path: Path) -> None:
     write_completions(tmp_path, "update-000001", [{"reward": 1.0}, {"reward": math.nan}])
     assert (tmp_path / "completions/update-000001.jsonl").read_text() == '{"reward": 1.0}\n{"reward": null}\n'
+
+
+class Stateful(Learner):
+    """A learner whose state belongs into checkpoints."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learned": self.learned}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learned = state["learned"]
+
+
+def test_the_state_of_a_reward_travels_in_the_checkpoints_of_other_trainers(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint-2").mkdir()
+    args = SimpleNamespace(output_dir=str(tmp_path))
+    state = SimpleNamespace(global_step=2, max_steps=4, is_world_process_zero=True)
+    first, resumed = Stateful(), Stateful()
+    first.learned = [["a"], ["b"]]
+    LearningRewards(first).on_save(args, state, None)
+    LearningRewards(resumed).on_train_begin(args, SimpleNamespace(global_step=0), None)
+    assert resumed.learned == [], "a training that begins takes nothing"
+    LearningRewards(resumed).on_train_begin(args, state, None)
+    assert resumed.learned == [["a"], ["b"]]
+    with pytest.warns(RuntimeWarning, match=r"checkpoint-3: no state of the reward"):
+        LearningRewards(resumed).on_train_begin(args, SimpleNamespace(global_step=3), None)

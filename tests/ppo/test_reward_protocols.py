@@ -7,8 +7,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
+from rag_graph.errors import TrainingError
 from rag_graph.ppo.reward_functions import Rewards
-from rag_graph.ppo.reward_protocols import WrappedReward, layers_of, name_of
+from rag_graph.ppo.reward_protocols import LearningReward, MeasuredReward, WrappedReward, has_part, layers_of, name_of
 from rag_graph.ppo.token_rewards import Redistributed
 
 
@@ -85,3 +88,72 @@ def test_the_layers_of_a_reward() -> None:
     wrapped = WrappedReward(functools.partial(plain, weight=2), "outer")
     assert list(layers_of(wrapped)) == [wrapped, wrapped.inside, plain]
     assert [name_of(layer) for layer in layers_of(wrapped)] == ["outer", "partial", "plain"]
+
+
+class Learner:
+    """Learns the prompts that it was called with."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.learned: list[str] = []
+        self.metrics: dict[str, float] = {}  # an attribute, not the method of MeasuredReward
+
+    def __call__(self, prompts: list[str], **_: Any) -> list[float]:
+        self.kept += prompts
+        return [1.0] * len(prompts)
+
+    def take_kept(self) -> list[str]:
+        kept, self.kept = self.kept, []
+        return kept
+
+    def learn(self, kept: Sequence[str]) -> None:
+        self.learned += kept
+
+
+def test_an_attribute_is_not_the_method_of_a_protocol() -> None:
+    rewards = Rewards(Learner())
+    assert rewards.metrics() == {}
+    assert has_part(rewards.functions[0], LearningReward)
+    assert not has_part(rewards.functions[0], MeasuredReward)
+
+
+def test_a_bound_method_of_a_reward_learns() -> None:
+    reward = Learner()
+    rewards = Rewards(reward.__call__)
+    rewards.score([{"prompt": "a"}], ["x"], [[9]], 1)
+    rewards.learn()
+    assert reward.learned == ["a"]
+
+
+def test_one_learner_given_twice_is_refused() -> None:
+    reward = Learner()
+    with pytest.raises(TrainingError, match=r"Learner is given twice.*sum of its reward_weights"):
+        Rewards([reward, functools.partial(reward)])
+
+
+@pytest.mark.parametrize("wrap", [lambda r: r, functools.partial, WrappedReward], ids=["bare", "partial", "wrapped"])
+def test_shaping_alone_is_no_observation_whatever_wraps_it(wrap: Callable[[Any], Any]) -> None:
+    class Shaping(WrappedReward):
+        observes = False
+
+        def __call__(self, prompts: list[str], **_: Any) -> list[float]:
+            return [1.0] * len(prompts)
+
+    class Passing(WrappedReward):
+        def __call__(self, **columns: Any) -> Any:
+            return self.inside(**columns)
+
+    shaping = Shaping(None, "shaping")
+    given = Passing(shaping) if wrap is WrappedReward else wrap(shaping)
+    scored = Rewards([lambda prompts, **_: [None] * len(prompts), given]).score([{"prompt": "a"}], ["x"], [[9]], 1)
+    assert math.isnan(scored.total.item())
+
+
+def test_a_column_that_a_reward_needs_and_the_rows_lack_is_named() -> None:
+    def exact(prompts: list[str], answer: list[str], **_: Any) -> list[float]:
+        return [0.0] * len(prompts)
+
+    with pytest.raises(
+        TrainingError, match="'exact' needs answer, and the rows have no such column. Their columns: prompt, reference"
+    ):
+        Rewards(exact).score([{"prompt": "a", "reference": "b"}], ["x"], [[9]], 1)

@@ -250,3 +250,26 @@ def test_nothing_asked_is_nothing_answered(answers: dict[str, Any], trained: Cal
     reward(**empty)
     reward.learn()
     assert same(before, flat(reward.state_dict()))
+
+
+def test_a_reward_that_the_trainer_cannot_teach_says_so(
+    make_reward: Callable[..., GraphReward], answers: dict[str, Any]
+) -> None:
+    """A trainer that does not see the reward inside what wraps it would pay by what was known before training, without a word."""
+    reward = make_reward()
+    build = reward.make_episodes
+
+    def rounds(prompts: Any, completions: Any, completion_ids: Any, number: int, **columns: Any) -> list[Episode]:
+        return [replace(episode, round=number) for episode in build(prompts, completions, completion_ids, **columns)]
+
+    reward.make_episodes = rounds
+    reward(**answers, number=1)
+    reward.learn()
+    reward(**answers, number=2)
+    with pytest.warns(RuntimeWarning, match=r"has not learned from the one before.*WrappedReward.*LearningRewards"):
+        reward(**answers, number=3)
+    reward(**answers, number=4)  # once is enough
+
+
+def test_a_column_may_be_called_log_metric(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) -> None:
+    assert make_reward()(**answers, log_metric=["x"] * 8) == make_reward()(**answers)
