@@ -219,22 +219,21 @@ def _values(
     return values  # type: ignore[return-value]
 
 
-def _takes(function: Any, name: str) -> bool:
+def _parameters(function: Any) -> list[inspect.Parameter]:
     try:
-        parameters = inspect.signature(function).parameters
+        return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # builtins do not say
-        return False
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        return []
+
+
+def _takes(function: Any, name: str) -> bool:
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in _parameters(function))
 
 
 def _lacking(function: Any, given: set[str]) -> list[str]:
     """Arguments without a default that a function asks for and would not get."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return []
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in parameters if p.kind in kinds and p.default is p.empty and p.name not in given]
+    return [p.name for p in _parameters(function) if p.kind in kinds and p.default is p.empty and p.name not in given]
 
 
 def _called(function: Any, /, **arguments: Any) -> Any:

@@ -38,3 +38,16 @@ def problems() -> Callable[[Path], list[str]]:
         return [str(problem).replace(f"{path.parent}/", "") for problem in found]
 
     return find
+
+
+@pytest.fixture
+def problems_after(
+    problems: Callable[[Path], list[str]], good: str, write_graph: Callable[..., Path]
+) -> Callable[[tuple[str, str]], list[str]]:
+    """(text, what takes its place) -> the problems of the good file after that change."""
+
+    def find(change: tuple[str, str]) -> list[str]:
+        assert change[0] in good
+        return problems(write_graph(good.replace(*change, 1)))
+
+    return find

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+ProblemsAfter = Callable[[tuple[str, str]], list[str]]
 
 
 @pytest.mark.parametrize(
@@ -20,17 +23,8 @@ import pytest
         (("edges:\n", "edges:\n  - {from: brief, to: headline, relation: prerequisite}\n"), r"g.yaml:10:5: edges\[1\]: stated twice: edges\[0\] says brief prerequisite headline too."),
     ],
 )  # fmt: skip
-def test_messages(
-    problems: Callable[[Path], list[str]],
-    good: str,
-    write_graph: Callable[..., Path],
-    change: tuple[str, str],
-    message: str,
-) -> None:
-    import re
-
-    assert change[0] in good
-    found = problems(write_graph(good.replace(*change, 1)))
+def test_messages(problems_after: ProblemsAfter, change: tuple[str, str], message: str) -> None:
+    found = problems_after(change)
     assert any(re.match(message, line) or re.search(message, line) for line in found), found
 
 
@@ -43,17 +37,8 @@ def test_messages(
         (("{input: text, reference: title}", "{input: text, context: c, reference: title}"), "'context' is filled by the prompt itself"),
     ],
 )  # fmt: skip
-def test_what_could_never_work_is_refused(
-    problems: Callable[[Path], list[str]],
-    good: str,
-    write_graph: Callable[..., Path],
-    change: tuple[str, str],
-    message: str,
-) -> None:
-    import re
-
-    assert change[0] in good
-    found = problems(write_graph(good.replace(*change, 1)))
+def test_what_could_never_work_is_refused(problems_after: ProblemsAfter, change: tuple[str, str], message: str) -> None:
+    found = problems_after(change)
     assert len(found) == 1, found
     assert re.search(message, found[0]), found
 

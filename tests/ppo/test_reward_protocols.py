@@ -15,27 +15,31 @@ from rag_graph.ppo.reward_protocols import LearningReward, MeasuredReward, Wrapp
 from rag_graph.ppo.token_rewards import Redistributed
 
 
+class Learner:
+    """Learns the prompts that it was called with."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.learned: list[str] = []
+
+    def __call__(self, prompts: list[str], **_: Any) -> list[float]:
+        self.kept += prompts
+        return [1.0] * len(prompts)
+
+    def take_kept(self) -> list[str]:
+        kept, self.kept = self.kept, []
+        return kept
+
+    def learn(self, kept: Sequence[str]) -> None:
+        self.learned += kept
+
+
 def test_a_wrapped_reward_learns_reports_and_is_kept_as_if_it_were_bare(tiny_model: Callable[[int], Any]) -> None:
     _, tokenizer = tiny_model(1)
 
-    class Learner:
+    class Whole(Learner):
         progress = 0.0
         kl = math.nan
-
-        def __init__(self) -> None:
-            self.kept: list[str] = []
-            self.learned: list[str] = []
-
-        def __call__(self, prompts: list[Any], **_: Any) -> list[float]:
-            self.kept += prompts
-            return [1.0] * len(prompts)
-
-        def take_kept(self) -> list[str]:
-            kept, self.kept = self.kept, []
-            return kept
-
-        def learn(self, kept: Sequence[str]) -> None:
-            self.learned += kept
 
         def advance(self, progress: float, kl: float) -> None:
             self.progress, self.kl = progress, kl
@@ -56,12 +60,9 @@ def test_a_wrapped_reward_learns_reports_and_is_kept_as_if_it_were_bare(tiny_mod
 
         return pay
 
-    def pays(number: int, inner: Any, prompts: list[Any], **columns: Any) -> list[float]:
-        return [number * value for value in inner(prompts, **columns)]
-
     wraps: list[Callable[[Any], Any]] = [lambda inner: inner, lambda inner: Redistributed(inner, tokenizer), by_closure]
     for wrap in wraps:
-        inner = Learner()
+        inner = Whole()
         rewards = Rewards([lambda prompts, **_: [0.0] * len(prompts), wrap(inner)])
         scored = rewards.score([{"prompt": "a"}, {"prompt": "b"}], ["x", "y"], [[9], [9]], 1)
         assert scored.total.tolist() in ([1.0, 1.0], [2.0, 2.0])
@@ -90,28 +91,10 @@ def test_the_layers_of_a_reward() -> None:
     assert [name_of(layer) for layer in layers_of(wrapped)] == ["outer", "partial", "plain"]
 
 
-class Learner:
-    """Learns the prompts that it was called with."""
-
-    def __init__(self) -> None:
-        self.kept: list[str] = []
-        self.learned: list[str] = []
-        self.metrics: dict[str, float] = {}  # an attribute, not the method of MeasuredReward
-
-    def __call__(self, prompts: list[str], **_: Any) -> list[float]:
-        self.kept += prompts
-        return [1.0] * len(prompts)
-
-    def take_kept(self) -> list[str]:
-        kept, self.kept = self.kept, []
-        return kept
-
-    def learn(self, kept: Sequence[str]) -> None:
-        self.learned += kept
-
-
 def test_an_attribute_is_not_the_method_of_a_protocol() -> None:
-    rewards = Rewards(Learner())
+    reward: Any = Learner()
+    reward.metrics = {}
+    rewards = Rewards(reward)
     assert rewards.metrics() == {}
     assert has_part(rewards.functions[0], LearningReward)
     assert not has_part(rewards.functions[0], MeasuredReward)
