@@ -11,7 +11,7 @@ import networkx
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.graph.spec import GraphSpec, NodeKind, Relation, Semantics
+from rag_graph.graph.spec import Edge, GraphSpec, NodeKind, Relation, Role, Semantics
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,10 @@ class AuxiliaryGraph:
         """Positions of the edges whose relation has one of these semantics."""
         types = list(self.relation_types.values())
         return np.array([e for e, r in enumerate(self.relation) if types[r].semantics in semantics], dtype=np.int64)
+
+    def role(self, edge: Edge) -> Role:
+        """fact, rule or neither: what an edge is by its relation."""
+        return self.relation_types[edge.relation].role
 
     def title(self, name: str) -> str:
         """The title of a node, or its name if the file has no title."""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # Okabe & Ito (2008): colour-blind readers can distinguish them too.
 KIND_STYLE = {"task": ("#0072B2", "o"), "criterion": ("#E69F00", "s"), "context": ("#999999", "D")}
 SEMANTICS_COLOR = {
+    "bound": "#D55E00",
+    "indication": "#009E73",
+    "counterindication": "#CC79A7",
     "gate": "#D55E00",
     "credit": "#009E73",
     "penalty": "#CC79A7",

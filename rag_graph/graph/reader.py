@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.checks import check_all
+from rag_graph.graph.effects import without_effect
 from rag_graph.graph.explain import dotted, explain, location_in
 from rag_graph.graph.merge import BLOCKS, MergedGraph, is_file
 from rag_graph.graph.spec import GraphSpec
@@ -66,6 +67,21 @@ def check_graph(path: Path) -> tuple[AuxiliaryGraph | None, list[Problem]]:
     if problems or spec is None:
         return None, problems
     return AuxiliaryGraph(spec, path.parent), []
+
+
+def graph_warnings(path: Path, graph: AuxiliaryGraph) -> list[Problem]:
+    """What in a graph can have no effect, with its place in the file or its includes, sorted by place. Nothing of it is an error.
+
+    Args:
+        graph: the graph of this file, as `check_graph` returned it.
+    """
+    merged = MergedGraph(path)
+    found = []
+    for location, text in without_effect(graph):
+        document, own = merged.owner(location)
+        place = document.place(own, of_key=location == ("edges",))
+        found.append(Problem(place, f"warning: {dotted(own)}: {text}"))
+    return sorted(found)
 
 
 def edge_places(path: Path) -> list[str]:

@@ -12,7 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from rag_graph.records import METRIC_NAMES
 
 FORMAT = 1
-Semantics = Literal["gate", "credit", "penalty", "message", "aggregate", "evidence"]
+Semantics = Literal[
+    "bound", "indication", "counterindication", "gate", "credit", "penalty", "aggregate", "message", "evidence"
+]
+Role = Literal["fact", "rule", "neither"]
+ROLES: dict[Semantics, Role] = {
+    "bound": "fact",
+    "indication": "fact",
+    "counterindication": "fact",
+    "gate": "rule",
+    "credit": "rule",
+    "penalty": "rule",
+    "aggregate": "rule",
+    "message": "neither",
+    "evidence": "neither",
+}
+"""What a relation with these semantics is. A fact says how scores bear on each other: it helps to predict scores that were not observed
+and never changes what is wanted. A rule says what is wanted: it changes what an answer is worth."""
 NodeKind = Literal["task", "criterion", "context"]
 MetricName = Literal[METRIC_NAMES]  # type: ignore[valid-type]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
@@ -28,7 +44,8 @@ class Relation(Part):
 
     title: str = ""
     semantics: Semantics = Field(
-        description="gate, credit, penalty, message, aggregate or evidence: how an edge of this relation acts on the reward"
+        description="facts, which help to predict scores that were not observed: bound, indication, counterindication; "
+        "rules, which change what an answer is worth: gate, credit, penalty, aggregate; neither: message, evidence"
     )
     source: tuple[NodeKind, ...] = Field(
         ("task", "criterion"), min_length=1, description="kinds of node an edge may start from"
@@ -36,6 +53,11 @@ class Relation(Part):
     target: tuple[NodeKind, ...] = Field(
         ("task", "criterion"), min_length=1, description="kinds of node an edge may end at"
     )
+
+    @property
+    def role(self) -> Role:
+        """fact, rule or neither: it follows from the semantics, also for relation types of a file."""
+        return ROLES[self.semantics]
 
 
 class Dataset(Part):
@@ -146,17 +168,23 @@ class GraphSpec(Part):
 
 
 BUILT_IN_RELATIONS: dict[str, Relation] = {
+    "bounds": Relation(title="the target cannot be high where the source is low", semantics="bound"),
+    "indicates": Relation(title="the target tends to be high where the source is high", semantics="indication"),
+    "indicates_low": Relation(
+        title="the target tends to be low where the source is high", semantics="counterindication"
+    ),
     "prerequisite": Relation(title="the target is paid only as far as the source is satisfied", semantics="gate"),
-    "supports": Relation(title="being good at the source helps the target", semantics="credit"),
-    "conflicts": Relation(title="more of the source is charged, with the weight of the target", semantics="penalty"),
+    "supports": Relation(title="the source is paid on top of the target", semantics="credit"),
+    "conflicts": Relation(title="the source is charged against the target", semantics="penalty"),
+    "part_of": Relation(title="the source is a component of what the target is worth", semantics="aggregate"),
     "shares_structure": Relation(
         title="the two are similar; messages only, it never pays by itself", semantics="message"
     ),
-    "part_of": Relation(title="the source is a component of the target's score", semantics="aggregate"),
     "grounds": Relation(
         title="the context is evidence for the task", semantics="evidence", source=("context",), target=("task",)
     ),
 }
+"""Facts, then rules, then neither."""
 
 
 def relative_paths(spec: GraphSpec) -> list[str]:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.spec import Semantics
+from rag_graph.graph.spec import ROLES, Semantics
 from rag_graph.records import REFERENCE_METRICS
 
-MEANINGS: tuple[Semantics, ...] = ("gate", "credit", "penalty", "message", "aggregate", "evidence")
+MEANINGS: tuple[Semantics, ...] = tuple(ROLES)
 MAX_PATH = 64
 """Supports are followed along paths of at most so many relations."""
 
