@@ -43,8 +43,7 @@ def check(
     wrong = 0
     for name in files:
         try:
-            path = find_graph(name)
-            graph, problems = check_graph(path)
+            graph, problems = check_graph(find_graph(name))
         except GraphFileError as error:
             typer.echo(str(error))
             wrong += 1
@@ -53,7 +52,7 @@ def check(
             typer.echo(str(problem))
         wrong += graph is None
         if graph is not None:
-            for warning in graph_warnings(path, graph):
+            for warning in graph_warnings(name):
                 typer.echo(str(warning))
             typer.echo(f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations: {_roles(graph)}")
     raise typer.Exit(2 if wrong else 0)

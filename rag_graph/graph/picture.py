@@ -158,7 +158,15 @@ def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
         for name, relation in graph.relation_types.items()
         if name in used
     ]
-    axes.legend(handles=kinds + lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=4, frameon=False, fontsize=9)
+    axes.legend(
+        handles=kinds + lines,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncol=4,
+        frameon=False,
+        fontsize=9,
+        handlelength=3.2,
+    )
     title = (
         "".join(c for c in graph.spec.title if c.isprintable()) or graph.name
     )  # XML does not allow control characters
