@@ -28,13 +28,14 @@ def random_scores(rows: int, seed: int, share: float = 0.5) -> Scores:
     return Scores(values, observed, torch.zeros(rows, 5), tasks)
 
 
-def taught(model: RewardModel, share: float, updates: int = 20) -> RewardModel:
+def taught(model: RewardModel, share: float, updates: int = 10) -> RewardModel:
     """After some updates, as `RewardLearning` makes them: what predicts is fitted to all that was seen."""
     seen: list[Scores] = []
     for update in range(updates):
         seen.append(random_scores(64, update, share))
         model.observe(seen[-1])
         model.refit(Scores(*map(torch.cat, zip(*seen, strict=True))))
+        model.settle(seen[-1])
     return model
 
 

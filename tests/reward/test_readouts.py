@@ -70,7 +70,7 @@ def test_a_function_of_ones_own_pays_what_it_returns(
     assert torch.allclose(paid.total, 2 * paid.scores.sum(-1))
     assert torch.equal(mine.utility(paid.scores, two_episodes(), 0.0, mine.graph), paid.values * paid.weights)
     in_units = of_rules("mlp", doubled, scale="deviation")
-    in_units.observe(two_episodes())
+    in_units.settle(two_episodes())
     apart = in_units(two_episodes(), 0.0).total.diff() * in_units.scale.deviation
     assert apart.item() == pytest.approx(paid.total.diff().item(), abs=1e-6)
 
