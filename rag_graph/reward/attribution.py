@@ -10,7 +10,6 @@ from torch import Tensor
 from rag_graph.errors import ConfigError
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.model import RewardModel
-from rag_graph.reward.scores import Scores
 
 MAX_SHAPLEY = 12
 
@@ -28,9 +27,8 @@ def attribute(model: RewardModel, batch: Batch, auxiliary: float, method: str) -
     known, baseline = batch.scores.values[0], model.imputer.base.means.detach()
 
     def reward(values: Tensor) -> Tensor:
-        rows = len(values)
-        scores = Scores(*(column.expand(rows, *column.shape[1:]) for column in batch.scores))._replace(values=values)
-        return model(scores, auxiliary).total
+        scores, contexts = batch.rows([0] * len(values))
+        return model(scores._replace(values=values), auxiliary, contexts).total
 
     in_play = model.topology.applies[batch.scores.tasks[0]]
     players = (in_play & batch.scores.observed[0]).nonzero().squeeze(-1).tolist()
