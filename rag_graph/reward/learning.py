@@ -60,7 +60,8 @@ class RewardLearning:
             watched = self._watch(batch, paid, goal, reserved, kl)
             self.model.observe(batch.scores)
         self.memory.add(batch, self.generator)
-        loss = self.fit()
+        goals = batch.scores.observed & batch.scores.is_task
+        loss = self.fit(batch.scores.tasks[goals.any(-1)])
         self.model.settle(batch.scores, batch.contexts)
         self.model.align(batch.scores, goal, reserved)
         return watched | {"reward/imputer_loss": loss}
@@ -97,11 +98,15 @@ class RewardLearning:
         }
         return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
-    def fit(self) -> float:
-        """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form."""
+    def fit(self, fresh: Tensor | None = None) -> float:
+        """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form.
+
+        Args:
+            fresh: int64, tasks that have new goals; None: all.
+        """
         if self.model.readout.fit == "closed_form" and len(self.memory):
             self.fits += 1
-            self.model.refit(self.memory.all(), 1 + FIRST_SWEEPS // self.fits)
+            self.model.refit(self.memory.all(), 1 + FIRST_SWEEPS // self.fits, fresh)
         if self.optimizer is None or not len(self.memory):
             return float("nan")
         total = 0.0

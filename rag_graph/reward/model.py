@@ -167,9 +167,9 @@ class RewardModel(nn.Module):
         expected: Tensor = each.mean(0).gather(-1, batch.scores.tasks[:, None]).squeeze(-1)
         return expected
 
-    def refit(self, scores: Scores, sweeps: int = 1) -> None:
-        """Closed-form fit on everything that is remembered, where the imputer has one."""
-        self.imputer.refit(scores, self.graph, sweeps)
+    def refit(self, scores: Scores, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+        """Closed-form fit on everything that is remembered, where the imputer has one; see `Imputer.refit`."""
+        self.imputer.refit(scores, self.graph, sweeps, fresh)
 
     # ------------------------------------------------------------------ the graph learns
 
