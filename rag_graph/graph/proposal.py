@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 class Proposal:
     """Something in the file that looks wrong. A person decides what to do."""
 
-    kind: str  # flip, relation or gate
+    kind: str  # flip, relation, gate or contained
     source: str
     target: str
     stated: str  # relation in the file, or ""
@@ -20,6 +20,8 @@ class Proposal:
         what = f"{self.source} -> {self.target}"
         if self.kind == "flip":
             return f"{what} is stated as '{self.stated}' and looks like '{self.proposed}' ({self.evidence})"
+        if self.kind == "contained":
+            return f"{what} is stated as the rule '{self.stated}': {self.evidence}"
         return f"{what} is not stated and looks like '{self.proposed}' ({self.evidence})"
 
     def as_dict(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
 from rag_graph.reward.batch import Batch
+from rag_graph.reward.contained import ContainedRules
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import Alignment, with_reserved_goals
 from rag_graph.reward.graph_tensors import MAX_PATH, GraphTensors, check_damping, longest_path, spectral_radius
@@ -65,6 +66,7 @@ class RewardModel(nn.Module):
         self.moments = RunningMoments(len(graph.nodes))
         self.method = config.learn.method if self.readout.uses_strengths else "none"
         self.learner = Alignment(graph, self.topology, config.learn)
+        self.contained = ContainedRules(graph, self.topology)
 
     @property
     def graph(self) -> GraphTensors:
@@ -110,6 +112,7 @@ class RewardModel(nn.Module):
     def observe(self, scores: Scores, contexts: Contexts | None = None) -> None:
         """Take new observations into the running statistics."""
         self.imputer.observe(scores)
+        self.contained.update(scores)
         if not self.readout.normalises:
             return
         worth, _ = self.readout.worth(self._given(self.fill(scores, contexts), scores, 0.0, self.graph))
@@ -152,11 +155,10 @@ class RewardModel(nn.Module):
         """Gather evidence about relations, and move strengths by it where the method is alignment. goal: [B] raw goal scores, read on
         reserved episodes (bool [B]) only."""
         revealed = with_reserved_goals(scores, goal, reserved, self.topology.goal)
-        standard = self.imputer.base.standardise(revealed)
         if self.method == "alignment":
-            self._move(self.learner.align(self.strength, standard, revealed.observed))
+            self._move(self.learner.align(revealed))
         else:
-            self.learner.evidence(standard, revealed.observed)
+            self.learner.evidence(revealed)
 
     def meta_step(
         self, scores: Scores, influence: Tensor, auxiliary: Tensor | float, contexts: Contexts | None = None
@@ -174,7 +176,7 @@ class RewardModel(nn.Module):
 
         gradient = torch.func.grad(objective)(self.strength).detach()
         told = (influence != 0).any() & torch.isfinite(gradient)
-        self._move(self.learner.step(self.strength, torch.where(told, gradient, 0.0), told))
+        self._move(self.learner.step(torch.where(told, gradient, 0.0), told))
 
     def _move(self, strength: Tensor) -> None:
         """Take new strengths; where `supports` form a cycle, weakened so far that credit does not diverge."""
@@ -189,14 +191,14 @@ class RewardModel(nn.Module):
         self.strength = strength
 
     def gate_proposals(self, graph: AuxiliaryGraph) -> list[Proposal]:
-        """Prerequisites that the file lacks and that the fitted prior needs to explain the goal."""
+        """Bounds that the file lacks and that the fitted prior needs to explain the goal."""
         base = self.imputer.base
         if not isinstance(base, StructuralPrior):
             return []
         found = zip(base.candidates, base.gamma[base.num_stated :].tolist(), strict=True)
         strong = sorted(((gamma, pair) for pair, gamma in found if gamma >= FOUND_GATE), reverse=True)
         return [
-            Proposal("gate", graph.nodes[j], graph.nodes[i], "", "prerequisite", f"fitted gate {gamma:.2f}")
+            Proposal("gate", graph.nodes[j], graph.nodes[i], "", "bounds", f"fitted bound {gamma:.2f}")
             for gamma, (j, i) in strong
         ]
 
