@@ -73,14 +73,15 @@ class ContainedRules(nn.Module):
     @torch.no_grad()
     def update(self, scores: Scores) -> None:
         """Take in the episodes of an update; reserved goals are not among the scores of a batch, and do not count."""
-        both = (scores.observed[:, self.source] & scores.observed[:, self.target]).double()
-        x, y = scores.filled.double()[:, self.source], scores.filled.double()[:, self.target]
+        seen = scores.observed.index_select(1, self.source) & scores.observed.index_select(1, self.target)
+        both, filled = seen.double(), scores.filled
+        x, y = filled.index_select(1, self.source).double(), filled.index_select(1, self.target).double()
         count = both.sum(0)
         dx, dy = (both * (value - (value * both).sum(0) / count.clamp(min=1)) for value in (x, y))
         xx, xy, yy = (dx * dx).sum(0), (dx * dy).sum(0), (dy * dy).sum(0)
         high = (both * (x >= 0.5)).sum(0)
-        seen = (count > 1).double()
-        new = [count, (x * both).sum(0), (y * both).sum(0), xx, xy, yy, xy * xy, xy * xx, xx * xx, high, seen]
+        clusters = (count > 1).double()
+        new = [count, (x * both).sum(0), (y * both).sum(0), xx, xy, yy, xy * xy, xy * xx, xx * xx, high, clusters]
         self.sums = self.sums + torch.stack(new)
 
     def estimates(self) -> tuple[Tensor, Tensor]:

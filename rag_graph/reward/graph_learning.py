@@ -207,15 +207,15 @@ class Alignment(GraphLearner):
             scores: at the episodes' own goals, of reserved episodes only (`with_reserved_goals`).
         """
         centred, observed = self._centred(scores)
-        edges = slice(0, self.num_edges)
-        x, y = centred[:, self.source[edges]], centred[:, self.target[edges]]
-        both = (observed[:, self.source[edges]] & observed[:, self.target[edges]]).to(x.dtype)
+        source, target = self.source[: self.num_edges], self.target[: self.num_edges]
+        x, y = centred.index_select(1, source), centred.index_select(1, target)
+        both = (observed.index_select(1, source) & observed.index_select(1, target)).to(x.dtype)
         of_edges = torch.stack([(part * both).sum(0) for part in (torch.ones_like(x), x * y, x**2, y**2, (x * y) ** 2)])
         # A pair with a goal meets in episodes of that task alone: [T, N] at once, so that many pairs cost one product.
         of_task = scores.is_task[:, self.tasks] & observed[:, self.tasks]  # [B, T]
         known, there = of_task.to(centred.dtype), observed.to(centred.dtype)
         y = torch.where(of_task, centred[:, self.tasks], 0.0)
-        squares = centred**2
+        squares = centred * centred
         met = torch.stack([known.T @ there, y.T @ centred, known.T @ squares, (y**2).T @ there, (y**2).T @ squares])
         of_goals = met[:, self.task_row[self.target[self.num_edges :]], self.source[self.num_edges :]]
         found = torch.cat([of_edges, of_goals], 1)
