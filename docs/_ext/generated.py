@@ -233,7 +233,7 @@ def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...]
 
 SHOWN = {
     "Runs": ("train", "resume", "Run", "compare", "Comparison", "load_config", "RunConfig"),
-    "Graphs": ("load_graph", "AuxiliaryGraph", "draw_graph"),
+    "Graphs": ("load_graph", "graph_warnings", "AuxiliaryGraph", "draw_graph"),
     "Rewards": ("GraphReward", "RewardConfig", "NodeScorer", "LearningRewards"),
     "PPO": ("GraphPPOTrainer", "GraphPPOConfig"),
     "Retrieval": ("PassageIndex", "SentenceEncoder", "Hit"),

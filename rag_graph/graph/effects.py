@@ -24,6 +24,19 @@ def has_rules(graph: AuxiliaryGraph) -> bool:
     return any(graph.role(edge) == "rule" and found.matters(edge) for edge in graph.spec.edges)
 
 
+def warning_of_run(graph: AuxiliaryGraph, goal_observed: float, reserved: float = 0.0) -> str:
+    """A sentence where a graph cannot change what a run pays, else an empty string.
+
+    Args:
+        goal_observed: share of episodes whose goal is observed, in [0, 1].
+        reserved: share of examples whose goal is never paid, in [0, 1): there a graph of facts still predicts.
+    """
+    if goal_observed < 1 or has_rules(graph):
+        return ""
+    but = f", except on the {100 * reserved:.3g}% of the examples that are reserved" if reserved else ""
+    return f"this graph can have no effect{but}: every goal is observed (reward.goal_observed: 1), and '{graph.name}' has no rule."
+
+
 def without_effect(graph: AuxiliaryGraph) -> list[tuple[Location, str]]:
     """(location in the file, sentence) of each warning: the graph as a whole first, then its facts and rules in file order.
 
@@ -31,7 +44,7 @@ def without_effect(graph: AuxiliaryGraph) -> list[tuple[Location, str]]:
     """
     found = _Reach(graph)
     warnings: list[tuple[Location, str]] = []
-    if not any(graph.role(edge) == "rule" and found.matters(edge) for edge in graph.spec.edges):
+    if not has_rules(graph):
         warnings.append((("edges",), NO_RULE))
     for index, edge in enumerate(graph.spec.edges):
         if graph.role(edge) != "neither" and not found.matters(edge):

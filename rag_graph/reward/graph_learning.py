@@ -28,8 +28,7 @@ from torch import Tensor, nn
 from rag_graph.config import GraphLearningConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
-from rag_graph.graph.spec import Semantics
-from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.graph_tensors import SIGNS, GraphTensors
 from rag_graph.reward.scores import Scores
 
 RATE = 0.02
@@ -46,16 +45,6 @@ LEAST_UPDATES = 10
 """Before, nothing is known of how much evidence varies from update to update."""
 MIN_CORRELATION = 0.1
 """A proposal needs a correlation of this size."""
-SIGNS: dict[Semantics, float] = {
-    "bound": 1.0,
-    "indication": 1.0,
-    "counterindication": -1.0,
-    "gate": 1.0,
-    "credit": 1.0,
-    "aggregate": 1.0,
-    "penalty": -1.0,
-}
-"""The sign of the covariance that speaks for more strength."""
 
 
 def sound(log_e: Tensor, error: float, asked: Tensor) -> Tensor:
