@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_tensors import GraphTensors
@@ -136,7 +136,9 @@ class EvidenceImputer(Imputer):
         mean = (columns * self.weights[slot]).sum(-1)
         variance = torch.einsum("bp,bpq,bq->b", columns, self.spread[slot], columns) + self.noise[slot]
         goal = (self.level[slot] + self.unit[slot] * mean).clamp(0, 1)
-        goal = goal + ((goal / RESOLUTION).round() * RESOLUTION - goal).detach()  # a gradient passes as if it were not rounded
+        goal = (
+            goal + ((goal / RESOLUTION).round() * RESOLUTION - goal).detach()
+        )  # a gradient passes as if it were not rounded
         expected = self.base.means.expand_as(shown.values)
         valid = self.criteria.valid[slot]
         places = torch.where(valid, self.criteria.columns[slot], shown.values.shape[-1])
@@ -299,10 +301,14 @@ class _Facts:
         share = signed.abs() / signed.abs().sum(-1, keepdim=True).clamp(min=1e-6)
         soft = -((-SOFTNESS * good).exp() * share).sum(-1).clamp(min=1e-9).log()
         passed = 1 - bounds * (1 - raw)
-        return torch.stack([(signed * filled).sum(-1), (signed * z).sum(-1), soft, passed.amin(-1), passed.prod(-1)], -1)
+        return torch.stack(
+            [(signed * filled).sum(-1), (signed * z).sum(-1), soft, passed.amin(-1), passed.prod(-1)], -1
+        )
 
 
-def _columns_of(rows: list[tuple[int, int, float]] | list[tuple[int, int, int, float]], width: int) -> tuple[Tensor, Tensor]:
+def _columns_of(
+    rows: list[tuple[int, int, float]] | list[tuple[int, int, int, float]], width: int
+) -> tuple[Tensor, Tensor]:
     """(int64 [width, n], signs [n]); the sign is the last of each row."""
     places = torch.tensor([row[:-1] for row in rows], dtype=torch.long).reshape(-1, width)
     return places.T, torch.tensor([row[-1] for row in rows], dtype=torch.float32)
