@@ -121,12 +121,12 @@ def relations() -> str:
         for name, kind in BUILT_IN_RELATIONS.items()
     ]
     effects = {
-        "bound": "The prediction of the target is multiplied by $1 - \\gamma\\,(1 - x_j)$. Here $x_j$ is the score of the source; $\\gamma$ starts at the strength and is fitted to observed scores.",
-        "indication": "$w\\,(x_j - \\mu_j)$ is added to the prediction of the target. Here $\\mu_j$ is the mean of the source so far; $w \\ge 0$ starts at the strength and is fitted.",
-        "counterindication": "The same is subtracted from the prediction of the target.",
+        "bound": "A factor $1 - g\\,(1 - x_j)$ in the prediction of the target: the product of its bounds, or the least. Here $g$ is the strength and $x_j$ the score of the source. How much it counts is fitted.",
+        "indication": "$+g\\,z_j$ in the prediction of the target. Here $z_j$ is the score of the source in standard deviations. How much it counts is fitted.",
+        "counterindication": "$-g\\,z_j$ in the prediction of the target.",
         "gate": "The worth of the target is multiplied by $1 - g\\,(1 - q_j)$. Here $g$ is the strength and $q_j$ the score of the source behind its own prerequisites. Cycles are not allowed.",
-        "credit": "$g\\,q_j / (1 + T)$ is added to the worth of the target, before its prerequisites. $T$ is the sum of the strengths of all credits and penalties of the target.",
-        "penalty": "$g\\,q_j / (1 + T)$ is charged, whatever the prerequisites of the target say.",
+        "credit": "$g\\,q_j / (1 + T)$ is added to the worth of the target, before its prerequisites. $T$ is the sum of the weights of all credits and penalties, so together they never outweigh the goal.",
+        "penalty": "$g\\,x_j / (1 + T)$ is charged, whatever the prerequisites of the target say.",
         "aggregate": "The score of the target becomes the mean $(s_i + \\sum_j g\\,s_j) / (1 + \\sum_j g)$ of itself and its components, criteria.",
         "message": "The graph network passes messages along the edge. It never pays by itself.",
         "evidence": "The context may be retrieved for the task. The strength is its prior weight.",
