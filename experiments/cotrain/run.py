@@ -74,12 +74,15 @@ def one_run(arm: str, seed: int, folder: Path, overrides: list[str]) -> dict[str
     }
 
 
+TOGETHER, ALONE = ("perplexity", "reward", "policy_gradient"), ("generator", "retriever")
+
+
 def show(rows: list[dict[str, Any]]) -> None:
-    """Means over seeds with 95% t intervals."""
+    """Means over seeds with 95% t intervals; both together against either alone, paired by seed."""
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.evaluation.statistics import run_interval
+    from rag_graph.evaluation.statistics import holm, paired_p_value, run_interval
 
     table = Table(
         "arm", "seeds", "task score", "recall@1", "not used", "recall@1 before", box=None, header_style="bold"
@@ -96,7 +99,20 @@ def show(rows: list[dict[str, Any]]) -> None:
             return str(run_interval([[value] for value in values])).replace("[", "\\[")
 
         table.add_row(arm, str(len(mine)), mean("score"), mean("recall@1"), mean("not_used"), mean("recall@1_before"))
-    Console(width=150).print(table)
+    console = Console(width=150)
+    console.print(table)
+    scores = {arm: {row["seed"]: row["score"] for row in rows if row["arm"] == arm} for arm in ARMS}
+    differences = {
+        f"{one} - {two}": [[scores[one][seed] - scores[two][seed]] for seed in sorted(scores[one].keys() & scores[two])]
+        for one in TOGETHER
+        for two in ALONE
+        if scores[one].keys() & scores[two]
+    }
+    adjusted = holm([paired_p_value(pairs) for pairs in differences.values()])
+    for (name, pairs), p in zip(differences.items(), adjusted, strict=True):
+        mean, low, high = run_interval(pairs, len(differences))
+        text = f"task score, {name}: {mean:+.3f} [{low:+.3f}, {high:+.3f}], p {p:.3f} (together: Bonferroni, Holm)"
+        console.print(text, markup=False, highlight=False)
 
 
 def main() -> None:

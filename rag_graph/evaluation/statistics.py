@@ -38,9 +38,9 @@ def run_interval(values: Scores, comparisons: int = 1) -> Interval:
     For a paired difference, pass ours - theirs with one row per seed.
 
     The interval says how far training varies between seeds on these test examples. It covers 95% where the runs are normal, with any
-    number of runs. It covers less where they are skewed: for exponential runs 89% with 3 seeds, 88% with 5 and 90% with 10. Where one run
-    in ten fails entirely (0 instead of 1), it covers 27%, 41% and 66%, because no failure is seen in most samples
-    (`tests/evaluation/test_statistics.py`).
+    number of runs. It covers less where they are skewed: 88 to 90% for exponential runs with 3 to 10 seeds. Where one run in ten fails
+    entirely (0 instead of 1), it covers 27% with 3 seeds, 41% with 5 and 65% with 10, because most small samples show no failure
+    (`tests/evaluation/test_statistics.py`). With few runs the bounds may lie outside [0, 1].
 
     Args:
         values: [runs, tasks].

@@ -114,9 +114,9 @@ DRAWS = {
         ("normal", 5, 0.93, 0.97),
         ("normal", 10, 0.93, 0.97),
         # what the docstring admits
-        ("exponential", 3, 0.87, 0.91),
-        ("exponential", 5, 0.86, 0.90),
-        ("exponential", 10, 0.88, 0.92),
+        ("exponential", 3, 0.86, 0.91),
+        ("exponential", 5, 0.86, 0.91),
+        ("exponential", 10, 0.87, 0.92),
         ("bernoulli", 3, 0.25, 0.29),
         ("bernoulli", 5, 0.39, 0.43),
         ("bernoulli", 10, 0.63, 0.68),
@@ -132,10 +132,7 @@ def test_coverage_over_seeds(draw: str, seeds: int, low: float, high: float) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 def test_coverage_of_several_arms_together(seeds: int) -> None:
-    """Seven arms and one baseline, no true difference: all intervals hold, and no p value is below .05, in at least 95%.
-
-    More than 95%, because the arms share the baseline's seeds, which neither method uses.
-    """
+    """Seven arms and one baseline, no true difference: all intervals hold, and no p value is below .05, in 95%."""
     rng = np.random.default_rng(2)
     intervals = tests = 0
     for _ in range(4000):
@@ -143,7 +140,7 @@ def test_coverage_of_several_arms_together(seeds: int) -> None:
         differences = arms[1:] - arms[0]
         intervals += all(i.low <= 0 <= i.high for i in (run_interval(difference, 7) for difference in differences))
         tests += min(holm([paired_p_value(difference) for difference in differences])) >= 0.05
-    assert 0.945 <= intervals / 4000 <= 0.98
+    assert 0.94 <= intervals / 4000 <= 0.97
     assert tests == intervals, "Holm rejects something if and only if Bonferroni does"
 
 
