@@ -16,7 +16,8 @@ FAILED = 0.5
 
 
 class Calibration(nn.Module):
-    """Per node: predictions of hidden scores against what was observed, remembered over about fifty updates."""
+    """Per node: predictions of hidden scores against what was observed, remembered over about fifty updates; of a goal what is paid where it
+    is not observed."""
 
     count: Tensor  # [N, BINS] by predicted score
     predicted: Tensor
@@ -49,6 +50,11 @@ class Calibration(nn.Module):
     def bias(self) -> Tensor:
         """[N] mean of prediction - observation."""
         return (self.predicted - self.seen).sum(-1) / self.number.clamp(min=1)
+
+    @property
+    def rmse(self) -> Tensor:
+        """[N] root mean squared error."""
+        return (self.square / self.number.clamp(min=1e-12)).sqrt()
 
     @property
     def ece(self) -> Tensor:
@@ -89,8 +95,9 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
         in_play: bool [B, N].
     """
     logged: dict[str, float] = {}
-    compared = zip(*(x.tolist() for x in (calibration.number, calibration.bias, calibration.ece)), strict=True)
-    for column, (name, (number, bias, ece)) in enumerate(zip(rewards.nodes, compared, strict=True)):
+    columns = (calibration.number, calibration.bias, calibration.ece, calibration.rmse)
+    compared = zip(*(x.tolist() for x in columns), strict=True)
+    for column, (name, (number, bias, ece, rmse)) in enumerate(zip(rewards.nodes, compared, strict=True)):
         mine = in_play[:, column] & rewards.paid
         if not mine.any():
             continue
@@ -103,6 +110,7 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
         logged[f"nodes/{name}/gate"] = rewards.gates[mine, column].mean().item()
         if number >= 1:
             logged[f"nodes/{name}/bias"], logged[f"nodes/{name}/ece"] = bias, ece
+            logged[f"nodes/{name}/rmse"] = rmse
         if seen.any():
             logged[f"nodes/{name}/score"] = rewards.scores[seen, column].mean().item()
     return logged

@@ -19,7 +19,7 @@ from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData, load_data
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
-from rag_graph.evaluation.statistics import paired_difference
+from rag_graph.evaluation.example_intervals import paired_difference
 from rag_graph.generation.adapters import merged
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
@@ -60,7 +60,7 @@ def run_stages(
     warning = warning_of_run(graph, config.reward.goal_observed, config.reward.reserved)
     if warning:
         progress.say(f"warning: {warning}")
-    data = load_data(graph, config.data, config.seed)
+    data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
     if resumed is None:
         describe_run(folder, config, graph, data, own, command)
     else:
@@ -111,7 +111,7 @@ class Stages:
                 f"{len(self.data.train)} training examples, fewer than one PPO batch of {config.ppo.batch_size}. Lower ppo.batch_size or add data."
             )
         if bench.retriever is not None and config.retrieval.learn.warm_up != "none":
-            bench.retriever.fit_for_warm_up(self.data.train)
+            bench.retriever.fit_for_warm_up(self.data.shown)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()
@@ -189,12 +189,12 @@ class Stages:
     def _results(self, before: Evaluation, after: Evaluation, without: Evaluation | None) -> dict[str, Any]:
         lost = None
         if without is not None:
-            loss = paired_difference(after.task_scores, without.task_scores)
+            loss = paired_difference(after.task_scores, without.task_scores, after.units)
             lost = {**evaluation_record(without), "loss": loss._asdict()}
         return {
             "before": evaluation_record(before),
             "after": evaluation_record(after),
-            "gain": paired_difference(before.task_scores, after.task_scores)._asdict(),
+            "gain": paired_difference(before.task_scores, after.task_scores, before.units)._asdict(),
             "without_retrieval": lost,
             "seconds": self.seconds,
             "peak_memory_bytes": _peak_memory(),

@@ -39,7 +39,7 @@ class BoostingImputer(Imputer):
         return predicted[None]
 
     @torch.no_grad()
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1) -> None:
+    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         values = torch.where(scores.observed, scores.values, torch.nan)
