@@ -10,6 +10,7 @@ from torch import Tensor
 from rag_graph.errors import ConfigError
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.model import RewardModel
+from rag_graph.reward.readout import Paid
 
 MAX_SHAPLEY = 12
 
@@ -28,7 +29,8 @@ def attribute(model: RewardModel, batch: Batch, auxiliary: float, method: str) -
 
     def reward(values: Tensor) -> Tensor:
         scores, contexts = batch.rows([0] * len(values))
-        return model(scores._replace(values=values), auxiliary, contexts).total
+        paid: Paid = model(scores._replace(values=values), auxiliary, contexts)
+        return paid.total
 
     in_play = model.topology.applies[batch.scores.tasks[0]]
     players = (in_play & batch.scores.observed[0]).nonzero().squeeze(-1).tolist()

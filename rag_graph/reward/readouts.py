@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class ExpectedGoal(Readout):
     """The goal where it is observed and its posterior mean where not; then the rules of the graph. The default."""
 
     name = "expected_goal"
-    fit = "closed_form"
+    fit: Literal["none", "closed_form", "gradient"] = "closed_form"
     uses_strengths = True
     pays_unobserved = True
 

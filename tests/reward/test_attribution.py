@@ -14,6 +14,7 @@ import torch
 from rag_graph.errors import ConfigError
 from rag_graph.records import ContextNode, Evidence
 from rag_graph.reward.attribution import gradient_attribution, shapley_attribution
+from rag_graph.reward.imputers.graph_network import GraphImputer
 from rag_graph.reward.reward import GraphReward
 
 
@@ -77,8 +78,11 @@ def test_the_attribution_is_of_the_reward_that_was_paid_with_what_was_retrieved(
 ) -> None:
     """A graph network reads the passages: an attribution that leaves them out is of another reward."""
     reward = trained("prior_gnn", goal_observed=0.0)
+    assert isinstance(reward.model.imputer, GraphImputer)
     with torch.no_grad():
-        reward.model.imputer.heads.weight.copy_(torch.linspace(-1, 1, reward.model.imputer.heads.weight.numel()).view(4, -1))
+        reward.model.imputer.heads.weight.copy_(
+            torch.linspace(-1, 1, reward.model.imputer.heads.weight.numel()).view(4, -1)
+        )
     context = ContextNode("archive/1", "archive", "", "ben bought a red kettle .")
     reward(**answers)
     episode = replace(reward.take_kept()[4].episode, evidence=(Evidence(context, 1.0, 1),))

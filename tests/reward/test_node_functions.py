@@ -41,7 +41,9 @@ def test_only_nodes_that_can_pay_have_a_function(
     assert {"question", "well_formed", "grounded"} <= set(with_eta)
     assert "archive" not in with_eta, "a context is not scored"
     (topic, *_) = (one for one in make_reward("ridge").node_functions() if one.__name__ == "topic")
-    assert [value is not None for value in topic(**answers)] == [True, True] + [False] * 6, "it bears on its own episodes"
+    assert [value is not None for value in topic(**answers)] == [True, True] + [False] * 6, (
+        "it bears on its own episodes"
+    )
 
 
 class Counting:
@@ -75,7 +77,9 @@ def test_a_batch_is_scored_once_and_learned_from_once(
     assert counting.calls["kitchen !"] == 1, "a function that is asked about another batch reads that one"
 
 
-def test_they_are_called_as_trl_calls_a_reward(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) -> None:
+def test_they_are_called_as_trl_calls_a_reward(
+    make_reward: Callable[..., GraphReward], answers: dict[str, Any]
+) -> None:
     logged: dict[str, float] = {}
     reward = make_reward()
     reward(**answers)
