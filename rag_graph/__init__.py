@@ -17,7 +17,7 @@ from rag_graph.version import __version__
 if TYPE_CHECKING:
     from rag_graph.config import RewardConfig, RunConfig, load_config
     from rag_graph.evaluation.scorer import NodeScorer
-    from rag_graph.graph import AuxiliaryGraph, load_graph
+    from rag_graph.graph import AuxiliaryGraph, graph_warnings, load_graph
     from rag_graph.graph.picture import draw_graph
     from rag_graph.ppo.arguments import GraphPPOConfig
     from rag_graph.ppo.callbacks import LearningRewards
@@ -58,6 +58,7 @@ _HOMES = {
     "draw_curves": "rag_graph.report.figures",
     "draw_diagnostics": "rag_graph.report.diagnostics",
     "draw_graph": "rag_graph.graph.picture",
+    "graph_warnings": "rag_graph.graph",
     "load_config": "rag_graph.config",
     "load_graph": "rag_graph.graph",
     "present_run": "rag_graph.report.present",
@@ -89,6 +90,7 @@ __all__ = [
     "draw_curves",
     "draw_diagnostics",
     "draw_graph",
+    "graph_warnings",
     "load_config",
     "load_graph",
     "present_run",

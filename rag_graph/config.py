@@ -213,7 +213,10 @@ class PpoConfig(Settings):
         return self
 
 
-ReadoutName = Literal["goal_only", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior_gnn"]
+ReadoutName = Literal[
+    "expected_goal", "prior_gnn", "goal_only", "random", "flat", "diffusion", "gated_fixed", "product", "em_product", "soft_min", "ridge",
+    "ridge_equal", "boosting", "mlp", "gnn",
+]  # fmt: skip
 """The classes are in `rag_graph.reward.readouts`."""
 
 
@@ -222,7 +225,7 @@ class GraphLearningConfig(Settings):
 
     method: Literal["none", "alignment", "meta_gradient"] = Field(
         "none",
-        description="what moves the strengths, in the readouts that use them: prior_gnn, gated_fixed, diffusion. With none they stay; relations that "
+        description="what moves the strengths, in the readouts that use them: expected_goal, prior_gnn, gated_fixed, diffusion. With none they stay; relations that "
         "look wrong or missing are proposed all the same",
     )
     warm_up: int = Field(10, ge=0, description="updates before the first step")
@@ -232,7 +235,8 @@ class RewardConfig(Settings):
     """From node scores to a reward: readout, what is observed, the imputer, and how the graph learns."""
 
     readout: ReadoutName = Field(
-        "prior_gnn", description="how scores become a reward: prior_gnn, or one of the baselines"
+        "expected_goal",
+        description="how scores become a reward: expected_goal, prior_gnn (its gaps filled in by a graph network), or one of the baselines",
     )
     goal_observed: float = Field(
         1.0, ge=0, le=1, description="share of episodes whose goal score is observed in training"
@@ -243,7 +247,13 @@ class RewardConfig(Settings):
         lt=1,
         description="share of examples whose goal is always scored, but neither paid nor shown to the imputer: audits, alarms, graph learning",
     )
-    auxiliary: float = Field(0.3, ge=0, description="eta: weight of the auxiliary reward at the start")
+    scale: Literal["deviation", "score"] = Field(
+        "deviation",
+        description="unit of the reward: its running standard deviation, one for all tasks, so that ppo.kl_coef means the same for every readout; or score units, uncentred",
+    )
+    auxiliary: float = Field(
+        0.0, ge=0, description="eta: weight at the start of the mean of all other nodes in play, which fades in beside the goal"
+    )
     auxiliary_end: float = Field(0.0, ge=0, description="eta at the last update, reached linearly")
     damping: float = Field(0.5, ge=0, description="beta of the Katz credit over `supports`")
     text_encoder: str = Field(
@@ -252,7 +262,7 @@ class RewardConfig(Settings):
     )
     hidden_size: int = Field(32, ge=4)
     num_bases: int = Field(4, ge=1)
-    caution: float = Field(0.5, ge=0, description="lambda: imputed score = mean - lambda * spread of the heads")
+    caution: float = Field(0.0, ge=0, description="lambda: imputed score = mean - lambda * spread of the heads")
     discover_gates: bool = Field(True, description="let the fitted prior find prerequisites that the file lacks")
     learning_rate: float = Field(3e-3, gt=0, description="of the imputer; its prior learns ten times faster")
     fit_steps: int = Field(8, ge=0, description="gradient steps of the imputer after each update")

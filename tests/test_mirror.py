@@ -8,7 +8,6 @@ import pytest
 
 WITHOUT = {
     "__main__.py": "calls the command line; tests/cli/test_app.py starts it",
-    "graph/proposal.py": "a record; tests/reward/test_graph_learning.py and tests/graph/test_strengths.py read what it holds",
     "runs/rag_ppo.py": "a trainer that needs a whole pipeline; tests/rag/test_retriever_learning.py trains with it",
     "version.py": "one constant",
 }

@@ -61,20 +61,22 @@ class PlantedTask:
         return torch.stack(found, -1)
 
     def graph(self, which: str) -> AuxiliaryGraph:
-        """`right`, `wrong` (mistakes stated as supports, the harm not stated), `ungated` (the prerequisite stated as a support),
-        `candidates` (the same, and every criterion a prerequisite of strength 0, for the graph to learn),
-        `shuffled0`, `shuffled1`, ... (the right relations between the wrong criteria)."""
+        """`right`, `wrong` (mistakes stated to indicate the goal, the harm not stated), `ungated` (what bounds the goal stated as an
+        indication), `candidates` (the same, and every criterion a bound of strength 0, for the graph to learn),
+        `shuffled0`, `shuffled1`, ... (the right relations between the wrong criteria). All relations are facts: the true goal contains them."""
         spec = load_graph(HERE / "graphs" / "right.yaml").spec.model_dump(by_alias=True)
         edges = spec["edges"]
         if which == "wrong":
             spec["edges"] = [edge for edge in edges if edge["from"] != "conf"]
             spec["edges"] += [
-                {"from": f"mis{i}", "to": "goal", "relation": "supports", "strength": 0.8} for i in (1, 2, 3)
+                {"from": f"mis{i}", "to": "goal", "relation": "indicates", "strength": 0.8} for i in (1, 2, 3)
             ]
         elif which in ("ungated", "candidates"):
-            spec["edges"] = [{**e, "relation": "supports", "strength": 0.8} if e["from"] == "pre" else e for e in edges]
+            spec["edges"] = [
+                {**e, "relation": "indicates", "strength": 0.8} if e["from"] == "pre" else e for e in edges
+            ]
             if which == "candidates":
-                zero = {"to": "goal", "relation": "prerequisite", "strength": 0.0}
+                zero = {"to": "goal", "relation": "bounds", "strength": 0.0}
                 spec["edges"] += [{"from": name, **zero} for name in spec["criteria"]]
         elif which.startswith("shuffled"):
             generator = torch.Generator().manual_seed(1000 + int(which.removeprefix("shuffled")))

@@ -1,17 +1,21 @@
-"""`rag-graph graph ...`: check, show, draw, convert, apply, schema. Loads no torch."""
+"""`rag-graph graph ...`: check, show, draw, convert, apply, schema. Loads no torch.
+
+Facts help to predict scores that were not observed; rules change what an answer is worth. Every command that shows a relation says which it is.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from rag_graph.errors import GraphFileError, near_miss
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.exchange import WRITERS
-from rag_graph.graph.reader import check_graph, find_graph, load_graph
+from rag_graph.graph.reader import check_graph, find_graph, graph_warnings, load_graph
 from rag_graph.graph.schema import graph_schema
-from rag_graph.graph.spec import relative_paths
+from rag_graph.graph.spec import Role, relative_paths
 from rag_graph.runtime import write_atomically
 
 app = typer.Typer(
@@ -31,6 +35,9 @@ def check(
 ) -> None:
     """Report every problem of graph files, each with file, line and column; exit 2 if there is any.
 
+    Warnings say what can have no effect: a graph without rules, where every goal is observed; a fact or a rule that no goal depends on. They
+    do not change the exit code.
+
     Example: `rag-graph graph check graphs/*.yaml`
     """
     wrong = 0
@@ -45,13 +52,22 @@ def check(
             typer.echo(str(problem))
         wrong += graph is None
         if graph is not None:
-            typer.echo(f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations")
+            for warning in graph_warnings(name):
+                typer.echo(str(warning))
+            typer.echo(f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations: {_roles(graph)}")
     raise typer.Exit(2 if wrong else 0)
+
+
+def _roles(graph: AuxiliaryGraph) -> str:
+    """2 facts, 1 rule, 3 neither."""
+    found = [graph.role(edge) for edge in graph.spec.edges]
+    facts, rules, neither = (found.count(role) for role in get_args(Role))
+    return f"{facts} fact{'s' * (facts != 1)}, {rules} rule{'s' * (rules != 1)}, {neither} neither"
 
 
 @app.command()
 def show(graph: GraphArgument) -> None:
-    """Print a graph as a tree of tasks with their relations, and as a table of relations.
+    """Print a graph as a tree of tasks with their relations, and as a table of relations; each is a fact, a rule or neither.
 
     Example: `rag-graph graph show parcels`
     """
@@ -68,7 +84,8 @@ def show(graph: GraphArgument) -> None:
 def draw(
     graph: GraphArgument, out: Annotated[Path, typer.Argument(help="The picture to write: .svg, .png or .pdf")]
 ) -> None:
-    """Draw a graph. Colour and shape of a node show its kind; colour of an edge shows its relation, width its strength.
+    """Draw a graph. Colour and shape of a node show its kind. Of an edge, colour shows the relation and width the strength; rules are solid,
+    facts dashed, neither dotted.
 
     Example: `rag-graph graph draw parcels parcels.svg`
     """

@@ -10,6 +10,7 @@ import typer
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError
+from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.reader import load_graph
 
 Overrides = Annotated[
@@ -91,6 +92,9 @@ def _explain(settings: RunConfig) -> None:
     typer.echo(
         f"\n# graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; tasks {', '.join(graph.spec.tasks)}"
     )
+    warning = warning_of_run(graph, settings.reward.goal_observed, settings.reward.reserved)
+    if warning:
+        typer.echo(f"# warning: {warning}")
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"
     typer.echo(
         f"# what will happen: {settings.sft.steps} supervised steps; evaluation; {ppo.updates} PPO updates of {ppo.batch_size} episodes"

@@ -81,12 +81,13 @@ class AuxiliaryGraph:
 
     @cached_property
     def networkx(self) -> networkx.MultiDiGraph:
-        """The same graph for networkx: node attribute `kind`, edge key = relation, attribute `strength`."""
+        """The same graph for networkx: node attribute `kind`, edge key = relation, attributes `role` and `strength`."""
         graph = networkx.MultiDiGraph(name=self.name)
         for name, kind in self.kinds.items():
             graph.add_node(name, kind=kind, title=self.title(name))
         for edge in self.spec.edges:
-            graph.add_edge(edge.source, edge.target, key=edge.relation, strength=edge.strength, tuned=edge.tuned)
+            told = {"role": self.role(edge), "strength": edge.strength, "tuned": edge.tuned}
+            graph.add_edge(edge.source, edge.target, key=edge.relation, **told)
         return graph
 
     def edges_of(self, *semantics: Semantics) -> NDArray[np.int64]:

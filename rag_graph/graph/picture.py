@@ -1,4 +1,4 @@
-"""Shows a graph: as a tree and a table in the terminal, and as a drawing."""
+"""Shows a graph: as a tree and a table in the terminal, and as a drawing. Facts, rules and neither look different everywhere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.spec import Role, Semantics
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito (2008): colour-blind readers can distinguish them too.
 KIND_STYLE = {"task": ("#0072B2", "o"), "criterion": ("#E69F00", "s"), "context": ("#999999", "D")}
-SEMANTICS_COLOR = {
+SEMANTICS_COLOR: dict[Semantics, str] = {
     "bound": "#D55E00",
     "indication": "#009E73",
     "counterindication": "#CC79A7",
@@ -26,12 +27,15 @@ SEMANTICS_COLOR = {
     "aggregate": "#56B4E9",
     "evidence": "#555555",
 }
+"""A fact has the colour of the rule that reads like it."""
+ROLE_LINE: dict[Role, tuple[float, tuple[float, ...]]] = {"rule": (0, ()), "fact": (0, (4, 2)), "neither": (0, (1, 2))}
+"""Offset and dashes of a line for matplotlib: rules solid, facts dashed, neither dotted."""
 PICTURES = (".svg", ".png", ".pdf")
 MAX_HEIGHT_INCHES = 60
 
 
 def task_tree(graph: AuxiliaryGraph) -> Tree:
-    """Each task with the nodes that have an edge to it."""
+    """Each task with the nodes that have an edge to it, and whether that edge is a fact, a rule or neither."""
     from rich.markup import escape
     from rich.tree import Tree
 
@@ -43,7 +47,7 @@ def task_tree(graph: AuxiliaryGraph) -> Tree:
         for edge in graph.spec.edges:
             if edge.target == name:
                 branch.add(
-                    f"{escape(edge.source)} [dim]{escape(edge.relation)}[/] {edge.strength:g}{'' if edge.tuned else ' [dim]frozen[/]'}"
+                    f"{escape(edge.source)} [dim]{escape(edge.relation)} ({graph.role(edge)})[/] {edge.strength:g}{'' if edge.tuned else ' [dim]frozen[/]'}"
                 )
     return tree
 
@@ -53,12 +57,13 @@ def relation_table(graph: AuxiliaryGraph) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("from", "relation", "to", "strength", "tuned", "meaning", box=None, header_style="bold")
+    table = Table("from", "relation", "role", "to", "strength", "tuned", "meaning", box=None, header_style="bold")
     for edge in graph.spec.edges:
         meaning = graph.relation_types[edge.relation].semantics
         table.add_row(
             escape(edge.source),
             escape(edge.relation),
+            graph.role(edge),
             escape(edge.target),
             f"{edge.strength:g}",
             "yes" if edge.tuned else "no",
@@ -90,7 +95,7 @@ def positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
 
 
 def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
-    """Write the drawing. The ending of the file selects the format.
+    """Write the drawing: rules as solid lines, facts dashed, neither dotted. The ending of the file selects the format.
 
     Raises:
         GraphFileError: another ending than .svg, .png, .pdf, or a folder that does not exist.
@@ -109,17 +114,16 @@ def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
     figure = Figure(figsize=(9.5, min(1.5 + 0.95 * tallest, MAX_HEIGHT_INCHES)))
     axes = figure.subplots()
     drawn: dict[tuple[str, str], int] = {}
-    for edge, semantics in zip(
-        graph.spec.edges, (graph.relation_types[e.relation].semantics for e in graph.spec.edges), strict=True
-    ):
+    for edge in graph.spec.edges:
+        relation = graph.relation_types[edge.relation]
         pair = (min(edge.source, edge.target), max(edge.source, edge.target))
         drawn[pair] = drawn.get(pair, 0) + 1
         same_column = places[edge.source][0] == places[edge.target][0]
         bend = (-0.45 if same_column else 0.04) + 0.14 * (drawn[pair] - 1)
         arrow = FancyArrowPatch(
             places[edge.source], places[edge.target], connectionstyle=f"arc3,rad={bend}", arrowstyle="-|>", mutation_scale=13,
-            linewidth=0.6 + 3.2 * edge.strength, color=SEMANTICS_COLOR[semantics], shrinkA=17, shrinkB=19,
-            linestyle="--" if semantics == "message" else "-", alpha=0.9, zorder=1,
+            linewidth=0.6 + 3.2 * edge.strength, color=SEMANTICS_COLOR[relation.semantics], shrinkA=17, shrinkB=19,
+            linestyle=ROLE_LINE[relation.role], alpha=0.9, zorder=1,
         )  # fmt: skip
         axes.add_patch(arrow)
     for name, (x, y) in places.items():
@@ -141,19 +145,28 @@ def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
         for k, (c, m) in KIND_STYLE.items()
         if k in graph.kinds.values()
     ]
-    seen = {graph.relation_types[e.relation].semantics: e.relation for e in reversed(graph.spec.edges)}
+    used = {edge.relation for edge in graph.spec.edges}
     lines = [
         Line2D(
             [],
             [],
-            color=SEMANTICS_COLOR[s],
+            color=SEMANTICS_COLOR[relation.semantics],
             linewidth=2.5,
-            linestyle="--" if s == "message" else "-",
-            label=f"{r} ({s})",
+            linestyle=ROLE_LINE[relation.role],
+            label=f"{name} ({relation.role})",
         )
-        for s, r in reversed(seen.items())
+        for name, relation in graph.relation_types.items()
+        if name in used
     ]
-    axes.legend(handles=kinds + lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncol=4, frameon=False, fontsize=9)
+    axes.legend(
+        handles=kinds + lines,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncol=4,
+        frameon=False,
+        fontsize=9,
+        handlelength=3.2,
+    )
     title = (
         "".join(c for c in graph.spec.title if c.isprintable()) or graph.name
     )  # XML does not allow control characters

@@ -69,15 +69,17 @@ def check_graph(path: Path) -> tuple[AuxiliaryGraph | None, list[Problem]]:
     return AuxiliaryGraph(spec, path.parent), []
 
 
-def graph_warnings(path: Path, graph: AuxiliaryGraph) -> list[Problem]:
-    """What in a graph can have no effect, with its place in the file or its includes, sorted by place. Nothing of it is an error.
+def graph_warnings(name_or_path: str | Path) -> list[Problem]:
+    """What can have no effect in a graph-definition file, or in a shipped graph: a graph without rules, where every goal is observed; facts and
+    rules that no goal depends on. Each has its place in the file or its includes, and they are sorted by place. Nothing of it is an error.
 
-    Args:
-        graph: the graph of this file, as `check_graph` returned it.
+    Raises:
+        GraphFileError: a file with problems, as in `load_graph`.
     """
+    path = find_graph(name_or_path)
     merged = MergedGraph(path)
     found = []
-    for location, text in without_effect(graph):
+    for location, text in without_effect(load_graph(path)):
         document, own = merged.owner(location)
         place = document.place(own, of_key=location == ("edges",))
         found.append(Problem(place, f"warning: {dotted(own)}: {text}"))

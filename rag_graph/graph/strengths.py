@@ -12,8 +12,9 @@ from pathlib import Path
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.merge import MergedGraph
+from rag_graph.graph.proposal import role_change
 from rag_graph.graph.reader import load_graph
-from rag_graph.graph.spec import Edge
+from rag_graph.graph.spec import Edge, Role
 from rag_graph.yaml_document import Document, Location, Place, load_document, read_bounded
 
 Key = tuple[str, str, str]
@@ -61,12 +62,15 @@ class Change:
     file: Path
     line: int
     edge: Key
+    role: Role
     before: float
     after: float
 
     def __str__(self) -> str:
         source, target, relation = self.edge
-        return f"{self.file}:{self.line}: {source} -> {target} {relation}: {self.before:g} -> {self.after:g}"
+        return (
+            f"{self.file}:{self.line}: {source} -> {target} {relation} ({self.role}): {self.before:g} -> {self.after:g}"
+        )
 
 
 def read_strengths(path: Path) -> dict[Key, Learned]:
@@ -141,8 +145,10 @@ def apply_strengths(
     missing = [key for key in learned if key not in known]
     if missing:
         source, target, relation = missing[0]
+        now = [edge.relation for edge in graph.spec.edges if key_of(edge)[:2] == (source, target)]
+        turned = f" It is now {now[0]}{role_change(relation, now[0])}." if now else ""
         raise GraphFileError(
-            f"{path}: no relation {source} -> {target} {relation}, which the strengths name ({len(missing)} missing). Is it the graph of that run?"
+            f"{path}: no relation {source} -> {target} {relation}, which the strengths name ({len(missing)} missing).{turned} Is it the graph of that run?"
         )
     merged = MergedGraph(path)
     splices: dict[Path, list[tuple[int, int, str]]] = {}
@@ -165,7 +171,7 @@ def apply_strengths(
             )
         number = f"{round(found.strength, 3):g}"
         splices.setdefault(file, []).append(_place(document, location, file, number))
-        changes.append(Change(file, line, key_of(edge), edge.strength, float(number)))
+        changes.append(Change(file, line, key_of(edge), graph.role(edge), edge.strength, float(number)))
     texts = {file: _spliced(file, places) for file, places in splices.items()}
     wanted = {(c.file, c.edge): c.after for c in changes}
     for file, text in texts.items():

@@ -80,7 +80,7 @@ def _texts(run: Run, data: dict[str, Any]) -> dict[str, Any]:
     ended = (run.path / "graph_report.json").is_file()
     learned = run.graph()
     changes = [
-        {"place": place, "relation": f"{was.source} → {was.target} {was.relation}", "was": f"{was.strength:.2f}", "now": f"{now.strength:.2f}", "change": f"{now.strength - was.strength:+.2f}"}
+        {"place": place, "relation": f"{was.source} → {was.target} {was.relation} ({graph.role(was)})", "was": f"{was.strength:.2f}", "now": f"{now.strength:.2f}", "change": f"{now.strength - was.strength:+.2f}"}
         for was, now, place in zip(graph.spec.edges, learned.spec.edges, places, strict=True)
         if abs(now.strength - was.strength) >= 0.01
     ]  # fmt: skip

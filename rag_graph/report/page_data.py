@@ -102,10 +102,19 @@ def _graph(graph: AuxiliaryGraph, places: list[str]) -> dict[str, Any]:
     for index, (edge, place) in enumerate(zip(spec.edges, places, strict=True)):
         nth = drawn.setdefault((edge.source, edge.target), 0)
         drawn[edge.source, edge.target] += 1
-        semantics = graph.relation_types[edge.relation].semantics
-        told = {"source": edge.source, "target": edge.target, "relation": edge.relation, "semantics": semantics}
+        relation = graph.relation_types[edge.relation]
+        meaning = {"relation": edge.relation, "semantics": relation.semantics, "role": relation.role}
         edges.append(
-            {"index": index, **told, "strength": edge.strength, "tuned": edge.tuned, "place": place, "nth": nth}
+            {
+                "index": index,
+                "source": edge.source,
+                "target": edge.target,
+                **meaning,
+                "strength": edge.strength,
+                "tuned": edge.tuned,
+                "place": place,
+                "nth": nth,
+            }
         )
     return {"name": graph.name, "title": spec.title, "nodes": nodes, "edges": edges}
 

@@ -27,7 +27,7 @@ def _graph(run: Run) -> list[Table]:
     if moved:
         table = Table("relation", "file", "learned", title="Strengths that moved (strengths.yaml)", **_PLAIN)
         for was, now in sorted(moved, key=lambda pair: -abs(pair[1].strength - pair[0].strength)):
-            name = f"{was.source} -> {was.target} {was.relation}"
+            name = f"{was.source} -> {was.target} {was.relation} ({run.stated_graph.role(was)})"
             table.add_row(escape(name), f"{was.strength:.2f}", f"{now.strength:.2f}")
         tables.append(table)
     report = run.graph_report

@@ -25,24 +25,23 @@ def attribute(model: RewardModel, batch: Batch, auxiliary: float, method: str) -
     Raises:
         ConfigError: too many nodes for 'shapley', or another method.
     """
-    with torch.no_grad():
-        filled = model.fill(batch.scores, batch.contexts)[0]
-    baseline = model.imputer.base.means.detach()
+    known, baseline = batch.scores.values[0], model.imputer.base.means.detach()
 
     def reward(values: Tensor) -> Tensor:
         rows = len(values)
-        scores = Scores(*(column.expand(rows, *column.shape[1:]) for column in batch.scores))
-        return model.pay(values, scores, auxiliary).total
+        scores = Scores(*(column.expand(rows, *column.shape[1:]) for column in batch.scores))._replace(values=values)
+        return model(scores, auxiliary).total
 
-    players = model.topology.applies[batch.scores.tasks[0]].nonzero().squeeze(-1).tolist()
+    in_play = model.topology.applies[batch.scores.tasks[0]]
+    players = (in_play & batch.scores.observed[0]).nonzero().squeeze(-1).tolist()
     if method == "shapley":
         with torch.no_grad():
-            found = shapley_attribution(reward, filled, baseline, players)
+            found = shapley_attribution(reward, known, baseline, players)
     elif method == "gradient":
-        found = gradient_attribution(reward, filled, baseline)
+        found = gradient_attribution(reward, known, baseline)
     else:
         raise ConfigError(f"attribution method '{method}': 'shapley' or 'gradient'.")
-    return {node: float(found[node]) for node in players}
+    return {node: float(found[node]) if node in players else 0.0 for node in in_play.nonzero().squeeze(-1).tolist()}
 
 
 def gradient_attribution(reward: Callable[[Tensor], Tensor], scores: Tensor, baseline: Tensor) -> Tensor:

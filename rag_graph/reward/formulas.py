@@ -1,14 +1,19 @@
-"""The formulas of the readouts: gates, components, credit, penalties, walks. Gates come first, in [0, 1]; then normalisation; then signed credit.
+"""The formulas of the rules, in score units, and what the baselines take from the relations.
 
-Gate:      q_i = p_i f_i,  f_i = prod_{j prerequisite of i} (rho_ji + (1 - rho_ji) q_j), rho = 1 - g, prerequisites first
-           (compare GEAR, arXiv 2606.03361, whose edges are fixed).
-Aggregate: p_i = (s_i + sum_j g_ji s_j) / (1 + sum_j g_ji) over components j `part_of` i; p_i = s_i without components.
-Open:      a node that earns for what it `supports` pays q_j o_j; o_j in [0, 1] is the share of its credit that reaches it through
-           the gates f of what it supports. Supporting an answer whose prerequisite failed is worth nothing.
-Credit:    goal weight for the episode's task; eta times [an equal share of 1 for each criterion that acts on no node in play, plus
-           Katz credit over `supports`, minus g_ij times the target's weight for `conflicts`] for the rest. At eta = 0 the goal is left, gated.
+Reward of an episode of a task with goal weight w, y the scores (observed or expected), sums over the nodes in play:
 
-Which readout uses which of them is said in `readouts.py`; the running statistics of the normalisation are in `statistics.py`.
+    R = w [ F (A + sum_j a_j q_j o_j / (1 + T)) - sum_j b_j y_j / (1 + T) ] + eta flat
+
+Gate:      F of a node = prod_{j prerequisite} (1 - g_j (1 - q_j)), prerequisites first; q = A F (compare GEAR, arXiv 2606.03361).
+Aggregate: A_i = (y_i + sum_j g_ji y_j) / (1 + sum_j g_ji) over components j `part_of` i; A_i = y_i without components.
+Credit:    a_j, Katz credit over `supports` (Katz 1953), relative to w; o_j in [0, 1] is the share of it that comes through the gates of what j supports.
+Charge:    b_j = sum_i g_ji (a_i + [i is the task]) over `conflicts`. No gate waives it.
+Bound:     T = sum_j (a_j + b_j). So supporters and conflicts together weigh less than the goal, however many they are, and each
+           weight goes to 0 with its strength.
+Flat:      mean of the other nodes in play, each with the sign of its relation to the task; fades with eta, 0 by default.
+
+A task also earns for other tasks that it supports, and is charged for those that it conflicts with. Facts appear nowhere here: they only predict.
+Which readout uses what is said in `readouts.py` and `baselines.py`.
 """
 
 from __future__ import annotations
@@ -16,12 +21,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rag_graph.graph.spec import Semantics
-from rag_graph.reward.graph_tensors import GraphTensors, katz_credit
+from typing import NamedTuple
+
+from rag_graph.reward.graph_tensors import SIGNS, GraphTensors, katz_credit
 from rag_graph.reward.scores import task_mask
 
-SIGNS: dict[Semantics, float] = {"gate": 1.0, "credit": 1.0, "aggregate": 1.0, "penalty": -1.0}
-"""What the relations that bear on a target's worth say of its source."""
+
+class Worth(NamedTuple):
+    """What nodes pay in score units: the sum of values * weights is the reward."""
+
+    values: Tensor  # [B, N] in [-1, 1]
+    weights: Tensor  # [B, N]
+    gates: Tensor  # [B, N] in [0, 1]
 
 
 def aggregate(scores: Tensor, graph: GraphTensors, in_play: Tensor) -> Tensor:
@@ -53,10 +64,23 @@ def goal_weights(graph: GraphTensors, tasks: Tensor) -> Tensor:
     return graph.goal * task_mask(tasks, len(graph.nodes))
 
 
-def own_weights(graph: GraphTensors, tasks: Tensor, auxiliary: Tensor | float) -> Tensor:
-    """[B, N] flat weights: the goal weight of the episode's task, and `auxiliary`, shared evenly, for the other nodes in play."""
-    goal = goal_weights(graph, tasks)
-    return goal + auxiliary * _evenly(graph.applies[tasks] & (goal == 0))
+def own_goal(filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Worth:
+    """The goal of each episode's task alone."""
+    return Worth(filled, goal_weights(graph, tasks), torch.ones_like(filled))
+
+
+def signs_to_task(graph: GraphTensors, tasks: Tensor) -> Tensor:
+    """[B, N] sign of each node's relations to the episode's task; +1 where the file relates them by none."""
+    at = task_mask(tasks, len(graph.nodes)).to(graph.goal.dtype)
+    ones = torch.ones_like(graph.strength)
+    total = torch.stack([sign * graph.pull(at, meaning, ones) for meaning, sign in SIGNS.items()]).sum(0)
+    return torch.where(total < 0, -1.0, 1.0)
+
+
+def flat_weights(graph: GraphTensors, tasks: Tensor) -> Tensor:
+    """[B, N] an equal share of 1 for each node in play that is not the episode's goal, with the sign of its relation to the task."""
+    others = graph.applies[tasks] & (goal_weights(graph, tasks) == 0)
+    return signs_to_task(graph, tasks) * _evenly(others)
 
 
 def _evenly(nodes: Tensor) -> Tensor:
@@ -72,27 +96,25 @@ def opened(graph: GraphTensors, tasks: Tensor, gates: Tensor, damping: float, st
     return torch.where(full > 0, through / full.clamp(min=1e-12), 1.0)
 
 
-def graph_weights(
-    graph: GraphTensors, tasks: Tensor, auxiliary: Tensor | float, damping: float, steps: int | None = None
-) -> Tensor:
-    """[B, N] signed credit. Without edges these are `own_weights` exactly.
-
-    A criterion that gates, makes up, supports or conflicts with a node in play acts through that node and is not paid flat as
-    well. The episode's own task also earns, and is charged, for the other tasks that it supports or conflicts with.
-    """
+def rules(
+    filled: Tensor, graph: GraphTensors, tasks: Tensor, eta: Tensor | float, damping: float, steps: int | None = None
+) -> Worth:
+    """The reward of scores without gaps [B, N] by the rules of the graph; see above. tasks: int64 [B]."""
+    in_play, is_task = graph.applies[tasks], task_mask(tasks, len(graph.nodes))
     goal = goal_weights(graph, tasks)
-    in_play = graph.applies[tasks]
-    is_task = task_mask(tasks, len(graph.nodes))
-    live = (graph.strength > 0).to(goal.dtype)
-    acts = torch.stack([graph.pull(in_play.to(goal.dtype), meaning, live) for meaning in SIGNS]).sum(0)
-    weights = goal + auxiliary * _evenly(in_play & (goal == 0) & ((acts == 0) | is_task))
+    gated, gates = gate(aggregate(filled, graph, in_play), graph)
+    through = torch.where(is_task, 1.0, opened(graph, tasks, gates, damping, steps))
     goals = torch.cat([goal, graph.goal[None]])  # each episode's own goal, and last all goals together
-    credit = katz_credit(goals, graph, damping, steps=steps) - goals
-    earned, earned_of_task = credit[:-1], credit[-1]  # [B, N] for this episode's task, [N] for all tasks
-    weights = weights + auxiliary * torch.where(is_task, earned_of_task, earned) * in_play
-    charged = graph.pull(weights.clamp(min=0), "penalty")  # [B, N] by source
-    charged_to_task = graph.pull(graph.goal, "penalty")  # [N]
-    return weights - auxiliary * torch.where(is_task, charged_to_task, charged) * in_play
+    earned = katz_credit(goals, graph, damping, steps=steps) - goals
+    credit = torch.where(is_task, earned[-1], earned[:-1]) * in_play
+    charge = torch.where(is_task, graph.pull(graph.goal, "penalty"), graph.pull(goal + earned[:-1], "penalty")) * in_play
+    own = goal.sum(-1, keepdim=True)
+    own = torch.where(own > 0, own, 1.0)  # of a task without a goal weight nothing can be outweighed
+    bound = own / (own + (credit + charge).sum(-1, keepdim=True))
+    flat = eta * flat_weights(graph, tasks)
+    pays = (goal + bound * credit) * gated * through + (flat - bound * charge) * filled
+    weights = goal + bound * (credit + charge) + flat.abs()
+    return Worth(torch.where(weights > 0, pays / weights.clamp(min=1e-12), 0.0), weights, gates)
 
 
 def diffusion_weights(graph: GraphTensors, tasks: Tensor, restart: float = 0.5, steps: int = 20) -> Tensor:
@@ -110,16 +132,19 @@ def diffusion_weights(graph: GraphTensors, tasks: Tensor, restart: float = 0.5, 
     return weights * graph.applies[tasks]
 
 
-def expected_utility(graph: GraphTensors, tasks: Tensor, observed: Tensor) -> Tensor:
-    """[B, N] weights of GEAR (arXiv 2606.03361): signed utilities of the events that bear on the goal, divided by their total size.
-
-    A criterion's utility is the strength of its relation to the episode's task, negative for `conflicts`; the goal's own is its weight,
-    where it was observed.
-    """
+def expected_utility(filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Worth:
+    """GEAR (arXiv 2606.03361): signed utilities of the events that bear on the goal, behind fixed gates, divided by their total size, which does
+    not depend on what was observed. `bounds` count as gates here, other facts as utilities: GEAR knows no difference."""
     is_task = task_mask(tasks, len(graph.nodes))
+    chosen, source, target = graph.ends("bound")
+    factors = 1 - graph.strength[chosen] * (1 - filled[:, source])
+    bounds = torch.zeros_like(filled).index_add(-1, target, factors.clamp(min=1e-12).log()).exp()
+    gated, gates = gate(aggregate(filled, graph, graph.applies[tasks]) * bounds, graph)
     bearing = _signed_pull(graph, is_task.to(graph.goal.dtype)) * graph.applies[tasks]
-    utility = torch.where(is_task, goal_weights(graph, tasks) * observed, bearing)
-    return utility / utility.abs().sum(-1, keepdim=True).clamp(min=1e-12)
+    utility = torch.where(is_task, goal_weights(graph, tasks), bearing)
+    through = opened(graph, tasks, gates, 1.0)
+    signed = gated * torch.where(is_task, 1.0, through) * utility.sign()
+    return Worth(signed, utility.abs() / utility.abs().sum(-1, keepdim=True).clamp(min=1e-12), gates * bounds)
 
 
 def _signed_pull(graph: GraphTensors, values: Tensor) -> Tensor:

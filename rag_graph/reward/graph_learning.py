@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rag_graph.config import GraphLearningConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
-from rag_graph.reward.formulas import SIGNS
+from rag_graph.reward.graph_tensors import SIGNS
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.scores import Scores
 

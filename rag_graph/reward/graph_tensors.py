@@ -21,8 +21,13 @@ from rag_graph.graph.spec import ROLES, Semantics
 from rag_graph.records import REFERENCE_METRICS
 
 MEANINGS: tuple[Semantics, ...] = tuple(ROLES)
-MAX_PATH = 64
-"""Supports are followed along paths of at most so many relations."""
+FACT_SIGNS: dict[Semantics, float] = {"bound": 1.0, "indication": 1.0, "counterindication": -1.0}
+"""What a high source of a fact says of its target."""
+RULE_SIGNS: dict[Semantics, float] = {"gate": 1.0, "credit": 1.0, "aggregate": 1.0, "penalty": -1.0}
+"""What more of the source of a rule does to what an answer is worth."""
+SIGNS: dict[Semantics, float] = FACT_SIGNS | RULE_SIGNS
+SMALLEST = 1e-7
+"""What is left of a credit when its path is cut."""
 
 
 class GateLevel(NamedTuple):
@@ -86,6 +91,18 @@ class GraphTensors:
         chosen = self.of_meaning[meaning]
         source, target = self.edge_index[:, chosen]
         return chosen, source, target
+
+    def facts(self) -> list[tuple[int, int, int, float]]:
+        """(position, source, target, sign) of every fact: +1 where a high source speaks for a high target, -1 where it speaks against one."""
+        found = []
+        for meaning, sign in FACT_SIGNS.items():
+            edges, source, target = (part.tolist() for part in self.ends(meaning))
+            found += [(e, j, i, sign) for e, j, i in zip(edges, source, target, strict=True)]
+        return found
+
+    def signs_of_facts(self) -> dict[tuple[int, int], float]:
+        """(target, source) -> sign of the facts between them."""
+        return {(target, source): sign for _, source, target, sign in self.facts()}
 
     def criteria_of_goals(self, graph: AuxiliaryGraph, known: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         """(criterion, goal task) of every pair in whose episodes the criterion is scored, without the known ones."""
@@ -155,16 +172,21 @@ def check_damping(graph: GraphTensors, damping: float) -> None:
         )
 
 
-def longest_path(graph: GraphTensors, damping: float, meaning: Semantics = "credit") -> int:
-    """Relations to follow until nothing above 1e-7 is left: the longest path of a DAG, more where there is a cycle."""
-    _, source, target = graph.ends(meaning)
+def longest_path(graph: GraphTensors, damping: float, least_rate: float = 0.0) -> int:
+    """Supports to follow until nothing above SMALLEST of the credit is left: the longest path of a DAG; on a cycle what the rate
+    damping * spectral radius needs.
+
+    Args:
+        least_rate: a rate that learned strengths may reach; used where there is a cycle.
+    """
+    _, source, target = graph.ends("credit")
     edges = networkx.DiGraph(list(zip(source.tolist(), target.tolist(), strict=True)))
     if networkx.is_directed_acyclic_graph(edges):
-        return min(MAX_PATH, int(networkx.dag_longest_path_length(edges, weight=None)))
-    rate = damping * spectral_radius(graph, meaning)
-    return (
-        MAX_PATH if rate >= 1 or rate == 0 else min(MAX_PATH, len(edges) + math.ceil(math.log(1e-7) / math.log(rate)))
-    )
+        return int(networkx.dag_longest_path_length(edges, weight=None))
+    rate = max(least_rate, damping * spectral_radius(graph))
+    if not 0 < rate < 1:
+        return len(edges)
+    return len(edges) + math.ceil(math.log(SMALLEST) / math.log(rate))
 
 
 def katz_credit(

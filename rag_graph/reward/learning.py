@@ -20,10 +20,13 @@ from rag_graph.reward.imputers.base import hide
 from rag_graph.reward.imputers.graph_network import HEADS
 from rag_graph.reward.memory import EPISODES, Memory
 from rag_graph.reward.model import RewardModel
-from rag_graph.reward.readouts import Paid
+from rag_graph.reward.readout import Paid
 
 FIT_SCORES = 6144
 """Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
+
+SWEEP, MOST_SWEEPS = 64, 10
+"""A closed form that is fitted in turns takes one turn, and one more for so many new episodes; so many at most."""
 
 
 class RewardLearning:
@@ -56,7 +59,7 @@ class RewardLearning:
             watched = self._watch(batch, paid, goal, reserved, kl)
             self.model.observe(batch.scores, batch.contexts)
         self.memory.add(batch, self.generator)
-        loss = self._fit()
+        loss = self._fit(len(batch.scores.tasks))
         self.model.align(batch.scores, goal, reserved)
         return watched | {"reward/imputer_loss": loss}
 
@@ -77,8 +80,7 @@ class RewardLearning:
             return float(values.mean()) if len(values) else float("nan")
 
         # The same yardstick all along: eta and strengths as at the start, or the utility would move by itself.
-        still = model.pay(paid.scores, scores, self.config.auxiliary, model.topology)
-        utility = model.readout.utility(still)
+        utility = model.utility(paid.scores, scores, self.config.auxiliary, model.topology)
         residual, error = average(gaps[audited]), average(units[hidden_or_reserved].square()) ** 0.5
         held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
         self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, kl, int(audited.sum()))
@@ -93,9 +95,9 @@ class RewardLearning:
         }
         return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
-    def _fit(self) -> float:
+    def _fit(self, new: int) -> float:
         if self.model.readout.fit == "closed_form" and len(self.memory):
-            self.model.refit(self.memory.all())
+            self.model.refit(self.memory.all(), min(MOST_SWEEPS, 1 + new // SWEEP))
         if self.optimizer is None or not len(self.memory):
             return float("nan")
         total = 0.0
@@ -131,3 +133,5 @@ class RewardLearning:
             self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.memory.load_state_dict(state["memory"])
+        if not self.model.imputer.in_state and len(self.memory):
+            self.model.refit(self.memory.all())

@@ -19,12 +19,13 @@ from rag_graph.graph.proposal import Proposal
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import Alignment, with_reserved_goals
-from rag_graph.reward.graph_tensors import MAX_PATH, GraphTensors, check_damping, longest_path, spectral_radius
+from rag_graph.reward.graph_tensors import GraphTensors, check_damping, longest_path, spectral_radius
 from rag_graph.reward.imputers.base import hide
 from rag_graph.reward.imputers.prior import StructuralPrior
-from rag_graph.reward.readouts import Given, OwnReadout, Paid, readout_of
+from rag_graph.reward.readout import Given, Paid
+from rag_graph.reward.readouts import OwnReadout, readout_of
 from rag_graph.reward.scores import Scores
-from rag_graph.reward.statistics import RunningMoments
+from rag_graph.reward.statistics import RunningMoments, RunningScale
 
 FOUND_GATE = 0.3
 """A discovered gate of this strength is proposed."""
@@ -59,10 +60,12 @@ class RewardModel(nn.Module):
             )
         check_damping(self.topology, config.damping)
         self.cyclic = spectral_radius(replace(self.topology, strength=torch.ones_like(self.topology.strength))) > 0
-        self.steps = MAX_PATH if self.cyclic else longest_path(self.topology, config.damping)
+        self.steps = longest_path(self.topology, config.damping, MOST_LOOP)
+        self.in_units = config.scale == "deviation"
         self.register_buffer("strength", self.topology.strength.clone())
         self.imputer = self.readout.imputer(graph, self.topology, config, text)
         self.moments = RunningMoments(len(graph.nodes))
+        self.scale = RunningScale(len(graph.nodes))
         self.method = config.learn.method if self.readout.uses_strengths else "none"
         self.learner = Alignment(graph, self.topology, config.learn)
 
@@ -84,6 +87,16 @@ class RewardModel(nn.Module):
         expected, _ = self.imputer.predict(scores.without_goal(self.topology.reads_references), self.graph, contexts)
         return expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
 
+    def goal_interval(self, scores: Scores, level: float, contexts: Contexts | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """([B] expected goal from the other scores, low, high): an interval in [0, 1] that covers the goal with probability `level`; NaN where
+        the imputer knows no such thing."""
+        expected, spread = self.imputer.predict(scores.without_goal(self.topology.reads_references), self.graph, contexts)
+        mean, deviation = (part.gather(-1, scores.tasks[:, None]).squeeze(-1) for part in (expected, spread))
+        reach = float(torch.special.ndtri(torch.tensor(0.5 + level / 2))) * deviation
+        if not self.imputer.predictive:
+            reach = torch.full_like(reach, torch.nan)
+        return mean, (mean - reach).clamp(0, 1), (mean + reach).clamp(0, 1)
+
     def forward(
         self,
         scores: Scores,
@@ -100,8 +113,17 @@ class RewardModel(nn.Module):
         return self.pay(self._fill(scores, graph, contexts), scores, auxiliary, graph)
 
     def pay(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors | None = None) -> Paid:
-        """What each node pays for scores without gaps, [B, N]."""
-        return self.readout.pay(self._given(filled, scores, auxiliary, graph or self.graph), self.moments)
+        """What each node pays for scores without gaps, [B, N], in the unit that `reward.scale` names."""
+        given = self._given(filled, scores, auxiliary, graph or self.graph)
+        if not self.in_units:
+            return self.readout.pay_in_score_units(given)
+        paid = self.readout.pay(given, self.moments)
+        return paid._replace(values=paid.values / self.scale.deviation)
+
+    def utility(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors) -> Tensor:
+        """[B, N] what each node pays in score units, weight included: a yardstick that no running statistic moves."""
+        paid = self.readout.pay_in_score_units(self._given(filled, scores, auxiliary, graph))
+        return paid.values * paid.weights
 
     def _given(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors) -> Given:
         return Given(filled, scores, graph, auxiliary, self.damping, self.steps)
@@ -110,12 +132,13 @@ class RewardModel(nn.Module):
     def observe(self, scores: Scores, contexts: Contexts | None = None) -> None:
         """Take new observations into the running statistics."""
         self.imputer.observe(scores)
-        if not self.readout.normalises:
-            return
-        worth, _ = self.readout.worth(self._given(self.fill(scores, contexts), scores, 0.0, self.graph))
-        # Predictions vary less than observations: what is imputed is normalised as it is paid.
+        given = self._given(self.fill(scores, contexts), scores, 0.0, self.graph)
+        worth = self.readout.worth(given)
+        # Predictions vary less than observations: what is imputed is centred and scaled as it is paid.
         in_play = self.topology.applies[scores.tasks]
-        self.moments.update(worth, in_play if self.readout.pays_unobserved else scores.observed)
+        self.moments.update(worth.values, in_play if self.readout.pays_unobserved else scores.observed)
+        paid = self.readout.pay(given, self.moments)
+        self.scale.update(paid.total, scores.tasks, paid.paid)
 
     def loss(self, scores: Scores, uniform: Tensor, halves: Tensor, contexts: Contexts | None = None) -> Tensor:
         """The imputer's loss on episodes whose scores are partly hidden.
@@ -141,9 +164,9 @@ class RewardModel(nn.Module):
         expected: Tensor = each.mean(0).gather(-1, batch.scores.tasks[:, None]).squeeze(-1)
         return expected
 
-    def refit(self, scores: Scores) -> None:
+    def refit(self, scores: Scores, sweeps: int = 1) -> None:
         """Closed-form fit on everything that is remembered, where the imputer has one."""
-        self.imputer.refit(scores)
+        self.imputer.refit(scores, self.graph, sweeps)
 
     # ------------------------------------------------------------------ the graph learns
 
@@ -189,14 +212,14 @@ class RewardModel(nn.Module):
         self.strength = strength
 
     def gate_proposals(self, graph: AuxiliaryGraph) -> list[Proposal]:
-        """Prerequisites that the file lacks and that the fitted prior needs to explain the goal."""
+        """Bounds that the file lacks and that the fitted prior needs to explain the goal."""
         base = self.imputer.base
         if not isinstance(base, StructuralPrior):
             return []
         found = zip(base.candidates, base.gamma[base.num_stated :].tolist(), strict=True)
         strong = sorted(((gamma, pair) for pair, gamma in found if gamma >= FOUND_GATE), reverse=True)
         return [
-            Proposal("gate", graph.nodes[j], graph.nodes[i], "", "prerequisite", f"fitted gate {gamma:.2f}")
+            Proposal("gate", graph.nodes[j], graph.nodes[i], "", "bounds", f"fitted bound {gamma:.2f}")
             for gamma, (j, i) in strong
         ]
 

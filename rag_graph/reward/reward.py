@@ -29,7 +29,8 @@ from rag_graph.reward.diagnostics import node_metrics
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.observation import MakeEpisodes, Observation, ScoreNodes
-from rag_graph.reward.readouts import READOUTS, OwnReadout, Paid
+from rag_graph.reward.readout import Paid
+from rag_graph.reward.readouts import READOUTS, OwnReadout
 from rag_graph.reward.text import HASHING, TextEmbeddings
 
 MOST_KEPT = 65_536
@@ -45,6 +46,14 @@ class PaidEpisode(NamedTuple):
     scores: Tensor
     gates: Tensor
     paid: Tensor  # bool []
+
+
+class ExpectedScore(NamedTuple):
+    """A predicted score and its interval, in [0, 1]; NaN bounds where the readout's imputer has no predictive distribution."""
+
+    mean: float
+    low: float
+    high: float
 
 
 class GraphReward(Observation):
@@ -140,6 +149,17 @@ class GraphReward(Observation):
     def pay(self, episodes: Sequence[Episode]) -> list[PaidEpisode]:
         """The pay of scored episodes (see `observe`) by the current statistics. Nothing changes."""
         return _rows(episodes, self.node_rewards(episodes))
+
+    @torch.no_grad()
+    def predict_goal(self, episodes: Sequence[Episode], level: float = 0.8) -> list[ExpectedScore]:
+        """What is expected of the goal of scored episodes from their other scores, their own goal hidden.
+
+        Args:
+            level: probability with which the interval covers the goal, in (0, 1).
+        """
+        batch = self.batch_of(episodes)
+        columns = self.model.goal_interval(batch.scores, level, batch.contexts)
+        return [ExpectedScore(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
     def take_kept(self) -> list[PaidEpisode]:
         """The episodes that the calls since the last update scored and paid, in order. They are forgotten here."""

@@ -45,9 +45,47 @@ class RunningMoments(nn.Module):
         self.mean = self.mean + shift * new / total
         self.count = total.clamp(max=HORIZON)
 
-    def normalise(self, values: Tensor) -> Tensor:
+    def standardise(self, values: Tensor) -> Tensor:
         """z-scores [B, N], bounded."""
         return ((values - self.mean) / self.variance.sqrt().clamp(min=SIGMA_FLOOR)).clamp(-CLIP, CLIP)
+
+
+class RunningScale(nn.Module):
+    """The standard deviation of a reward within its tasks, one number for all of them: dividing by it makes one `kl_coef` mean the same for
+    every readout and changes no preference between answers, of one task or of several. Forgets beyond HORIZON episodes.
+    """
+
+    mean: Tensor  # [N] of each task
+    count: Tensor  # [N]
+    variance: Tensor  # []
+    weight: Tensor  # []
+
+    def __init__(self, num_nodes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_nodes))
+        self.register_buffer("count", torch.zeros(num_nodes))
+        self.register_buffer("variance", torch.tensor(1 / 12))
+        self.register_buffer("weight", torch.ones(()))
+
+    @property
+    def deviation(self) -> Tensor:
+        """[], at least SIGMA_FLOOR."""
+        return self.variance.clamp(min=SIGMA_FLOOR**2).sqrt()
+
+    def update(self, rewards: Tensor, tasks: Tensor, counts: Tensor) -> None:
+        """rewards [B] in score units; tasks int64 [B]; only True entries of counts [B] count."""
+        seen = counts.to(rewards.dtype)
+        rewards = torch.where(counts, rewards, 0.0)
+        new = torch.zeros_like(self.count).index_add(0, tasks, seen)
+        batch_mean = torch.zeros_like(self.mean).index_add(0, tasks, rewards) / new.clamp(min=1)
+        total = self.count + new
+        shift = torch.where(new > 0, batch_mean - self.mean, 0.0)
+        between = (self.count * new / total.clamp(min=1) * shift.square()).sum()
+        within = (torch.where(counts, rewards - batch_mean[tasks], 0.0).square()).sum()
+        weight = self.weight + new.sum()
+        self.variance = (self.weight * self.variance + within + between) / weight
+        self.mean = self.mean + shift * new / total.clamp(min=1)
+        self.count, self.weight = total.clamp(max=HORIZON), weight.clamp(max=HORIZON)
 
 
 class RunningMeans(nn.Module):

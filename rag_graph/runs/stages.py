@@ -22,6 +22,7 @@ from rag_graph.evaluation.evaluate import Evaluation
 from rag_graph.evaluation.statistics import paired_difference
 from rag_graph.generation.adapters import merged
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.ppo.callbacks import keep_until
 from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint, save_state
@@ -56,6 +57,9 @@ def run_stages(
     progress.say(
         f"graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; run folder {folder}"
     )
+    warning = warning_of_run(graph, config.reward.goal_observed, config.reward.reserved)
+    if warning:
+        progress.say(f"warning: {warning}")
     data = load_data(graph, config.data, config.seed)
     if resumed is None:
         describe_run(folder, config, graph, data, own, command)

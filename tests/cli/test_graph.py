@@ -20,20 +20,40 @@ def test_check_says_every_problem_and_exits_2(run_cli: Cli, tmp_path: Path) -> N
         "bad.yaml:5:32: edges[0].relation: unknown relation 'prequisite'. Did you mean 'prerequisite'?" in done.stdout
     )
     assert "bad.yaml:5:19: edges[0].to: unknown node 'y'." in done.stdout
-    assert "parcels: ok, 9 nodes, 9 relations" in done.stdout
+    assert "parcels: ok, 9 nodes, 10 relations: 5 facts, 1 rule, 4 neither" in done.stdout
     assert "gone.yaml:1:1: no such file." in done.stdout
+
+
+def test_check_warns_of_what_has_no_effect_and_exits_0(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(
+        "format: 1\nname: g\ntasks: {t: {kind: generation, goal: 1.0, metrics: {bleu: 1}, prompt: x}}\n"
+        "criteria: {a: {metric: format}, b: {metric: format}}\n"
+        "edges:\n  - {from: a, to: t, relation: bounds}\n  - {from: a, to: b, relation: supports}\n"
+    )
+    done = run_cli("graph", "check", "g.yaml", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "g.yaml:5:1: warning: edges: no rule: where every goal is observed, this graph changes nothing.",
+        "g.yaml:7:5: warning: edges[1]: this rule has no effect: 'b' is paid nothing by itself. It is no goal task, and supports none.",
+        "g.yaml: ok, 3 nodes, 2 relations: 1 fact, 1 rule, 0 neither",
+    ]
 
 
 def test_show_draw_convert(run_cli: Cli, tmp_path: Path) -> None:
     shown = run_cli("graph", "show", "parcels").stdout
-    assert "well_formed prerequisite 0.9" in shown
+    assert "well_formed bounds (fact) 0.9" in shown
+    assert "grounded prerequisite (rule) 0.8" in shown
+    assert "archive grounds (neither) 0.9" in shown
     assert "Question answering" in shown
     for name, head in (("g.svg", b"<?xml"), ("g.png", b"\x89PNG"), ("g.pdf", b"%PDF")):
         assert run_cli("graph", "draw", "parcels", tmp_path / name).returncode == 0
         assert (tmp_path / name).read_bytes().startswith(head)
     assert run_cli("graph", "convert", "parcels", tmp_path / "g.graphml").returncode == 0
     assert run_cli("graph", "convert", tmp_path / "g.graphml", tmp_path / "g.yaml").returncode == 0
-    assert "g.yaml: ok, 9 nodes, 9 relations" in run_cli("graph", "check", tmp_path / "g.yaml").stdout
+    assert (
+        "g.yaml: ok, 9 nodes, 10 relations: 5 facts, 1 rule, 4 neither"
+        in run_cli("graph", "check", tmp_path / "g.yaml").stdout
+    )
     assert "exists already" in run_cli("graph", "convert", "parcels", tmp_path / "g.yaml").stderr
     assert run_cli("graph", "convert", "parcels", tmp_path / "g.yaml", "--force").returncode == 0
     assert "no such folder" in run_cli("graph", "convert", "parcels", tmp_path / "gone/g.yaml").stderr

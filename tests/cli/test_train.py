@@ -22,6 +22,15 @@ def test_dry_run_prints_and_writes_nothing(run_cli: Cli, root: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_warns_of_a_graph_without_effect(run_cli: Cli, root: Path, tmp_path: Path) -> None:
+    config, graph = root / "experiments/quickstart/config.yaml", root / "experiments/planted/graphs/right.yaml"
+    facts = ("train", config, "--dry-run", "--set", f"graph={graph}", "--set")
+    assert (
+        "# warning: this graph can have no effect" in run_cli(*facts, "reward.goal_observed=1.0", cwd=tmp_path).stdout
+    )
+    assert "# warning" not in run_cli(*facts, "reward.goal_observed=0.3", cwd=tmp_path).stdout
+
+
 def test_dry_run_looks_at_the_model_of_a_folder(run_cli: Cli, root: Path, tmp_path: Path) -> None:
     from transformers import T5Config
 

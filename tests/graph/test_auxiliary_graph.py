@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_graph.graph import load_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 
 
 def test_a_good_file_becomes_arrays(good: str, write_graph: Callable[..., Path]) -> None:
@@ -34,3 +34,16 @@ def test_networkx_view() -> None:
     view = load_graph("parcels").networkx
     assert view.nodes["archive"]["kind"] == "context"
     assert view.edges["archive", "question", "grounds"]["strength"] == 0.9
+    roles = {relation: said["role"] for _, _, relation, said in view.edges(keys=True, data=True)}
+    assert roles == {
+        "bounds": "fact",
+        "indicates": "fact",
+        "prerequisite": "rule",
+        "shares_structure": "neither",
+        "grounds": "neither",
+    }
+
+
+def test_the_role_of_an_edge_follows_from_its_relation(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    graph = make_graph([("c0", "t", "bounds"), ("c0", "t", "prerequisite"), ("t", "u", "shares_structure")])
+    assert [graph.role(edge) for edge in graph.spec.edges] == ["fact", "rule", "neither"]

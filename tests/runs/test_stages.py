@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
-from rag_graph import Run
+import pytest
+
+from rag_graph import AuxiliaryGraph, Run, load_config
+from rag_graph.runs.own_parts import OwnParts
+from rag_graph.runs.progress import StageProgress
+from rag_graph.runs.stages import run_stages
 
 
 def test_results_agree_with_the_files_of_each_evaluation(finished_run: Path) -> None:
@@ -18,3 +24,39 @@ def test_results_agree_with_the_files_of_each_evaluation(finished_run: Path) -> 
     assert all(seconds > 0 for seconds in results["seconds"].values())
     assert results["without_retrieval"] is None
     assert results["peak_memory_bytes"] > 10**8
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("observed", "rule", "warned"), [(1.0, False, True), (0.5, False, False), (1.0, True, False)])
+def test_a_graph_that_can_have_no_effect_is_said_before_the_data_are_read(
+    make_graph: Callable[..., AuxiliaryGraph],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    observed: float,
+    rule: bool,
+    warned: bool,
+) -> None:
+    said: list[str] = []
+
+    class Heard(StageProgress):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    def stop(*_: object) -> None:
+        raise _StoppedError
+
+    monkeypatch.setattr("rag_graph.runs.stages.load_data", stop)
+    config = load_config(None, ["graph=g", f"reward.goal_observed={observed}", "reward.reserved=0.05"])
+    graph = make_graph([("c0", "t", "bounds"), *([("c0", "t", "prerequisite")] if rule else [])])
+    with pytest.raises(_StoppedError):
+        run_stages(config, graph, tmp_path, Heard(quiet=True), [], OwnParts({}, None, None))
+    warnings = [text for text in said if text.startswith("warning: ")]
+    assert len(warnings) == warned
+    if warned:
+        assert warnings[0] == (
+            "warning: this graph can have no effect, except on the 5% of the examples that are reserved: every goal is observed "
+            "(reward.goal_observed: 1), and 'g' has no rule."
+        )

@@ -5,9 +5,12 @@ const bare = (key, value) => (value && Object.getPrototypeOf(value) === Object.p
 const data = JSON.parse(document.getElementById("data").textContent, bare);
 const PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#8a6d00", "#56B4E9", "#000000", "#777777"]; // Okabe & Ito; yellow darkened for lines
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
-const SEMANTICS = {
-  gate: ["#D55E00", ""], credit: ["#009E73", ""], penalty: ["#CC79A7", "2 3"], message: ["#8b96a0", "7 5"], aggregate: ["#56B4E9", "12 3"], evidence: ["#555555", "1 4"],
+const SEMANTICS = { // a fact has the colour of the rule that reads like it
+  bound: "#D55E00", indication: "#009E73", counterindication: "#CC79A7", gate: "#D55E00", credit: "#009E73", penalty: "#CC79A7", aggregate: "#56B4E9",
+  message: "#8b96a0", evidence: "#555555",
 };
+const ROLE_DASH = { rule: undefined, fact: "9 5", neither: "1 4" }; // rules solid, facts dashed, neither dotted
+const ROLE_SAYS = { rule: "A rule changes what an answer is worth.", fact: "A fact helps to predict scores that were not observed.", neither: "It pays nothing by itself." };
 const $ = (id) => document.getElementById(id);
 
 function make(tag, attributes = {}, ...children) {
@@ -92,12 +95,11 @@ function drawGraph() {
   const w = EDGE_X * 2 + SCALE_X * Math.max(...nodes.map((n) => n.x)), h = EDGE_Y * 2 + SCALE_Y * Math.max(...nodes.map((n) => n.y));
   const svg = make("svg", { viewBox: `0 0 ${w} ${h + 14}`, style: `max-width:${Math.round(1.3 * w)}px`, role: "group", "aria-label": `Graph ${data.graph.name}: ${nodes.length} nodes, ${edges.length} relations` });
   const defs = make("defs");
-  for (const [name, [ink]] of Object.entries(SEMANTICS))
+  for (const [name, ink] of Object.entries(SEMANTICS))
     defs.append(make("marker", { id: `tip-${name}`, viewBox: "0 0 10 10", refX: 8, refY: 5, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto-start-reverse" }, make("path", { d: "M0,0 L10,5 L0,10 z", fill: ink })));
   svg.append(defs);
   for (const edge of edges) {
-    const [ink, dash] = SEMANTICS[edge.semantics];
-    edge.path = make("path", { class: "wire", d: wire(edge), fill: "none", stroke: ink, "stroke-dasharray": dash || undefined, "marker-end": `url(#tip-${edge.semantics})`, opacity: 0.9 });
+    edge.path = make("path", { class: "wire", d: wire(edge), fill: "none", stroke: SEMANTICS[edge.semantics], "stroke-dasharray": ROLE_DASH[edge.role], "marker-end": `url(#tip-${edge.semantics})`, opacity: 0.9 });
     const area = make("path", { d: wire(edge), fill: "none", stroke: "transparent", "stroke-width": 14 });
     edge.group = make("g", { class: "edge", tabindex: 0, role: "button", onmouseenter: () => detailOfEdge(edge), onfocus: () => detailOfEdge(edge) }, area, edge.path);
     svg.append(edge.group);
@@ -121,15 +123,14 @@ function drawGraph() {
   moveTo(position);
 }
 function drawLegend() {
-  const legend = $("graph-legend"), used = new Map(edges.map((edge) => [edge.semantics, edge.relation]));
+  const legend = $("graph-legend"), used = new Map(edges.map((edge) => [edge.relation, edge]));
   for (const kind of ["task", "criterion", "context"]) if (nodes.some((n) => n.kind === kind)) {
     const mark = shape(kind, 7);
     mark.setAttribute("fill", "#eceff1");
     legend.append(make("span", {}, make("svg", { width: 22, height: 22, viewBox: "-11 -11 22 22", "aria-hidden": "true" }, mark), kind));
   }
-  for (const [semantics, relation] of used) {
-    const [ink, dash] = SEMANTICS[semantics];
-    legend.append(make("span", {}, make("svg", { width: 34, height: 10, "aria-hidden": "true" }, make("line", { x1: 0, y1: 5, x2: 34, y2: 5, stroke: ink, "stroke-width": 3, "stroke-dasharray": dash || undefined })), `${relation} (${semantics})`));
+  for (const role of ["fact", "rule", "neither"]) for (const edge of used.values()) if (edge.role === role) {
+    legend.append(make("span", {}, make("svg", { width: 34, height: 10, "aria-hidden": "true" }, make("line", { x1: 0, y1: 5, x2: 34, y2: 5, stroke: SEMANTICS[edge.semantics], "stroke-width": 3, "stroke-dasharray": ROLE_DASH[role] })), `${edge.relation} (${role})`));
   }
   const scale = make("span", {}, `paid: ${signed(-data.largest_reward)} `);
   for (let i = -3; i <= 3; i++) scale.append(make("svg", { width: 16, height: 12, "aria-hidden": "true", style: "margin:0" }, make("rect", { width: 16, height: 12, fill: colour(i / 3 * data.largest_reward) })));
@@ -154,7 +155,7 @@ function moveTo(where) {
   for (const edge of edges) {
     const strength = strengthAt(edge, where);
     edge.path.setAttribute("stroke-width", (0.7 + 5 * strength).toFixed(2));
-    edge.group.setAttribute("aria-label", `${edge.source} ${edge.relation} ${edge.target}: strength ${show(strength, 2)}, the file says ${show(edge.strength, 2)}`);
+    edge.group.setAttribute("aria-label", `${edge.source} ${edge.relation} ${edge.target}, ${edge.role}: strength ${show(strength, 2)}, the file says ${show(edge.strength, 2)}`);
   }
   if (selected) selected();
   relationTable();
@@ -171,13 +172,13 @@ function detailOfNode(node) {
 }
 function detailOfEdge(edge) {
   const now = strengthAt(edge, position);
-  detail(`${edge.source} → ${edge.target}`, [`${edge.relation} (${edge.semantics})`, `strength ${show(now)}; the file says ${show(edge.strength)}${edge.tuned ? "" : ", and that it stays"}`, make("p", {}, make("code", {}, edge.place))], () => detailOfEdge(edge));
+  detail(`${edge.source} → ${edge.target}`, [`${edge.relation} (${edge.role})`, ROLE_SAYS[edge.role], `strength ${show(now)}; the file says ${show(edge.strength)}${edge.tuned ? "" : ", and that it stays"}`, make("p", {}, make("code", {}, edge.place))], () => detailOfEdge(edge));
 }
 function relationTable() {
-  const head = make("thead", {}, make("tr", {}, ...["place", "from", "relation", "to", "file", "now", "change"].map((name) => make("th", { scope: "col" }, name))));
+  const head = make("thead", {}, make("tr", {}, ...["place", "from", "relation", "role", "to", "file", "now", "change"].map((name) => make("th", { scope: "col" }, name))));
   const rows = edges.map((edge) => {
     const now = strengthAt(edge, position);
-    return make("tr", {}, make("td", {}, make("code", {}, edge.place)), make("td", {}, edge.source), make("td", {}, edge.relation), make("td", {}, edge.target), make("td", { class: "n" }, show(edge.strength)), make("td", { class: "n" }, show(now)), make("td", { class: "n" }, edge.tuned ? signed(now - edge.strength) : "frozen"));
+    return make("tr", {}, make("td", {}, make("code", {}, edge.place)), make("td", {}, edge.source), make("td", {}, edge.relation), make("td", {}, edge.role), make("td", {}, edge.target), make("td", { class: "n" }, show(edge.strength)), make("td", { class: "n" }, show(now)), make("td", { class: "n" }, edge.tuned ? signed(now - edge.strength) : "frozen"));
   });
   $("relations").replaceChildren(head, make("tbody", {}, ...rows));
 }

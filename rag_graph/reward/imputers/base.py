@@ -2,12 +2,14 @@
 
     s_hat_i = clip(base_i + sigma_i residual_i)
 
-base is the running mean of the node, or what the graph predicts (`prior.py`); sigma is the running deviation of the node. What an imputer
-adds to its base is in a file of its own: `ridge.py`, `mlp.py`, `graph_network.py`. Networks are trained by hiding scores and predicting them (masked
+base is the running mean of the node, or what the graph predicts (`prior.py`); sigma is the running deviation of the node. Each imputer is in a
+file of its own; the default is `evidence.py`. Networks are trained by hiding scores and predicting them (masked
 modelling, after GRAPE, arXiv 2010.16418): a random 30% and the goal always.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,10 @@ class Imputer(nn.Module):
     Subclasses override `residual`, what they add to the base; those with a closed form also override `refit`.
     """
 
+    in_state: ClassVar[bool] = True
+    """False where a part that was fitted is no tensor and so not in a checkpoint: it is fitted again when one is loaded."""
+    predictive: ClassVar[bool] = False
+    """True where the spread of `predict` is that of the goal itself, and not only of the prediction."""
     low: Tensor
     high: Tensor
 
@@ -77,8 +83,8 @@ class Imputer(nn.Module):
         error = error * halves.T[:, :, None] if len(predicted) > 1 else error
         return error.sum() / (len(predicted) * weight.sum().clamp(min=1)) + self.base.penalty()
 
-    def refit(self, scores: Scores) -> None:
-        """Closed-form fit on everything that is remembered; nothing here."""
+    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1) -> None:
+        """Closed-form fit on everything that is remembered; nothing here. sweeps: of what is fitted in turns."""
 
     def project(self) -> None:
         """Bring parameters back into their range after an optimizer step."""

@@ -2,7 +2,7 @@
 
     s_hat_i = (c_i + sum_j w_ji (x_j - mu_j)) prod_j (1 - gamma_ji (1 - x_j))
 
-The sum runs over `supports` and `part_of` (w >= 0) and `conflicts` (w <= 0), the product over `prerequisite`. x_j is the observed
+Only facts count. The sum runs over `indicates` (w >= 0) and `indicates_low` (w <= 0), the product over `bounds`. x_j is the observed
 score, or what this same model predicts where there is none. c_i is the node's competence so far, the least-squares level of its
 observed scores behind open gates; mu_j the running mean. w and gamma start at the file's strengths and are pulled towards them
 by (kappa / n_i) |w - w0|^2, n_i observations of the target: without data the file speaks, with data it yields. kappa is PULL.
@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.reward.formulas import SIGNS
-from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.graph_tensors import FACT_SIGNS, GraphTensors
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.statistics import HORIZON, RunningMeans
 
-LINEAR = {meaning: sign for meaning, sign in SIGNS.items() if meaning != "gate"}
+LINEAR = {meaning: sign for meaning, sign in FACT_SIGNS.items() if meaning != "bound"}
 SWEEPS = 2
 """Times that missing scores are predicted from each other: a path of two relations is followed."""
 PULL = 1.0
@@ -47,11 +46,11 @@ class StructuralPrior(RunningMeans):
         linear = [(e, sign) for meaning, sign in LINEAR.items() for e in tensors.of_meaning[meaning].tolist()]
         edges = torch.tensor([e for e, _ in linear], dtype=torch.long)
         source, target = tensors.edge_index[:, edges]
-        # Several supports of one node share its score between them.
+        # Several indications of one node share its score between them.
         incoming = torch.zeros(size).index_add(0, target, tensors.strength[edges])
         start = tensors.strength[edges] / incoming[target].clamp(min=1)
         self.slope = nn.Parameter(start.clone())
-        gates = tensors.of_meaning["gate"]
+        gates = tensors.of_meaning["bound"]
         pairs = list(zip(*tensors.edge_index[:, gates].tolist(), strict=True))
         self.num_stated = len(pairs)
         self.candidates = tensors.criteria_of_goals(graph, pairs) if discover else []

@@ -1,0 +1,66 @@
+"""Fit a readout to a split and judge what it pays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from data import GOAL, Split, Table
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from rag_graph.config import RewardConfig
+from rag_graph.records import Episode, Example
+from rag_graph.reward.reward import GraphReward
+
+INTERVAL = 0.8
+EPOCHS = 15
+"""Fits of a readout that learns by gradient, each of `fit_steps` steps: about as many episodes as a run would show it."""
+CHUNK = 64
+
+
+def episodes(scores: NDArray[np.float64], criteria: Sequence[str], goal: NDArray[np.float64], labelled: Sequence[int]) -> list[Episode]:
+    seen = set(labelled)
+    made = []
+    for row, values in enumerate(scores):
+        known = {name: float(value) for name, value in zip(criteria, values, strict=True) if not np.isnan(value)}
+        if row in seen:
+            known[GOAL] = float(goal[row])
+        made.append(Episode(f"0/{row}", Example(str(row), GOAL, {"input": ""}), "", "", scores=known))
+    return made
+
+
+def fitted(table: Table, part: Split, readout: str, seed: int) -> GraphReward:
+    """A reward that has learned from the training rows of a split."""
+    config = RewardConfig(readout=readout, reserved=0.0)
+    reward = GraphReward(table.graph, config, lambda episode, nodes=None: episode.scores, lambda *_, **__: [], seed)
+    rows = episodes(part.train, table.criteria, part.train_goal, part.labelled.tolist())
+    np.random.default_rng(seed).shuffle(rows)
+    chunk = CHUNK if reward.model.readout.fit == "gradient" else len(rows)
+    for start in range(0, len(rows), chunk):
+        reward.learn(reward.pay(rows[start : start + chunk]))
+    if reward.model.readout.fit == "gradient":
+        for _ in range(EPOCHS):
+            reward.learning._fit(0)
+    return reward
+
+
+def pay(reward: GraphReward, table: Table, part: Split) -> NDArray[np.float64]:
+    """[rows] what the rows that were kept apart are paid, their goals hidden."""
+    rows = episodes(part.test, table.criteria, part.test_goal, ())
+    return np.asarray(torch.nan_to_num(reward.node_rewards(rows).total()).double().numpy())
+
+
+def spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
+    """Rank correlation; 0 where one is constant."""
+    if np.std(one) == 0 or np.std(two) == 0:
+        return 0.0
+    return float(np.corrcoef(rankdata(one), rankdata(two))[0, 1])
+
+
+def pair_accuracy(paid: NDArray[np.float64], goal: NDArray[np.float64]) -> float:
+    """Share of pairs of rows that the reward orders as the goal does; a tie of the reward counts half, ties of the goal are left out."""
+    above = goal[:, None] > goal[None]
+    right = (paid[:, None] > paid[None]) + 0.5 * (paid[:, None] == paid[None])
+    return float(right[above].mean())

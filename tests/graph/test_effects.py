@@ -1,0 +1,119 @@
+"""Which graphs, facts and rules can have no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag_graph.errors import GraphFileError
+from rag_graph.graph import AuxiliaryGraph, graph_warnings
+from rag_graph.graph.effects import NO_RULE, has_rules, warning_of_run, without_effect
+from rag_graph.graph.spec import GraphSpec
+
+Make = Callable[..., AuxiliaryGraph]
+RULE = ("c0", "t", "prerequisite")
+FACT = ("c0", "t", "bounds")
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [
+        [RULE],
+        [RULE, FACT],  # a pair may have both
+        [RULE, ("c1", "c0", "prerequisite")],  # a rule that leads to the goal by rules
+        [RULE, ("c1", "c0", "indicates")],  # a fact about a score that a rule pays
+        [RULE, ("c2", "t", "bounds"), ("c1", "c2", "indicates_low")],  # facts about facts
+        [RULE, ("t", "u", "shares_structure"), ("c1", "c2", "shares_structure")],  # neither: not judged
+        [("c0", "t", "prerequisite", 0.0)],  # it can learn
+        [("u", "t", "supports")],  # in its own episodes u earns for t
+        [("u", "t", "conflicts")],
+        [
+            ("c1", "t", "supports"),
+            ("c0", "c1", "supports"),
+            ("c2", "c1", "conflicts"),
+        ],  # credit flows on, and is charged
+        [("c1", "t", "supports"), ("c0", "c1", "part_of")],
+        [("c0", "t", "part_of"), ("c1", "c0", "indicates")],
+    ],
+)
+def test_what_has_an_effect(make_graph: Make, edges: list[tuple[str, str, str]]) -> None:
+    assert without_effect(make_graph(edges)) == []
+
+
+@pytest.mark.parametrize(
+    ("edges", "warnings"),
+    [
+        ([], {("edges",): NO_RULE}),
+        ([FACT], {("edges",): NO_RULE}),
+        ([RULE, ("c1", "c2", "bounds")], {("edges", 1): "this fact has no effect: no goal task depends on 'c2'."}),
+        ([RULE, ("c1", "c2", "supports")], {("edges", 1): "this rule has no effect: 'c2' is paid nothing by itself. It is no goal task, and supports none."}),
+        ([RULE, ("c1", "c0", "supports")], {("edges", 1): "this rule has no effect: 'c0' is paid nothing by itself. It is no goal task, and supports none."}),
+        ([RULE, ("c1", "c2", "prerequisite")], {("edges", 1): "this rule has no effect: no goal task depends on 'c2' by rules."}),
+        (
+            [("c2", "t", "indicates"), ("c1", "c2", "prerequisite")],
+            {
+                ("edges",): NO_RULE,
+                ("edges", 1): "this rule has no effect: no rule pays 'c2' behind it; facts, parts and charges use its score as it is.",
+            },
+        ),
+        (
+            [("c2", "t", "conflicts"), ("c1", "c2", "prerequisite")],
+            {("edges", 1): "this rule has no effect: no rule pays 'c2' behind it; facts, parts and charges use its score as it is."},
+        ),
+        (
+            [RULE, ("u", "t", "prerequisite")],
+            {("edges", 1): "this rule has no effect: 'u' and 't' are never scored in the same episode of a goal task."},
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_none(
+    make_graph: Make, edges: list[tuple[str, str, str]], warnings: dict[tuple[str | int, ...], str]
+) -> None:
+    assert dict(without_effect(make_graph(edges))) == warnings
+
+
+def test_a_frozen_strength_of_0_counts_as_removed(make_graph: Make) -> None:
+    graph = make_graph([(*RULE, 0.0)], tuned=False)
+    assert not has_rules(graph)
+    assert without_effect(graph)[1] == (
+        ("edges", 0),
+        "this rule has no effect: its strength is 0, and 'tuned: false' keeps it there.",
+    )
+
+
+def test_an_auxiliary_task_and_tasks_that_a_criterion_does_not_apply_to(make_graph: Make) -> None:
+    content = make_graph([RULE, ("c1", "u", "bounds")]).spec.model_dump(by_alias=True)
+    content["tasks"]["u"]["goal"] = 0.0
+    assert dict(without_effect(AuxiliaryGraph(GraphSpec.model_validate(content)))) == {
+        ("edges", 1): "this fact has no effect: 'u' is no goal task. Give it 'goal:' above 0, or remove the relation."
+    }
+    content["criteria"]["c0"]["applies_to"] = ["u"]
+    found = dict(without_effect(AuxiliaryGraph(GraphSpec.model_validate(content))))
+    assert found["edges", 0] == (
+        "this rule has no effect: 'c0' and 't' are never scored in the same episode of a goal task."
+    )
+    assert found["edges",] == NO_RULE
+
+
+def test_a_run_is_warned_where_every_goal_is_observed_and_nothing_is_a_rule(make_graph: Make) -> None:
+    facts, rules = make_graph([FACT]), make_graph([FACT, RULE])
+    assert warning_of_run(rules, 1.0) == ""
+    assert warning_of_run(facts, 0.9) == ""
+    assert warning_of_run(facts, 1.0) == (
+        "this graph can have no effect: every goal is observed (reward.goal_observed: 1), and 'g' has no rule."
+    )
+    assert "except on the 2.5% of the examples that are reserved" in warning_of_run(facts, 1.0, 0.025)
+
+
+def test_places_are_those_of_the_file_that_says_it(write_graph: Callable[..., Path]) -> None:
+    write_graph("format: 1\nname: i\ncriteria: {a: {metric: format}, b: {metric: format}}\nedges:\n  - {from: a, to: b, relation: bounds}\n", "i.yaml")  # fmt: skip
+    path = write_graph("format: 1\nname: g\ninclude: [i.yaml]\ntasks: {t: {kind: generation, goal: 1.0, metrics: {bleu: 1}, prompt: x}}\n")  # fmt: skip
+    assert [str(warning).replace(f"{path.parent}/", "") for warning in graph_warnings(path)] == [
+        "g.yaml:1:1: warning: edges: no rule: where every goal is observed, this graph changes nothing.",
+        "i.yaml:5:5: warning: edges[0]: this fact has no effect: no goal task depends on 'b'.",
+    ]
+    assert graph_warnings("parcels") == []
+    with pytest.raises(GraphFileError, match="no such file"):
+        graph_warnings(path.parent / "gone.yaml")
