@@ -94,23 +94,26 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
     Args:
         in_play: bool [B, N].
     """
+    mine = in_play & rewards.paid[:, None]
+    seen = mine & rewards.observed
+    number = mine.sum(0)
+
+    def mean(values: Tensor, over: Tensor = mine) -> list[float]:
+        return (torch.where(over, values, 0.0).sum(0) / over.sum(0).clamp(min=1)).tolist()  # type: ignore[no-any-return]
+
+    found = {
+        "reward": mean(rewards.values * rewards.weights), "weight": mean(rewards.weights),
+        "observed": mean(rewards.observed.to(rewards.values.dtype)), "imputed": mean(rewards.scores),
+        "gated": mean(rewards.scores * rewards.gates), "gate": mean(rewards.gates),
+    }  # fmt: skip
+    compared = {name: getattr(calibration, name).tolist() for name in ("bias", "ece", "rmse")}
+    scores, was_seen, judged = mean(rewards.scores, seen), seen.any(0).tolist(), (calibration.number >= 1).tolist()
     logged: dict[str, float] = {}
-    columns = (calibration.number, calibration.bias, calibration.ece, calibration.rmse)
-    compared = zip(*(x.tolist() for x in columns), strict=True)
-    for column, (name, (number, bias, ece, rmse)) in enumerate(zip(rewards.nodes, compared, strict=True)):
-        mine = in_play[:, column] & rewards.paid
-        if not mine.any():
-            continue
-        seen = mine & rewards.observed[:, column]
-        logged[f"nodes/{name}/reward"] = (rewards.values * rewards.weights)[mine, column].mean().item()
-        logged[f"nodes/{name}/weight"] = rewards.weights[mine, column].mean().item()
-        logged[f"nodes/{name}/observed"] = seen.sum().item() / mine.sum().item()
-        logged[f"nodes/{name}/imputed"] = rewards.scores[mine, column].mean().item()
-        logged[f"nodes/{name}/gated"] = (rewards.scores * rewards.gates)[mine, column].mean().item()
-        logged[f"nodes/{name}/gate"] = rewards.gates[mine, column].mean().item()
-        if number >= 1:
-            logged[f"nodes/{name}/bias"], logged[f"nodes/{name}/ece"] = bias, ece
-            logged[f"nodes/{name}/rmse"] = rmse
-        if seen.any():
-            logged[f"nodes/{name}/score"] = rewards.scores[seen, column].mean().item()
+    for column in number.nonzero().flatten().tolist():
+        node = f"nodes/{rewards.nodes[column]}"
+        logged |= {f"{node}/{name}": values[column] for name, values in found.items()}
+        if judged[column]:
+            logged |= {f"{node}/{name}": values[column] for name, values in compared.items()}
+        if was_seen[column]:
+            logged[f"{node}/score"] = scores[column]
     return logged

@@ -70,11 +70,13 @@ class RewardModel(nn.Module):
         self.method = config.learn.method if self.readout.uses_strengths else "none"
         self.learner = Alignment(graph, self.topology, config.learn)
         self.contained = ContainedRules(graph, self.topology)
+        self.leave_out = config.contained_rules == "leave_out"
 
     @property
     def graph(self) -> GraphTensors:
-        """The graph with its strengths as learned so far."""
-        return replace(self.topology, strength=self.strength)
+        """The graph with its strengths as learned so far; 0 of a rule that is left out because the goal contains it."""
+        strength = torch.where(self.contained.contained, 0.0, self.strength) if self.leave_out else self.strength
+        return replace(self.topology, strength=strength)
 
     def fill(self, scores: Scores, contexts: Contexts | None = None) -> Tensor:
         """[B, N] observed where observed, else the cautious prediction."""

@@ -174,7 +174,9 @@ class EvidenceImputer(Imputer):
         apart = _sums(slot, (directions - centre[slot]).square(), self.centre) / rows
         self.centre = _put(self.centre, chosen, centre)
         self.scale = _put(self.scale, chosen, torch.where(apart > 1e-8, apart.sqrt(), 1.0))
-        goal, seen = (part.gather(-1, scores.tasks[:, None])[:, 0].double() for part in (scores.filled, scores.observed))
+        goal, seen = (
+            part.gather(-1, scores.tasks[:, None])[:, 0].double() for part in (scores.filled, scores.observed)
+        )
         columns = self._columns(filled, z, graph, scores.tasks, slot).double()
         counted = columns * seen[:, None]
         gram = _sums(slot, counted[:, :, None] * columns[:, None], self.spread)[chosen]
