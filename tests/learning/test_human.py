@@ -84,13 +84,15 @@ def test_cells_name_the_best_baseline_and_pair_by_split(human: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_default_keeps_up_with_the_best_baseline(
-    human: Any, check_reduced: Callable[..., None]
-) -> None:
+def test_the_default_keeps_up_with_the_best_baseline(human: Any, check_reduced: Callable[..., None]) -> None:
     """Three cells of frank at reduced size; the numbers of expected.json."""
     if human.data.folder() is None:
         pytest.skip("human_labels is not under $RAG_GRAPH_DATA")
     readouts = ("expected_goal", "flat", "product", "ridge")
-    rows = [r for goals in (8, 32, 128) for r in human.run.measure("frank", "dev", goals, 0.5, [100, 101, 102], readouts)]
+    rows = [
+        r for goals in (8, 32, 128) for r in human.run.measure("frank", "dev", goals, 0.5, [100, 101, 102], readouts)
+    ]
     cells = human.run.cells(rows, "spearman")
-    check_reduced("human", {"worst_gap": min(cell["gap"] for cell in cells), "covered": np.mean([r["covered"] for r in rows])})
+    check_reduced(
+        "human", {"worst_gap": min(cell["gap"] for cell in cells), "covered": np.mean([r["covered"] for r in rows])}
+    )
