@@ -32,7 +32,7 @@ def sweep(
 
     `config: experiments/quickstart/config.yaml`
 
-    `grid: {reward.readout: [flat, prior_gnn]}`
+    `grid: {reward.readout: [flat, expected_goal]}`
 
     `seeds: [0, 1, 2, 3, 4]`
 

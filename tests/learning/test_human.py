@@ -50,7 +50,7 @@ def test_the_graph_says_what_the_beliefs_say(table: Any) -> None:
 
 def test_a_split_cuts_between_sources_and_shows_at_most_half_of_the_goals(human: Any, table: Any) -> None:
     part = human.data.split(table, 3, goals=128, hidden=0.5)
-    assert len(part.train) == 72 and len(part.test) == 48, "60% of 40 sources of three rows"
+    assert (len(part.train), len(part.test)) == (72, 48), "60% of 40 sources of three rows"
     assert len(part.labelled) == len(set(part.labelled.tolist())) == 36
     assert all((part.test_group == group).sum() == 3 for group in set(part.test_group.tolist()))
     assert 0.4 < np.isnan(part.train).mean() < 0.6
