@@ -45,6 +45,13 @@ class Example:
     references: tuple[str, ...] = ()
     supporting: tuple[str, ...] = ()
     """Ids of the passages that contain the answer, as in their file; empty if they are not known."""
+    unit: str = ""
+    """What it was taken from, such as the id of a passage; empty if the data do not say."""
+
+    @property
+    def sampling_unit(self) -> str:
+        """What was drawn at random: `unit`, else the text. Intervals count examples of one unit, of all tasks, as one draw."""
+        return self.unit or self.text
 
     @property
     def text(self) -> str:
@@ -137,7 +144,7 @@ class NodeRewards:
 
 @dataclass(frozen=True, slots=True)
 class EvalResult:
-    """Mean of one metric on one task, with a 95% bootstrap interval over `n` examples."""
+    """Mean of one metric on one task, with a 95% interval over `n` examples (`evaluation.example_intervals`)."""
 
     task: str
     metric: str

@@ -10,6 +10,8 @@ from rag_graph.records import ContextNode, Episode, Evidence, Example, NodeRewar
 def test_texts() -> None:
     assert Example("1", "t", {"question": "who ?", "input": "a"}).text == "a"
     assert Example("1", "t", {"question": "who ?", "place": "b"}).text == "who ?\nb"
+    assert Example("1", "t", {"input": "a"}).sampling_unit == Example("2", "u", {"input": "a"}).sampling_unit == "a"
+    assert Example("1", "t", {"input": "a"}, unit="p7").sampling_unit == "p7"
     node = ContextNode("notes/7", "notes", "", "c")
     assert node.local_id == "7"
     episode = Episode("1", Example("1", "t", {"input": "a"}), "p", "r", evidence=(Evidence(node, 1.0, 1),))

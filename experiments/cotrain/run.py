@@ -2,6 +2,7 @@
 
     python experiments/cotrain/run.py               # all arms, seeds 3 to 5: about 15 minutes on two cores
     python experiments/cotrain/run.py --quick       # one seed, 15 updates
+    python experiments/cotrain/run.py --show        # run nothing; the table again from results.json
 
 Arms, at equal updates and episodes, from the same warm-up:
 
@@ -73,11 +74,15 @@ def one_run(arm: str, seed: int, folder: Path, overrides: list[str]) -> dict[str
     }
 
 
+TOGETHER, ALONE = ("perplexity", "reward", "policy_gradient"), ("generator", "retriever")
+
+
 def show(rows: list[dict[str, Any]]) -> None:
+    """Means over seeds with 95% t intervals; both together against either alone, paired by seed."""
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.evaluation.statistics import bootstrap_mean
+    from rag_graph.evaluation.statistics import holm, paired_p_value, run_interval
 
     table = Table(
         "arm", "seeds", "task score", "recall@1", "not used", "recall@1 before", box=None, header_style="bold"
@@ -91,11 +96,23 @@ def show(rows: list[dict[str, Any]]) -> None:
             values = [row[name] for row in mine if row[name] is not None]
             if not values:
                 return ""
-            interval = bootstrap_mean(values)
-            return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+            return str(run_interval([[value] for value in values])).replace("[", "\\[")
 
         table.add_row(arm, str(len(mine)), mean("score"), mean("recall@1"), mean("not_used"), mean("recall@1_before"))
-    Console(width=150).print(table)
+    console = Console(width=150)
+    console.print(table)
+    scores = {arm: {row["seed"]: row["score"] for row in rows if row["arm"] == arm} for arm in ARMS}
+    differences = {
+        f"{one} - {two}": [[scores[one][seed] - scores[two][seed]] for seed in sorted(scores[one].keys() & scores[two])]
+        for one in TOGETHER
+        for two in ALONE
+        if scores[one].keys() & scores[two]
+    }
+    adjusted = holm([paired_p_value(pairs) for pairs in differences.values()])
+    for (name, pairs), p in zip(differences.items(), adjusted, strict=True):
+        mean, low, high = run_interval(pairs, len(differences))
+        text = f"task score, {name}: {mean:+.3f} [{low:+.3f}, {high:+.3f}], p {p:.3f} (together: Bonferroni, Holm)"
+        console.print(text, markup=False, highlight=False)
 
 
 def main() -> None:
@@ -106,7 +123,11 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, 15 updates, nothing written")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of all arms")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
+    parser.add_argument("--show", action="store_true", help="run nothing, read the results again")
     arguments = parser.parse_args()
+    if arguments.show:
+        show(json.loads(arguments.out.read_text(encoding="utf-8")))
+        return
     overrides = [*arguments.set, *(["ppo.updates=15"] if arguments.quick else [])]
     seeds = arguments.seeds[:1] if arguments.quick else arguments.seeds
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.jobs) as pool:

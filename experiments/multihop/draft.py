@@ -8,14 +8,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Hashable
 from pathlib import Path
 
 from run import DATA_SETS, HERE, METHODS, load_index, load_pool
 
 from rag_graph.config import ModelConfig
 from rag_graph.data.passages import read_queries
+from rag_graph.evaluation.example_intervals import paired_difference, stratified_mean
 from rag_graph.evaluation.ranking import ranking_scores
-from rag_graph.evaluation.statistics import paired_difference, stratified_mean
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model
 from rag_graph.retrieval.encoder import SentenceEncoder
@@ -46,9 +47,11 @@ def main() -> None:
     alone: dict[str, dict[str, list[float]]] = {method: {} for method in METHODS}
     drafted: dict[str, dict[str, list[float]]] = {method: {} for method in METHODS}
     samples = {}
+    units: dict[str, list[Hashable]] = {}
     for name in DATA_SETS:
         index = load_index(name, load_pool(Path(data) / name), encoder).with_links(("link", "title"))
         queries = read_queries(Path(data) / name / f"{arguments.split}.jsonl")
+        units[name] = [query.sampling_unit for query in queries if query.supporting_ids]
         responses = write([f"{EXAMPLES}Question: {query.question}\nAnswer:" for query in queries])
         drafts = [response.text.split("\n")[0].strip() for response in responses]
         samples[name] = [[query.question, draft] for query, draft in zip(queries[:3], drafts, strict=False)]
@@ -63,9 +66,9 @@ def main() -> None:
                 table[method][name] = ranking_scores(ranked, gold, [5])["recall@5"]
     result = {
         method: {
-            "question alone": stratified_mean(alone[method])._asdict(),
-            "question and draft": stratified_mean(drafted[method])._asdict(),
-            "gain": paired_difference(alone[method], drafted[method])._asdict(),
+            "question alone": stratified_mean(alone[method], units)._asdict(),
+            "question and draft": stratified_mean(drafted[method], units)._asdict(),
+            "gain": paired_difference(alone[method], drafted[method], units)._asdict(),
         }
         for method in METHODS
     }

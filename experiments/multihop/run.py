@@ -14,14 +14,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rag_graph.data.passages import read_passages, read_queries
 from rag_graph.errors import DataError
+from rag_graph.evaluation.example_intervals import example_mean, paired_difference, stratified_mean
 from rag_graph.evaluation.ranking import ranking_scores
-from rag_graph.evaluation.statistics import bootstrap_mean, paired_difference, stratified_mean
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Retriever
 from rag_graph.retrieval.encoder import SentenceEncoder
@@ -78,11 +78,13 @@ def measure(split: str, names: Sequence[str], encoder_name: str, ablations: bool
         raise SystemExit("RAG_GRAPH_DATA is not set: point it at the folder that holds hotpotqa, musique and two_wiki.")
     encoder = SentenceEncoder(encoder_name)
     scores: dict[str, dict[str, dict[str, list[float]]]] = {}
+    units: dict[str, list[Hashable]] = {}
     about: dict[str, Any] = {}
     for name in names:
         started = time.perf_counter()
         index = load_index(name, load_pool(Path(data) / name), encoder)
         queries = read_queries(Path(data) / name / f"{split}.jsonl")
+        units[name] = [query.sampling_unit for query in queries if query.supporting_ids]
         about[name] = {"passages": len(index), "queries": len(queries), "links": len(index.links.ends)}
         for method, retriever in variants(index, ablations).items():
             hits = retriever.search([query.question for query in queries], max(DEPTHS))
@@ -94,8 +96,8 @@ def measure(split: str, names: Sequence[str], encoder_name: str, ablations: bool
     table = {
         method: {
             metric: {
-                **{name: bootstrap_mean(values)._asdict() for name, values in by_set.items()},
-                "mean": stratified_mean(by_set)._asdict(),
+                **{name: example_mean(values, units[name])._asdict() for name, values in by_set.items()},
+                "mean": stratified_mean(by_set, units)._asdict(),
             }
             for metric, by_set in by_metric.items()
         }
@@ -103,7 +105,7 @@ def measure(split: str, names: Sequence[str], encoder_name: str, ablations: bool
     }
     best = scores["hybrid_walk"]["recall@5"]
     against = {
-        method: paired_difference(by_metric["recall@5"], best)._asdict()
+        method: paired_difference(by_metric["recall@5"], best, units)._asdict()
         for method, by_metric in scores.items()
         if method != "hybrid_walk"
     }

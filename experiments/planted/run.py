@@ -3,15 +3,16 @@
     python experiments/planted/run.py                 all arms, 16 seeds, tabular policy, about an hour on one core -> results.json
     python experiments/planted/run.py --quick         the main arms in one setting, 4 seeds, under a minute
     python experiments/planted/run.py --policy lm     the main arms with a small language model and GraphPPOTrainer
-    python experiments/planted/run.py --judge         only read results.json: tables and results of the hypotheses
+    python experiments/planted/run.py --judge         run nothing; intervals, tables and hypotheses again from the goals in results.json
 
-Every number is the true goal score of the trained policy: a mean over seeds with a 95% bootstrap interval. Differences are paired by seed.
+Every number is the true goal score of the trained policy: a mean over seeds with a 95% t interval. Differences are paired by seed (`judge.py`).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -23,21 +24,19 @@ sys.path.insert(0, str(HERE))
 
 import torch  # noqa: E402
 from arms import ARMS, BY_NAME, Arm  # noqa: E402
-from judge import print_table, verdicts  # noqa: E402
+from judge import LM, draws_of, interval_of, print_table, verdicts  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
 from tabular import run  # noqa: E402
 from task import PlantedTask  # noqa: E402
 
-from rag_graph.evaluation.statistics import bootstrap_mean  # noqa: E402
 from rag_graph.runtime import write_atomically  # noqa: E402
 
 TASKS = {task.name: task for task in (PlantedTask(trap=True), PlantedTask(trap=True, wide=True), PlantedTask())}
 SHARES = (0.3, 0.1, 0.03)
 QUICK = ("goal_only", "flat", "diffusion", "gated_fixed", "ridge", "prior_gnn")
 WIDE = ("goal_only", "goal_only_twice", "flat", "diffusion", "gated_fixed", "ridge", "mlp", "gnn", "prior", "prior_gnn")
-SHUFFLES = 4
-TABULAR, LM = "tabular", "lm"
+TABULAR = "tabular"
 Cell = dict[str, Any]
 
 
@@ -81,7 +80,7 @@ def run_cell(arm: Arm, graph: str, share: float, task: PlantedTask, seeds: list[
     final: list[float] = []
     extra: dict[str, Any] = {}
     # A shuffled graph is another one for every few seeds.
-    draws = SHUFFLES if policy == LM else max(1, min(SHUFFLES, len(seeds) // 2))
+    draws = draws_of(policy, seeds)
     groups = [seeds[k::draws] for k in range(draws)] if graph == "shuffled" else [seeds]
     of_seed: dict[int, float] = {}
     for k, group in enumerate(groups):
@@ -102,12 +101,17 @@ def run_cell(arm: Arm, graph: str, share: float, task: PlantedTask, seeds: list[
             values = [run_lm(task, name, arm.config(), share_run, seed) for seed in group]
         of_seed |= dict(zip(group, values, strict=True))
     final = [of_seed[seed] for seed in seeds]
-    interval = bootstrap_mean(final)
-    return {
-        "arm": arm.name, "graph": graph, "p": share, "task": task.name, "policy": policy, "seeds": seeds,
-        "mean": round(interval.mean, 4), "interval": [round(interval.low, 4), round(interval.high, 4)],
+    return with_interval({
+        "arm": arm.name, "graph": graph, "p": share, "task": task.name, "policy": policy, "seeds": seeds, "mean": None, "interval": None,
         "final": [round(value, 4) for value in final], "seconds": round(time.perf_counter() - began, 1), **extra,
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def with_interval(cell: Cell) -> Cell:
+    """The cell with the mean and the interval of its true goals."""
+    found = interval_of(cell)
+    bounds = [None if math.isnan(bound) else round(bound, 4) for bound in (found.low, found.high)]
+    return {**cell, "mean": round(found.mean, 4), "interval": bounds}
 
 
 def learned(extra: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +161,7 @@ def main() -> None:
         and (not options.tasks or task in options.tasks)
     ]
     if options.judge:
-        todo = []
+        todo, results = [], list(map(with_interval, results))
     columns = TextColumn("{task.description:<52}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         job = bar.add_task("", total=len(todo))
@@ -168,7 +172,7 @@ def main() -> None:
             if not options.quick:  # what is done stays done when this is stopped
                 write_atomically(out, dump(results))
             bar.advance(job)
-    if options.quick:
+    if options.quick or options.judge:
         write_atomically(out, dump(results))
     print_table(console, results)
     for verdict in verdicts(results):

@@ -52,7 +52,7 @@ def compare(
         list[Path] | None, typer.Option(help="Also write .md, .csv, .tex, .png, .svg or .pdf. Repeatable.")
     ] = None,
 ) -> None:
-    """Compare finished runs: grouped by config, paired by seed; means, IQM, paired 95% intervals, probability of improvement.
+    """Compare finished runs: grouped by config, paired by seed; means, IQM, paired differences with intervals and p values for all arms together.
 
     Warns if runs are not comparable: other data, another budget, other code.
 

@@ -19,7 +19,7 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import ContextNode, Example
 
-OPTIONAL = NOT_SHOWN - {"reference"}
+OPTIONAL = NOT_SHOWN - {"reference", "unit"}
 """Fields that only training rows must have."""
 MADE_SIZES = {"train": 2000, "test": 200}
 """Number of passages of a generated data set, if the config has none."""
@@ -151,7 +151,9 @@ def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> l
         key = f"{name}/{row['id']}" if row.get("id") is not None else f"{name}/{prefix}row{number}"
         if key in examples:
             raise DataError(f"{where}: the id '{row['id']}' appears twice in this data set. Ids must be unique.")
-        examples[key] = Example(key, name, inputs, references, _supporting(row, task, where))
+        unit = task.fields.get("unit")
+        drawn = "" if unit is None else _text(row[unit], unit, where)
+        examples[key] = Example(key, name, inputs, references, _supporting(row, task, where), drawn)
     return list(examples.values())
 
 

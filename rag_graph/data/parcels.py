@@ -129,7 +129,7 @@ def make_parcels(split: str, passages: int, seed: int) -> Iterator[Demonstration
         for task, question, gold, weak in _answers(parcel, cities):
             inputs = {"input": parcel.text} | ({"question": QUESTIONS[question]} if question else {})
             name = f"{split}/{number}/{question or task}"
-            yield Demonstration(Example(name, task, inputs, (gold,)), weak)
+            yield Demonstration(Example(name, task, inputs, (gold,), unit=f"{split}/{number}"), weak)
 
 
 def _answers(parcel: Parcel, cities: dict[str, str]) -> Iterator[tuple[str, str, str, str]]:

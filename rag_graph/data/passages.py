@@ -18,6 +18,11 @@ class Query(NamedTuple):
     question: str
     supporting_ids: tuple[str, ...] = ()
 
+    @property
+    def sampling_unit(self) -> tuple[str, ...]:
+        """What was drawn at random: the passages that it is about, else the question itself."""
+        return tuple(sorted(set(self.supporting_ids))) or (self.question,)
+
 
 def read_passages(path: Path, node: str = "", known: Iterable[str] = ()) -> list[ContextNode]:
     """Rows {id, title, text, links}. `text` is required, the default id is the number of the line, links are ids of the same file.

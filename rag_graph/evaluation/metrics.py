@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -168,20 +168,60 @@ def external(judged: Judged) -> float | None:
     return None
 
 
-def macro_f1(responses: Sequence[str], references: Sequence[str], labels: Sequence[str]) -> float:
-    """Unweighted mean of the labels' F1 over a corpus. A response that is not a label counts against every label."""
+def macro_f1(responses: Sequence[str], references: Sequence[Sequence[str]], labels: Sequence[str]) -> float:
+    """Unweighted mean of F1 over the labels that occur in the references or the responses, which is scikit-learn's default.
+
+    Unlike there, a response that is no label of the task is not a further label: it counts as a miss of its reference only.
+    Of several references, the one that was answered counts, else the first. So correct answers to all examples give 1.
+
+    Args:
+        references: [examples], the correct labels of each.
+
+    Raises:
+        ValueError: no examples.
+    """
     from sklearn.metrics import f1_score
 
-    known = [_label(label) for label in labels]
-    return float(
-        f1_score(
-            [_label(x) for x in references],
-            [_label(x) for x in responses],
-            labels=known,
-            average="macro",
-            zero_division=0,
-        )
-    )
+    answered, wanted = _answered(responses, references)
+    occurring = {*answered, *wanted}
+    known = [label for label in dict.fromkeys(map(_label, labels)) if label in occurring]
+    return float(f1_score(wanted, answered, labels=known, average="macro", zero_division=0))
+
+
+def macro_f1_without(
+    responses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    labels: Sequence[str],
+    units: Sequence[Hashable],
+) -> list[float]:
+    """Macro-F1 without each unit in turn, over the labels that then still occur.
+
+    Args:
+        units: the unit of each example.
+
+    Returns:
+        A number per unit, in the order in which units first appear.
+    """
+    answered, wanted = _answered(responses, references)
+    occurring = {*answered, *wanted}
+    known = np.array([label for label in dict.fromkeys(map(_label, labels)) if label in occurring])
+    numbers = {unit: number for number, unit in enumerate(dict.fromkeys(units))}
+    rows = np.array([numbers[unit] for unit in units])
+    said, right = np.array(answered)[:, None] == known, np.array(wanted)[:, None] == known
+    hits, counts = np.zeros((len(numbers), len(known))), np.zeros((len(numbers), len(known)))
+    np.add.at(hits, rows, said & right)
+    np.add.at(counts, rows, said.astype(float) + right)
+    left_hits, left_counts = hits.sum(0) - hits, counts.sum(0) - counts
+    total = (2 * left_hits / np.maximum(left_counts, 1)).sum(1)
+    values: list[float] = (total / np.maximum((left_counts > 0).sum(1), 1)).tolist()
+    return values
+
+
+def _answered(responses: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """Normalised responses, and the reference that counts for each."""
+    answered = [_label(response) for response in responses]
+    allowed = [[_label(label) for label in mine] for mine in references]
+    return answered, [said if said in mine else mine[0] for said, mine in zip(answered, allowed, strict=True)]
 
 
 METRICS: dict[str, Callable[[Judged], float | None]] = {

@@ -74,7 +74,7 @@ class Dataset(Part):
     name: Literal["parcels"] | None = Field(None, description="a data set that the package generates: parcels")
 
 
-NOT_SHOWN = frozenset({"reference", "supporting", "demonstration"})
+NOT_SHOWN = frozenset({"reference", "supporting", "demonstration", "unit"})
 """Fields that no prompt shows."""
 
 
@@ -91,7 +91,7 @@ class Task(Part):
     dataset: Dataset | None = None
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="our name -> column of the data set; 'reference' is the correct answer, 'supporting' the ids of the passages that contain it, 'demonstration' a weaker answer for the warm-up (sft.weak); the prompt can show every other field",
+        description="our name -> column of the data set; 'reference' is the correct answer, 'supporting' the ids of the passages that contain it, 'demonstration' a weaker answer for the warm-up (sft.weak), 'unit' what the example was taken from, such as a passage's id, because intervals count examples of one unit as one draw; the prompt can show every other field",
     )
     metrics: dict[MetricName, Weight] = Field(description="metric -> weight; the node's score is their weighted mean")
     prompt: str = Field(description="text with {context}, {labels} and any field")

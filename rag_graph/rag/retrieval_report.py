@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rag_graph.evaluation.statistics import bootstrap_mean, paired_difference
+from rag_graph.evaluation.example_intervals import example_mean, paired_difference
 from rag_graph.rag.pipeline import RagPipeline, query_text
 from rag_graph.records import Episode, Evidence, Example
 
@@ -44,10 +44,13 @@ def retrieval_report(pipeline: RagPipeline, episodes: Sequence[Episode]) -> dict
     if not told:
         return None
     report: dict[str, Any] = {"episodes": len(told)}
-    report["answer_in_evidence"] = bootstrap_mean([float(held) for _, held in told])._asdict()
+    by_draft = [float(held) for _, held in told]
+    units = [episode.example.sampling_unit for episode, _ in told]
+    report["answer_in_evidence"] = example_mean(by_draft, units)._asdict()
     scored = [(e, e.scores[e.example.task]) for e, held in told if held and e.example.task in e.scores]
     if scored:
-        report["not_used"] = bootstrap_mean([float(score < 0.5) for _, score in scored])._asdict()
+        ignored = [float(score < 0.5) for _, score in scored]
+        report["not_used"] = example_mean(ignored, [e.example.sampling_unit for e, _ in scored])._asdict()
     report |= retrieval_metrics([(episode.example, episode.evidence) for episode, _ in told])
     if pipeline.config.draft:
         alone = []
@@ -55,9 +58,8 @@ def retrieval_report(pipeline: RagPipeline, episodes: Sequence[Episode]) -> dict
             example = episode.example
             (found,) = pool.retrieve(example.task, [query_text(example, "")], [example.id])
             alone.append(float(bool(holds_answer(example, found, tasks[example.task].kind == "extraction"))))
-        report["by_input_alone"] = bootstrap_mean(alone)._asdict()
-        by_draft = [float(held) for _, held in told]
-        report["gain_of_draft"] = paired_difference({"": alone}, {"": by_draft})._asdict()
+        report["by_input_alone"] = example_mean(alone, units)._asdict()
+        report["gain_of_draft"] = paired_difference({"": alone}, {"": by_draft}, {"": units})._asdict()
     return report
 
 

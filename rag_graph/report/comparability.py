@@ -7,8 +7,6 @@ from typing import Any
 
 from rag_graph.runs.run import Run
 
-FEW = 3
-
 Arms = Sequence[tuple[str, Mapping[int, Run]]]
 
 
@@ -59,7 +57,6 @@ def _data(arms: Arms) -> list[str]:
 def _seeds(arms: Arms) -> list[str]:
     (first, base), *others = arms
     found: list[str] = []
-    few: list[str] = []
     for label, runs in others:
         shared, all_seeds = set(runs) & set(base), set(runs) | set(base)
         if not shared:
@@ -68,9 +65,6 @@ def _seeds(arms: Arms) -> list[str]:
             found.append(
                 f"'{label}' and '{first}' share {len(shared)} of {len(all_seeds)} seeds; the difference is of those."
             )
-        few += [label] if 0 < len(shared) < FEW else []
-    if few:
-        found.append(f"Fewer than {FEW} seeds shared with '{first}', whose interval says little: {'; '.join(few)}.")
     return found
 
 

@@ -9,10 +9,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rag_graph.errors import ConfigError, DataError, RagGraphError, near_miss
-from rag_graph.evaluation.statistics import interquartile_mean, probability_of_improvement, run_interval
+from rag_graph.evaluation.statistics import (
+    FEW_SEEDS,
+    detectable_difference,
+    holm,
+    interquartile_mean,
+    paired_p_value,
+    probability_of_improvement,
+    run_interval,
+)
 from rag_graph.report.comparability import warnings_about
-from rag_graph.report.comparison import Arm, Comparison, Row
+from rag_graph.report.comparison import Arm, Comparison, Row, Versus
 from rag_graph.runs.run import Run
 from rag_graph.settings_file import flatten
 
@@ -56,13 +67,13 @@ def compare(runs: Iterable[str | Path | Run], metric: str = "score", baseline: s
     ]
     base = _baseline(arms, baseline)
     arms.sort(key=lambda arm: arm is not base)
-    rows = tuple(_row(arm, base) for arm in arms)
+    rows = _rows(arms, base)
     notes += [
         f"Not the same tasks: {arm.label}: {', '.join(arm.tasks)}; {base.label}: {', '.join(base.tasks)}. There is no difference to state."
         for arm in arms
         if arm.tasks != base.tasks
     ]
-    notes += warnings_about([(arm.label, arm.runs) for arm in arms])
+    notes += [*warnings_about([(arm.label, arm.runs) for arm in arms]), *_few_seeds(rows, base.label)]
     return Comparison(metric, base.label, tuple(arms), rows, tuple(notes))
 
 
@@ -179,10 +190,51 @@ def _minus(after: float | None, before: float | None) -> float | None:
     return None if after is None or before is None else after - before
 
 
-def _row(arm: Arm, base: Arm) -> Row:
-    mine = arm.matrix()
-    difference, improvement, shared = None, None, sorted(set(arm.scores) & set(base.scores))
-    if arm is not base and shared and arm.tasks == base.tasks:
-        ours, theirs = arm.matrix(shared), base.matrix(shared)
-        difference, improvement = run_interval(ours - theirs), probability_of_improvement(ours, theirs)
-    return Row(arm.label, tuple(arm.scores), run_interval(mine), interquartile_mean(mine), difference, improvement, len(shared) if difference else 0)  # fmt: skip
+def _rows(arms: Sequence[Arm], base: Arm) -> tuple[Row, ...]:
+    """A row per arm. Differences of several arms are judged together: their intervals by Bonferroni, their p values by Holm."""
+    pairs = {arm.label: pair for arm in arms if (pair := _paired(arm, base)) is not None}
+    differences = {label: ours - theirs for label, (ours, theirs) in pairs.items()}
+    tests = max(1, sum(len(difference) > 1 for difference in differences.values()))
+    adjusted = holm([paired_p_value(difference) for difference in differences.values()])
+    p_values = dict(zip(differences, adjusted, strict=True))
+    rows = []
+    for arm in arms:
+        mine, versus = arm.matrix(), None
+        if arm.label in pairs:
+            difference = differences[arm.label]
+            versus = Versus(
+                run_interval(difference, tests),
+                p_values[arm.label],
+                detectable_difference(difference, tests),
+                probability_of_improvement(*pairs[arm.label]),
+                len(difference),
+            )
+        rows.append(Row(arm.label, tuple(arm.scores), run_interval(mine), interquartile_mean(mine), versus))
+    return tuple(rows)
+
+
+def _paired(arm: Arm, base: Arm) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Scores of both on the seeds that they share, [seeds, tasks]."""
+    shared = set(arm.scores) & set(base.scores)
+    if arm is base or not shared or arm.tasks != base.tasks:
+        return None
+    return arm.matrix(shared), base.matrix(shared)
+
+
+def _few_seeds(rows: Sequence[Row], baseline: str) -> list[str]:
+    """One sentence on what so few seeds can tell; none where every arm has enough."""
+    counts = {row.label: row.versus.pairs if row.versus else len(row.seeds) for row in rows}
+    few = [label for label, count in counts.items() if count < FEW_SEEDS]
+    if not few:
+        return []
+    numbers = sorted({counts[label] for label in few})
+    told = f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    found = [
+        f"{row.versus.detectable:.3f} ({row.label})"
+        for row in rows
+        if row.versus and row.label in few and row.versus.pairs > 1
+    ]
+    text = f"Only {told} seed{'s' if numbers[-1] > 1 else ''} ({'; '.join(few)}): with fewer than {FEW_SEEDS}, one unusual seed decides the interval."
+    if found:
+        text += f" A true difference from {baseline} is found with 80% power if it is at least {'; '.join(found)}."
+    return [text]

@@ -44,16 +44,32 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Versus:
+    """An arm against the baseline, paired by seed.
+
+    difference: with an interval that holds for all arms together.
+    p: of no difference, Holm-adjusted over the arms; NaN for one pair.
+    detectable: the smallest true difference that so many pairs find with 80% power; NaN for one pair.
+    improvement: probability that a run is better than one of the baseline.
+    pairs: number of seeds that both have.
+    """
+
+    difference: Interval
+    p: float
+    detectable: float
+    improvement: float
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One arm of the table. `difference` and `improvement` are against the baseline; None for the baseline itself, and where no seed is shared."""
+    """One arm of the table. `versus` is None for the baseline itself, and where no seed is shared."""
 
     label: str
     seeds: tuple[int, ...]
     mean: Interval
     iqm: float
-    difference: Interval | None
-    improvement: float | None
-    pairs: int
+    versus: Versus | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +83,7 @@ class Comparison:
     warnings: tuple[str, ...] = field(default=())
 
     def table(self) -> DataFrame:
-        """A row per arm: mean, IQM, paired difference with its interval, probability of improvement."""
+        """A row per arm: mean, IQM, paired difference with its interval and p value, detectable difference, probability of improvement."""
         import pandas
 
         def cells(row: Row) -> dict[str, Any]:
@@ -79,25 +95,42 @@ class Comparison:
                 "high": row.mean.high,
                 "IQM": row.iqm,
             }
-            gap = row.difference or (None, None, None)
-            return {**shown, "pairs": row.pairs, "difference": gap[0], "difference low": gap[1], "difference high": gap[2], "P(improvement)": row.improvement}  # fmt: skip
+            versus = row.versus
+            gap = versus.difference if versus else (None, None, None)
+            return {
+                **shown,
+                "pairs": versus.pairs if versus else 0,
+                "difference": gap[0],
+                "difference low": gap[1],
+                "difference high": gap[2],
+                "p": versus.p if versus else None,
+                "detectable": versus.detectable if versus else None,
+                "P(improvement)": versus.improvement if versus else None,
+            }
 
         return pandas.DataFrame([cells(row) for row in self.rows]).set_index("arm")
 
     @property
     def caption(self) -> str:
         """What the numbers are."""
-        if len(self.arms) == 1:
-            return f"{self.metric}; [95% bootstrap intervals over seeds]"
-        return f"{self.metric}; difference from {self.baseline}, paired by seed; [95% bootstrap intervals over seeds]"
+        about = f"{self.metric}; [95% t intervals over seeds]"
+        compared = sum(row.versus is not None for row in self.rows)
+        if not compared:
+            return about
+        about += (
+            f"; difference from {self.baseline}, paired by seed, and the one that so many seeds find with 80% power"
+        )
+        if compared == 1:
+            return about
+        return f"{about}; for all {compared} differences together: intervals by Bonferroni, p by Holm"
 
     def cells(self) -> list[list[str]]:
         """The table as people read it; its first row is the header."""
-        header = ["arm", "seeds", "mean", "IQM", "difference", "P(better)"]
+        header = ["arm", "seeds", "mean", "IQM", "difference", "p", "detectable", "P(better)"]
         rows = [
-            [row.label, str(len(row.seeds)), _interval(row.mean), f"{row.iqm:.3f}", _interval(row.difference, "+") if row.difference else "", "" if row.improvement is None else f"{row.improvement:.2f}"]
+            [row.label, str(len(row.seeds)), _interval(row.mean), f"{row.iqm:.3f}", *_versus(row.versus)]
             for row in self.rows
-        ]  # fmt: skip
+        ]
         return [header, *rows]
 
     def to_markdown(self) -> str:
@@ -117,7 +150,7 @@ class Comparison:
         notes = "".join("% " + " ".join(warning.split()) + "\n" for warning in self.warnings)
         return (
             f"% {' '.join(self.caption.split())}\n{notes}"
-            + "\\begin{tabular}{lrrrrr}\n\\toprule\n"
+            + "\\begin{tabular}{lrrrrrrr}\n\\toprule\n"
             + " & ".join(header)
             + " \\\\\n\\midrule\n"
             + "\n".join(lines)
@@ -129,7 +162,7 @@ class Comparison:
         from rag_graph.report.comparison_figure import DrawnArm, draw_arms
 
         pairs = zip(self.arms, self.rows, strict=True)
-        drawn = [DrawnArm(row.label, arm.matrix().mean(1).tolist(), row.mean, row.difference) for arm, row in pairs]
+        drawn = [DrawnArm(row.label, arm.matrix().mean(1).tolist(), row.mean, row.versus.difference if row.versus else None) for arm, row in pairs]  # fmt: skip
         draw_arms(drawn, self.metric, self.baseline, out)
 
     def write(self, out: str | Path) -> Path:
@@ -149,6 +182,16 @@ class Comparison:
         else:
             self.draw(out)
         return out
+
+
+def _versus(found: Versus | None) -> list[str]:
+    """Difference, p, detectable difference, P(better)."""
+    if found is None:
+        return [""] * 4
+    known = not np.isnan(found.p)
+    p = "" if not known else f"{found.p:.3f}" if found.p >= 0.001 else "<0.001"
+    detectable = f"{found.detectable:.3f}" if known else ""
+    return [_interval(found.difference, "+"), p, detectable, f"{found.improvement:.2f}"]
 
 
 def _interval(found: Interval, sign: str = "") -> str:

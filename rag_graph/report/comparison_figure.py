@@ -23,7 +23,7 @@ class DrawnArm(NamedTuple):
 
 
 def draw_arms(arms: Sequence[DrawnArm], metric: str, baseline: str, out: str | Path) -> None:
-    """Left: each arm's mean, its 95% interval and its seeds. Right: the paired difference from the baseline."""
+    """Left: each arm's mean, its 95% interval and its seeds. Right: the paired difference from the baseline; intervals that hold together."""
     figure = Figure(figsize=(10.5, 1.4 + 0.5 * len(arms)))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
     for place, arm in enumerate(arms):
@@ -36,7 +36,8 @@ def draw_arms(arms: Sequence[DrawnArm], metric: str, baseline: str, out: str | P
     left.set_yticks(range(len(arms)), [arm.label for arm in arms], parse_math=False)
     left.invert_yaxis()
     left.set_title(metric, parse_math=False)
-    right.set_title(f"minus {baseline}, paired by seed", parse_math=False)
+    together = ", 95% together" if sum(arm.difference is not None for arm in arms) > 1 else ""
+    right.set_title(f"minus {baseline}, paired by seed{together}", parse_math=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()

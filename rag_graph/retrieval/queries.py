@@ -10,8 +10,9 @@ from tqdm.auto import tqdm
 
 from rag_graph.data.passages import Query
 from rag_graph.errors import DataError, near_miss
+from rag_graph.evaluation.example_intervals import example_mean
 from rag_graph.evaluation.ranking import ranking_scores
-from rag_graph.evaluation.statistics import Interval, bootstrap_mean
+from rag_graph.evaluation.statistics import Interval
 from rag_graph.retrieval.base import Hit, Retriever
 from rag_graph.retrieval.index import PassageIndex
 from rag_graph.runtime import to_json, write_atomically, write_json
@@ -92,15 +93,18 @@ def check_supporting(queries: Sequence[Query], index: PassageIndex) -> None:
 
 
 def measure_rankings(rankings: Sequence[Ranking], k: int) -> tuple[int, list[DepthScore]]:
-    """Recall and all-gold at each depth up to `k`, with 95% intervals, and over how many queries.
+    """Recall and all-gold at each depth up to `k`, with 95% intervals, and over how many queries. Queries about the same passages are one unit.
 
     Raises:
         DataError: no query has supporting ids.
     """
     depths = sorted({depth for depth in (*DEPTHS, k) if depth <= k})
     scores = ranking_scores([one.ids for one in rankings], [one.query.supporting_ids for one in rankings], depths)
+    units = [one.query.sampling_unit for one in rankings if one.query.supporting_ids]
     table = [
-        DepthScore(depth, bootstrap_mean(scores[f"recall@{depth}"]), bootstrap_mean(scores[f"all_gold@{depth}"]))
+        DepthScore(
+            depth, example_mean(scores[f"recall@{depth}"], units), example_mean(scores[f"all_gold@{depth}"], units)
+        )
         for depth in depths
     ]
     return len(scores[f"recall@{k}"]), table

@@ -19,7 +19,7 @@ from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData, load_data
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
-from rag_graph.evaluation.statistics import paired_difference
+from rag_graph.evaluation.example_intervals import paired_difference
 from rag_graph.generation.adapters import merged
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
@@ -189,12 +189,12 @@ class Stages:
     def _results(self, before: Evaluation, after: Evaluation, without: Evaluation | None) -> dict[str, Any]:
         lost = None
         if without is not None:
-            loss = paired_difference(after.task_scores, without.task_scores)
+            loss = paired_difference(after.task_scores, without.task_scores, after.units)
             lost = {**evaluation_record(without), "loss": loss._asdict()}
         return {
             "before": evaluation_record(before),
             "after": evaluation_record(after),
-            "gain": paired_difference(before.task_scores, after.task_scores)._asdict(),
+            "gain": paired_difference(before.task_scores, after.task_scores, before.units)._asdict(),
             "without_retrieval": lost,
             "seconds": self.seconds,
             "peak_memory_bytes": _peak_memory(),

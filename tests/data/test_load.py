@@ -165,3 +165,25 @@ def test_real_data_loads(real_data: Path) -> None:
         data = load_data(load_graph(name), DataConfig(train=20, test=10), seed=0)
         assert len(data.train) == 20 * len(load_graph(name).spec.tasks)
         assert all(example.references for example in data.test)
+
+
+def test_the_unit_of_an_example_is_a_column_or_else_its_text(tmp_path: Path) -> None:
+    spec = PARCELS.spec.tasks["topic"]
+    task = spec.model_copy(update={"fields": {"input": "text", "reference": "label", "unit": "passage"}})
+    path = tmp_path / "t.jsonl"
+    path.write_text('{"text": "x", "label": "audio", "passage": 7}\n{"text": "y", "label": "audio", "passage": 7}\n')
+    assert [(e.unit, e.sampling_unit, dict(e.inputs)) for e in read_examples(path, "topic", task)] == [
+        ("7", "7", {"input": "x"}),
+        ("7", "7", {"input": "y"}),
+    ]
+    plain = spec.model_copy(update={"fields": {"input": "text", "reference": "label"}})
+    assert [e.sampling_unit for e in read_examples(path, "topic", plain)] == ["x", "y"]
+    path.write_text('{"text": "x", "label": "audio"}\n')
+    with pytest.raises(DataError, match="no column 'passage', which task 'topic' reads as 'unit'"):
+        read_examples(path, "topic", task)
+
+
+def test_a_passage_of_parcels_is_one_unit_of_all_its_tasks() -> None:
+    data = load_data(PARCELS, DataConfig(train=8, test=20), seed=0)
+    by_task = {name: [e.sampling_unit for e in data.test if e.task == name] for name in PARCELS.spec.tasks}
+    assert list(by_task.values()) == [[f"test/{k}" for k in range(20)]] * 4

@@ -61,6 +61,11 @@ def test_rows_become_queries(tmp_path: Path) -> None:
     assert read_queries(path) == [Query("1", "who ?", ("3", "a")), Query("x", "where ?")]
 
 
+def test_queries_about_the_same_passages_are_one_unit() -> None:
+    assert Query("1", "who ?", ("a", "b")).sampling_unit == Query("2", "where ?", ("b", "a", "b")).sampling_unit
+    assert Query("1", "who ?").sampling_unit != Query("1", "where ?").sampling_unit
+
+
 def test_a_link_to_a_misspelt_id() -> None:
     with pytest.raises(DataError, match=r"here: links to 'kettel', and no passage.*Did you mean 'kettle'\?"):
         check_links(ContextNode("n/1", "n", "", "x", "", ("n/kettel",)), {"n/kettle"}, "here", "n/")

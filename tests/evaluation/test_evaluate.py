@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from rag_graph.data.parcels import make_parcels
 from rag_graph.errors import DataError
 from rag_graph.evaluation.evaluate import evaluate
+from rag_graph.evaluation.example_intervals import example_mean, stratified_mean
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import load_graph
 from rag_graph.records import Episode, Example
@@ -23,7 +25,7 @@ def always(text: str) -> object:
 
 
 EXAMPLES = [
-    Example(str(i), "topic", {"input": "x"}, (label,))
+    Example(str(i), "topic", {"input": f"passage {i}"}, (label,))
     for i, label in enumerate(["kitchen", "audio", "kitchen", "sport"])
 ]
 
@@ -34,8 +36,11 @@ def test_values_by_hand() -> None:
     assert found["accuracy"].value == 0.5
     assert found["accuracy"].n == 4
     assert found["accuracy"].config_hash == "abc"
-    assert found["macro_f1"].value == pytest.approx((2 / 3) / 5)
+    assert found["macro_f1"].value == pytest.approx((2 / 3) / 3), "kitchen of the three labels that occur"
     assert evaluation.task_scores == {"topic": [1.0, 0.0, 1.0, 0.0]}
+    assert evaluation.units == {"topic": ["passage 0", "passage 1", "passage 2", "passage 3"]}
+    assert evaluation.mean_task_score == example_mean([1.0, 0.0, 1.0, 0.0])
+    assert (found["accuracy"].low, found["accuracy"].high) == evaluation.mean_task_score[1:]
     assert evaluation.episodes[0].scores["well_formed"] == 1.0
 
 
@@ -44,3 +49,22 @@ def test_nothing_to_evaluate_is_said() -> None:
         evaluate(always("x"), [], SCORER)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no example has a reference"):
         evaluate(always("x"), [Example("1", "topic", {"input": "x"})], SCORER)  # type: ignore[arg-type]
+
+
+def test_a_perfect_answer_sheet_scores_one_with_a_bound_below_it() -> None:
+    right = {example.id: example.references[0] for example in EXAMPLES}
+
+    def answer(examples: Sequence[Example]) -> list[Episode]:
+        return [Episode(example.id, example, "", right[example.id]) for example in examples]
+
+    for result in evaluate(answer, EXAMPLES, SCORER).results:
+        assert result.value == result.high == 1.0, result.metric
+        assert 0 < result.low < 1, "four answers prove little"
+
+
+def test_a_passage_of_which_two_tasks_ask_is_one_unit() -> None:
+    made = [one.example for one in make_parcels("test", 12, 0) if one.example.task in ("topic", "sentiment")]
+    evaluation = evaluate(always("positive"), made, SCORER)  # type: ignore[arg-type]
+    scores, units = evaluation.task_scores, evaluation.units
+    assert units["topic"] == units["sentiment"] == [f"test/{k}" for k in range(12)]
+    assert evaluation.mean_task_score == stratified_mean(scores, units) != stratified_mean(scores)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score
 
-from rag_graph.evaluation.metrics import METRICS, Judged, macro_f1, normalise
+from rag_graph.evaluation.metrics import METRICS, Judged, macro_f1, macro_f1_without, normalise
 from rag_graph.records import METRIC_NAMES
 
 text = st.lists(
@@ -59,10 +59,36 @@ def test_bleu_equals_sacrebleu_on_several_references(response: str, first: str, 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abcx")), min_size=1, max_size=40))
 def test_macro_f1_and_accuracy_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     references, responses = zip(*pairs, strict=True)
-    expected = f1_score(references, responses, labels=["a", "b", "c"], average="macro", zero_division=0)
-    assert macro_f1(responses, references, ["a", "b", "c"]) == pytest.approx(expected)
+    occurring = [label for label in "abc" if label in references + responses]
+    expected = f1_score(references, responses, labels=occurring, average="macro", zero_division=0)
+    alone = [(label,) for label in references]
+    assert macro_f1(responses, alone, ["a", "b", "c"]) == pytest.approx(expected)
+    if "x" not in responses:
+        assert macro_f1(responses, alone, ["a", "b", "c"]) == pytest.approx(
+            f1_score(references, responses, average="macro", zero_division=0)
+        )
     mean = sum(score("accuracy", response, reference) or 0 for reference, response in pairs) / len(pairs)
     assert mean == pytest.approx(accuracy_score(references, responses))
+
+
+def test_macro_f1_of_labels_that_occur_by_hand() -> None:
+    labels = ("a", "b", "c", "d")
+    assert macro_f1(["a", "b"], [("a",), ("b",)], labels) == 1.0, "c and d do not occur"
+    assert macro_f1(["A.", "c"], [("a",), ("b", "c")], labels) == 1.0, "the second reference was answered"
+    assert macro_f1(["a", "zzz"], [("a",), ("a",)], labels) == pytest.approx(2 / 3), (
+        "no label: a miss, and no label more"
+    )
+    assert macro_f1(["a", "c"], [("a",), ("b",)], labels) == pytest.approx(1 / 3), "b and c occur, both with 0"
+
+
+def test_macro_f1_without_each_unit_is_that_of_the_rest() -> None:
+    responses, references = list("aabbcab"), [(label,) for label in "abbbcba"]
+    units = ["p", "q", "p", "r", "s", "t", "q"]  # without s there is no c
+    found = macro_f1_without(responses, references, "abc", units)
+    for unit, value in zip(["p", "q", "r", "s", "t"], found, strict=True):
+        rows = [row for row, other in enumerate(units) if other != unit]
+        left = macro_f1([responses[row] for row in rows], [references[row] for row in rows], "abc")
+        assert value == pytest.approx(left), unit
 
 
 @given(text, text)

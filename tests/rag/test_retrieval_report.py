@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rag_graph.evaluation.example_intervals import example_mean, paired_difference
 from rag_graph.rag.retrieval_report import holds_answer, retrieval_metrics, retrieval_report
 from rag_graph.records import ContextNode, Episode, Evidence, Example
 
@@ -63,16 +64,16 @@ def pipeline(pool: Any, draft: bool) -> Any:
     return SimpleNamespace(pool=pool, graph=graph, config=SimpleNamespace(draft=draft))
 
 
-def episode(name: str, found: str, score: float | None, task: str = "t") -> Episode:
-    example = Example(name, task, {"input": "x"}, supporting=("a",))
+def episode(name: str, found: str, score: float | None, task: str = "t", unit: str = "") -> Episode:
+    example = Example(name, task, {"input": "x"}, supporting=("a",), unit=unit)
     return Episode(name, example, "p", "r", "d", (piece(found),), {} if score is None else {task: score})
 
 
 EPISODES = [
-    episode("1", "a", 0.25),
-    episode("2", "a", 0.75),
-    episode("3", "a", None),
-    episode("4", "c", 0.0),
+    episode("1", "a", 0.25, unit="p"),
+    episode("2", "a", 0.75, unit="p"),
+    episode("3", "a", None, unit="q"),
+    episode("4", "c", 0.0, unit="r"),
     episode("5", "a", 0.0, task="free"),
 ]
 
@@ -86,6 +87,11 @@ def test_a_report_by_hand() -> None:
     assert report["retrieval/hit@1"] == report["retrieval/recall"] == 0.75
     assert report["by_input_alone"]["mean"] == 0.25
     assert report["gain_of_draft"]["mean"] == 0.5
+    alone, drafted = [0.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]
+    assert report["answer_in_evidence"] == example_mean(drafted, ["p", "p", "q", "r"])._asdict()
+    assert report["not_used"] == example_mean([1.0, 0.0], ["p", "p"])._asdict()
+    change = paired_difference({"": alone}, {"": drafted}, {"": ["p", "p", "q", "r"]})
+    assert report["gain_of_draft"] == change._asdict()
     plain = retrieval_report(pipeline(Pool(), draft=False), EPISODES)
     assert plain is not None
     assert set(report) - set(plain) == {"by_input_alone", "gain_of_draft"}

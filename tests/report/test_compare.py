@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from rag_graph import Run, compare
 from rag_graph.errors import ConfigError, DataError
@@ -24,15 +25,57 @@ def test_arms_are_configs_and_pairs_are_seeds(make: Callable[..., Path]) -> None
     found = compare([*folders[1::2], *folders[::2]], baseline="readout=flat")
     assert [row.label for row in found.rows] == ["readout=flat", "readout=prior_gnn"]
     base, ours = found.rows
-    assert base.difference is None
-    assert ours.pairs == 6
-    assert ours.difference is not None
-    assert ours.difference.mean == pytest.approx(0.055)
-    assert 0.05 <= ours.difference.low < ours.difference.high <= 0.06 + 1e-9
+    assert base.versus is None
+    versus = ours.versus
+    assert versus is not None
+    assert versus.pairs == 6
+    theirs = stats.ttest_1samp([0.05, 0.06] * 3, 0)
+    assert versus.difference == pytest.approx((0.055, *theirs.confidence_interval(0.95)))
+    assert versus.p == pytest.approx(theirs.pvalue, rel=1e-4)
+    assert 0.005 < versus.detectable < 0.01
     assert base.mean.high - base.mean.low > 0.1, "unpaired they overlap"
     assert ours.mean.low < base.mean.high
     assert found.warnings == ()
-    assert found.table().loc["readout=prior_gnn", "P(improvement)"] == ours.improvement
+    assert found.table().loc["readout=prior_gnn", "P(improvement)"] == versus.improvement
+
+
+def test_several_arms_are_judged_together(make: Callable[..., Path]) -> None:
+    """Two differences: the interval of each at 97.5%, and Holm's p values."""
+    rng = np.random.default_rng(0)
+    base, first, second = rng.uniform(0.4, 0.6, (3, 5))
+    for seed in range(5):
+        make("a", seed, base[seed])
+        make("b", seed, first[seed], "reward.readout=flat")
+        make("c", seed, second[seed], "reward.readout=ridge")
+    found = compare([make("a", 5, 0.5).parent.parent], baseline="readout=prior_gnn")
+    versus = {row.label: row.versus for row in found.rows if row.versus}
+    tests = {"readout=flat": stats.ttest_rel(first, base), "readout=ridge": stats.ttest_rel(second, base)}
+    least = min(tests, key=lambda label: tests[label].pvalue)
+    for label, test in tests.items():
+        expected = 2 * test.pvalue if label == least else max(test.pvalue, 2 * tests[least].pvalue)
+        assert versus[label].p == pytest.approx(min(1, expected))
+        low, high = test.confidence_interval(0.975)
+        assert versus[label].difference[1:] == pytest.approx((low, high))
+    assert "for all 2 differences together: intervals by Bonferroni, p by Holm" in found.caption
+    assert not any("Only" in warning for warning in found.warnings), "five pairs are enough"
+
+
+def test_few_seeds_are_said_in_one_line_with_what_they_can_find(make: Callable[..., Path]) -> None:
+    """Differences .1, .2, .3 have a standard error of .0577; 5.65 of these are found with 80% power (2 degrees of freedom)."""
+    for seed in range(3):
+        make("a", seed, 0.5)
+        make("b", seed, 0.6 + seed / 10, "reward.readout=flat")
+    folder = make("c", 0, 0.5, "reward.readout=ridge")
+    found = compare([folder.parent.parent / "a", folder.parent.parent / "b"], baseline="readout=prior_gnn")
+    (warning,) = found.warnings
+    assert warning == (
+        "Only 3 seeds (readout=prior_gnn; readout=flat): with fewer than 5, one unusual seed decides the interval. "
+        "A true difference from readout=prior_gnn is found with 80% power if it is at least 0.326 (readout=flat)."
+    )
+    (alone,) = compare([folder]).warnings
+    assert alone == "Only 1 seed (readout=ridge): with fewer than 5, one unusual seed decides the interval.".replace(
+        "readout=ridge", compare([folder]).baseline
+    )
 
 
 def test_metrics_by_name(make: Callable[..., Path]) -> None:
@@ -87,12 +130,12 @@ def test_tasks_meet_by_name(make: Callable[..., Path]) -> None:
     ours = [make("a", seed, scores) for seed in (0, 1, 2)]
     theirs = [make("b", seed, {"summary": 0.25, "topic": 0.95}, "reward.readout=flat") for seed in (0, 1, 2)]
     row = compare([*ours, *theirs]).rows[1]
-    assert row.improvement == 1.0
-    assert row.difference is not None
-    assert row.difference.mean == pytest.approx(0.05)
+    assert row.versus is not None
+    assert row.versus.improvement == 1.0
+    assert row.versus.difference.mean == pytest.approx(0.05)
     other = [make("c", seed, {"w": 0.5, "x": 0.5}, "reward.readout=ridge") for seed in (0, 1, 2)]
     found = compare([*ours, *other])
-    assert found.rows[1].difference is None
+    assert found.rows[1].versus is None
     assert any("Not the same tasks" in warning for warning in found.warnings)
 
 

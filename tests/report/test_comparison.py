@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rag_graph.evaluation.statistics import Interval
-from rag_graph.report.comparison import Arm, Comparison, Row
+from rag_graph.report.comparison import Arm, Comparison, Row, Versus
 
 
 def test_files_of_every_kind(run_cli: Callable[..., Any], make: Callable[..., Path], tmp_path: Path) -> None:
@@ -23,7 +23,8 @@ def test_files_of_every_kind(run_cli: Callable[..., Any], make: Callable[..., Pa
     assert "Not at equal budget" in done.stdout
     markdown, csv, latex = (out.read_text() for out in outs[:3])
     assert "x_y\\|z" in markdown
-    assert "+0.110 [+0.100, +0.120]" in markdown
+    assert "+0.110 [+0.085, +0.135] | 0.003 | 0.033 | 1.00 |" in markdown
+    assert "Only 3 seeds" in done.stdout
     assert r"x\_y|z" in latex
     assert latex.count(r"\\") == 3
     import pandas
@@ -47,13 +48,21 @@ def test_an_arm_is_a_matrix_of_runs_and_shared_tasks() -> None:
 def test_cells_show_intervals_only_where_there_are_some() -> None:
     nan = float("nan")
     rows = (
-        Row("a", (0,), Interval(0.5, nan, nan), 0.5, None, None, 0),
-        Row("b|c\n", (0, 1), Interval(0.25, 0.125, 0.5), 0.25, Interval(-0.25, -0.375, 0.0), 0.125, 1),
+        Row("a", (0,), Interval(0.5, nan, nan), 0.5, None),
+        Row(
+            "b|c\n",
+            (0, 1),
+            Interval(0.25, 0.125, 0.5),
+            0.25,
+            Versus(Interval(-0.25, -0.375, 0.0), 0.0004, 0.31, 0.125, 2),
+        ),
+        Row("d", (0,), Interval(0.5, nan, nan), 0.5, Versus(Interval(0.25, nan, nan), nan, nan, 1.0, 1)),
     )
     found = Comparison("score", "a", (), rows, ("Not\nfair.",))
     assert found.cells()[1:] == [
-        ["a", "1", "0.500", "0.500", "", ""],
-        ["b|c\n", "2", "0.250 [0.125, 0.500]", "0.250", "-0.250 [-0.375, +0.000]", "0.12"],
+        ["a", "1", "0.500", "0.500", "", "", "", ""],
+        ["b|c\n", "2", "0.250 [0.125, 0.500]", "0.250", "-0.250 [-0.375, +0.000]", "<0.001", "0.310", "0.12"],
+        ["d", "1", "0.500", "0.500", "+0.250", "", "", "1.00"],
     ]
     assert "| b\\|c  | 2 |" in found.to_markdown()
     assert "% Not fair.\n" in found.to_latex()

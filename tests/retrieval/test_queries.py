@@ -43,6 +43,8 @@ def test_ranked_written_and_measured(index: PassageIndex, tmp_path: Path) -> Non
     assert scores[0].recall.mean == 0.75
     assert scores[0].all_gold.mean == 0.5
     assert scores[2].recall.mean == scores[2].all_gold.mean == 1.0
+    _, many = measure_rankings(rankings, 3)
+    assert many[0].recall == pytest.approx(scores[0].recall), "the same two questions 50 times: two units"
 
 
 def test_an_unknown_passage_is_named(index: PassageIndex) -> None:

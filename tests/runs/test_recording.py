@@ -40,7 +40,9 @@ def test_an_episode_names_its_evidence_by_id() -> None:
 
 
 def test_an_evaluation_never_writes_over_another(tmp_path: Path) -> None:
-    found = Evaluation(results=(), episodes=(), task_scores={"topic": [0.0, 1.0, 0.5]})
+    found = Evaluation(
+        results=(), episodes=(), task_scores={"topic": [0.0, 1.0, 0.5]}, units={"topic": ["a", "b", "c"]}
+    )
     names = [write_evaluation(found, tmp_path / "e", None, "topic", False, None).path for _ in range(2)]
     assert names == [tmp_path / "e/test-topic-no_retrieval-1.json", tmp_path / "e/test-topic-no_retrieval-2.json"]
     record = json.loads((tmp_path / "e/test-topic-no_retrieval-1.json").read_text())
