@@ -87,7 +87,7 @@ def draw_settings() -> Settings:
     curve = torch.where(uniform() < 0.6, CLOSED, between(2e-3, 0.3))
     noise = torch.where(uniform() < 0.6, between(0.1, 1.0), between(2e-3, 1.0))
     prior = torch.tensor([weight for weight, _ in FORMS], dtype=torch.float64)[form].log()
-    return Settings(form, torch.cat([0 * level, slopes], -1), variance, ridge, noise, prior)
+    return Settings(form, torch.cat([0 * level, slopes], -1), variance, ridge, curve, noise, prior)
 
 
 class EvidenceImputer(Imputer):
