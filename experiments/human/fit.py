@@ -42,14 +42,15 @@ def fitted(table: Table, part: Split, readout: str, seed: int) -> GraphReward:
         reward.learn(reward.pay(rows[start : start + chunk]))
     if reward.model.readout.fit == "gradient":
         for _ in range(EPOCHS):
-            reward.learning._fit(0)
+            reward.learning.fit()
     return reward
 
 
 def pay(reward: GraphReward, table: Table, part: Split) -> NDArray[np.float64]:
     """[rows] what the rows that were kept apart are paid, their goals hidden."""
     rows = episodes(part.test, table.criteria, part.test_goal, ())
-    return np.asarray(torch.nan_to_num(reward.node_rewards(rows).total()).double().numpy())
+    total = reward.node_rewards(rows).total()  # NaN where no score was observed: then nothing is known, and the middle is fair to all
+    return np.asarray(torch.where(total.isnan(), total.nanmean(), total).double().numpy())
 
 
 def spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:

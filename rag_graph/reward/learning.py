@@ -25,8 +25,8 @@ from rag_graph.reward.readout import Paid
 FIT_SCORES = 6144
 """Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
 
-SWEEP, MOST_SWEEPS = 64, 10
-"""A closed form that is fitted in turns takes one turn, and one more for so many new episodes; so many at most."""
+FIRST_SWEEPS = 25
+"""Turns of the first fit of a closed form that is fitted in turns; each later fit starts where the last ended, and the n-th takes 1 + 25 / n."""
 
 
 class RewardLearning:
@@ -46,6 +46,7 @@ class RewardLearning:
         self.calibration = Calibration(len(model.topology.nodes))
         self.alarms = Alarms()
         self.new_alarms: Sequence[str] = ()
+        self.fits = 0
 
     def learn(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float) -> dict[str, float]:
         """Returns the metrics of the update.
@@ -57,9 +58,10 @@ class RewardLearning:
         """
         with torch.no_grad():
             watched = self._watch(batch, paid, goal, reserved, kl)
-            self.model.observe(batch.scores, batch.contexts)
+            self.model.observe(batch.scores)
         self.memory.add(batch, self.generator)
-        loss = self._fit(len(batch.scores.tasks))
+        loss = self.fit()
+        self.model.settle(batch.scores, batch.contexts)
         self.model.align(batch.scores, goal, reserved)
         return watched | {"reward/imputer_loss": loss}
 
@@ -95,9 +97,11 @@ class RewardLearning:
         }
         return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
-    def _fit(self, new: int) -> float:
+    def fit(self) -> float:
+        """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form."""
         if self.model.readout.fit == "closed_form" and len(self.memory):
-            self.model.refit(self.memory.all(), min(MOST_SWEEPS, 1 + new // SWEEP))
+            self.fits += 1
+            self.model.refit(self.memory.all(), 1 + FIRST_SWEEPS // self.fits)
         if self.optimizer is None or not len(self.memory):
             return float("nan")
         total = 0.0
@@ -123,6 +127,7 @@ class RewardLearning:
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
             "generator": self.generator.get_state(),
             "memory": self.memory.state_dict(),
+            "fits": self.fits,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -133,5 +138,6 @@ class RewardLearning:
             self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.memory.load_state_dict(state["memory"])
+        self.fits = int(state["fits"])
         if not self.model.imputer.in_state and len(self.memory):
             self.model.refit(self.memory.all())

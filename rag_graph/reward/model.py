@@ -1,7 +1,7 @@
 """`RewardModel`: node scores of a batch -> what each node pays. Tensors only; `GraphReward` brings episodes.
 
 It joins a readout, the imputer that the readout names, the running statistics and the learning of strengths. What a readout is, is said in
-`readouts.py` alone. Reading a reward (`forward`) changes nothing; `observe` moves the running statistics; `loss` and `refit` fit the imputer.
+`readouts.py` alone. Reading a reward (`forward`) changes nothing. An update is `observe`, then `loss` or `refit`, which fit the imputer, then `settle`.
 Everything that is learned is a parameter or a buffer, so that `torch.func` can run many independent copies at once (experiments/planted does).
 """
 
@@ -129,12 +129,15 @@ class RewardModel(nn.Module):
         return Given(filled, scores, graph, auxiliary, self.damping, self.steps)
 
     @torch.no_grad()
-    def observe(self, scores: Scores, contexts: Contexts | None = None) -> None:
-        """Take new observations into the running statistics."""
+    def observe(self, scores: Scores) -> None:
+        """Take new observations into the imputer's running statistics. Then the imputer is fitted, and `settle` ends the update."""
         self.imputer.observe(scores)
+
+    @torch.no_grad()
+    def settle(self, scores: Scores, contexts: Contexts | None = None) -> None:
+        """Centre and scale by what these episodes are worth now, gaps filled in as they will be for the next ones."""
         given = self._given(self.fill(scores, contexts), scores, 0.0, self.graph)
         worth = self.readout.worth(given)
-        # Predictions vary less than observations: what is imputed is centred and scaled as it is paid.
         in_play = self.topology.applies[scores.tasks]
         self.moments.update(worth.values, in_play if self.readout.pays_unobserved else scores.observed)
         paid = self.readout.pay(given, self.moments)
