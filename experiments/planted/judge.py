@@ -140,7 +140,9 @@ def _baselines(results: Sequence[Cell], graph: str, p: float, task: str, policy:
 def _found(results: Sequence[Cell], arm: str, graph: str, p: float, task: str, policy: str) -> Cell | None:
     if arm != BEST:
         return find(results, arm, graph, p, task, policy)
-    return max(_baselines(results, graph, p, task, policy), key=lambda cell: float(np.mean(cell["final"])), default=None)
+    return max(
+        _baselines(results, graph, p, task, policy), key=lambda cell: float(np.mean(cell["final"])), default=None
+    )
 
 
 def _hypotheses(results: Sequence[Cell], policy: str) -> list[Verdict]:
@@ -242,7 +244,11 @@ def _cells(results: Sequence[Cell], policy: str) -> list[Verdict]:
                     continue
                 tests = [Test(two, one) for two in others]
                 adjusted = holm([test.p for test in tests])
-                above = [f"{t.one['arm']} {t.text(q, len(tests))}" for t, q in zip(tests, adjusted, strict=True) if t.better(q)]
+                above = [
+                    f"{t.one['arm']} {t.text(q, len(tests))}"
+                    for t, q in zip(tests, adjusted, strict=True)
+                    if t.better(q)
+                ]
                 best, q = max(zip(tests, adjusted, strict=True), key=lambda pair: float(pair[0].difference.mean()))
                 numbers = "; ".join(above) or f"the best, {best.one['arm']}: {best.text(q, len(tests))}"
                 claim = f"[{policy}, {task}, {graph}, p={p}] a simple baseline beats expected_goal"

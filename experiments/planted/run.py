@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from task import PlantedTask  # noqa: E402
 from rag_graph.runtime import write_atomically  # noqa: E402
 
 TASKS = {task.name: task for task in (PlantedTask(trap=True), PlantedTask(), PlantedTask(trap=True, wide=True))}
-SHARES = (0.03, 0.1, 0.3)
+ORDER = (("trap", 0.03), ("plain", 0.03), ("trap", 0.1), ("trap-36", 0.03), ("trap", 0.3), ("plain", 0.1), ("plain", 0.3), ("trap-36", 0.1))  # fmt: skip
 QUICK = (("goal_only", "right"), ("flat", "right"), ("gated_fixed", "right"), ("ridge", "right"), ("em_product", "right"),
          ("expected_goal", "right"), ("expected_goal", "shuffled"), ("expected_goal", "none"))  # fmt: skip
 LM_ARMS = (
@@ -55,8 +56,7 @@ def cells(policy: str, quick: bool) -> Iterator[Todo]:
             for name, graph in QUICK if quick else LM_ARMS:
                 yield BY_NAME[name], graph, share, "trap"
         return
-    order = [("trap", 0.03), ("plain", 0.03), ("trap", 0.1), ("trap-36", 0.03), ("trap", 0.3), ("plain", 0.1), ("plain", 0.3), ("trap-36", 0.1)]
-    for task, share in order:
+    for task, share in ORDER:
         for arm in reversed(ARMS):
             if arm.learn == "none" or task == "trap":
                 for graph in arm.graphs:
@@ -78,7 +78,8 @@ def run_group(todo: Todo, k: int, seeds: list[int], policy: str) -> dict[str, An
     """True goals of one group of seeds, how long it took, and what was seen on the way. k: the draw of a shuffled graph."""
     torch.set_num_threads(1)
     arm, graph, share, task_name = todo
-    task, name, share = TASKS[task_name], f"shuffled{k}" if graph == "shuffled" else graph, min(1.0, share * (1 + arm.extra_goals))
+    task, name = TASKS[task_name], f"shuffled{k}" if graph == "shuffled" else graph
+    share *= 1 + arm.extra_goals
     began = time.perf_counter()
     found: dict[str, Any] = {}
     if policy == TABULAR:
@@ -170,9 +171,12 @@ def main() -> None:
     work = [group for one in todo for group in groups_of(one, seeds, options.policy)]
     columns = TextColumn("{task.description:<52}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     waiting: dict[Any, list[dict[str, Any]]] = {}
-    with ProcessPoolExecutor(options.jobs) as pool, Progress(*columns, console=Console(stderr=True)) as bar:
-        job = bar.add_task("", total=len(work))
+    with ExitStack() as stack:
+        pool = stack.enter_context(ProcessPoolExecutor(options.jobs))
+        # Submitted first: a fork beside the threads of the bar could hang.
         running = {pool.submit(run_group, *group): group for group in work}
+        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+        job = bar.add_task("", total=len(work))
         for done in as_completed(running):
             one = running[done][0]
             arm, graph, share, task = one

@@ -18,7 +18,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from rag_graph.config import RewardConfig
 from rag_graph.reward.imputers.graph_network import HEADS
 from rag_graph.reward.imputers.prior import StructuralPrior
-from rag_graph.reward.learning import MOST_SWEEPS, SWEEP
+from rag_graph.reward.learning import FIRST_SWEEPS
 from rag_graph.reward.memory import EPISODES
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.scores import Scores
@@ -30,12 +30,10 @@ FIT_EVERY = 3
 BATCH = PROMPTS * SAMPLES
 LEARNING_RATE, CLIP, EPOCHS = 0.35, 0.2, 2
 AUXILIARY_OBSERVED = 0.6
-SWEEPS = min(MOST_SWEEPS, 1 + FIT_EVERY * BATCH // SWEEP)
-"""Of a closed form that is fitted in turns, as `GraphReward` counts them for so many new episodes."""
 
 
 class _Method(nn.Module):
-    """Calls a method of a module by name: what `functional_call` can be given. `observe` returns the moved buffers."""
+    """Calls a method of a module by name: what `functional_call` can be given. One that moves buffers returns them."""
 
     def __init__(self, model: RewardModel) -> None:
         super().__init__()
@@ -96,7 +94,7 @@ class Replicas:
         """scores: [S, buffer, N]."""
         readout = self.one.model.readout
         if readout.fit == "closed_form" and update % FIT_EVERY == 0:
-            self.move("refit", scores, SWEEPS)
+            self.move("refit", scores, 1 + FIRST_SWEEPS // (1 + update // FIT_EVERY))
         if readout.fit != "gradient" or self.optimizer is None:
             return
         replicas, rows, nodes = scores.values.shape
@@ -184,16 +182,17 @@ def run(
                 influence = influence_on_goal(logits, prompt, tokens, measured[..., 0], reserved)
         policy_step(logits, prompt, tokens, reward, counts)
         replicas.observe(scores)
-        if learning in ("alignment", "meta_gradient"):
-            replicas.move("align", scores, measured[..., 0], reserved, dims=(0, 0))
-        if learning == "meta_gradient":
-            replicas.move("meta_step", scores, influence, eta, dims=(0, None))
         kept = [*kept, (measured, observed)][-(EPISODES // BATCH) :]
         if fit != "none":
             values, seen = (torch.cat(part, 1) for part in zip(*kept, strict=True))
             rows = values.shape[1]
             memory = Scores(values, seen, torch.zeros(rows, nodes), torch.zeros(rows, dtype=torch.long))
             replicas.fit(memory, generator, update)
+        replicas.move("settle", scores)
+        if learning in ("alignment", "meta_gradient"):
+            replicas.move("align", scores, measured[..., 0], reserved, dims=(0, 0))
+        if learning == "meta_gradient":
+            replicas.move("meta_step", scores, influence, eta, dims=(0, None))
         if update % 10 == 9 or update == 0:
             curve.append(evaluate(task, logits, keys, anti, generator))
     extra = {name.removeprefix("model."): value for name, value in (replicas.parameters | replicas.buffers).items()}

@@ -32,7 +32,9 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("readout", ["flat", "gated_fixed", "ridge", "em_product", "boosting", "prior_gnn", "expected_goal"])
+@pytest.mark.parametrize(
+    "readout", ["flat", "gated_fixed", "ridge", "em_product", "boosting", "prior_gnn", "expected_goal"]
+)
 def test_copies_side_by_side_equal_each_alone(planted: Any, readout: str) -> None:
     config = RewardConfig(
         readout=readout, hidden_size=8, num_bases=2, fit_steps=2, learn={"method": "alignment", "warm_up": 0}
@@ -52,6 +54,7 @@ def test_copies_side_by_side_equal_each_alone(planted: Any, readout: str) -> Non
     replicas.observe(batch)
     if READOUTS[readout].fit == "closed_form":
         replicas.move("refit", batch, 2)
+    replicas.move("settle", batch)
     if READOUTS[readout].uses_strengths:
         replicas.move("align", batch, goal, reserved, dims=(0, 0))
     together = replicas.call("forward", batch, 0.3)
@@ -59,6 +62,7 @@ def test_copies_side_by_side_equal_each_alone(planted: Any, readout: str) -> Non
         alone, mine = make(s), batch._replace(values=values[s], observed=observed[s])
         alone.observe(mine)
         alone.refit(mine, 2)
+        alone.settle(mine)
         if READOUTS[readout].uses_strengths:
             alone.align(mine, goal[s], reserved[s])
         for one, two in zip(alone(mine, 0.3), together, strict=True):
@@ -114,7 +118,11 @@ def test_verdicts_say_what_held_what_failed_and_what_fired(planted: Any) -> None
     assert found["falsifier", "the goal falls while the reward rises (expected_goal, any graph)"] == "fired"
     assert ("H2", "gated_fixed - diffusion") not in found, "what was not run is not judged"
     of_cells = {v.claim.split(", ")[2]: v for v in verdicts(results) if "simple baseline" in v.claim}
-    assert {graph: v.outcome for graph, v in of_cells.items()} == {"right": "silent", "wrong": "fired", "shuffled": "silent"}
+    assert {graph: v.outcome for graph, v in of_cells.items()} == {
+        "right": "silent",
+        "wrong": "fired",
+        "shuffled": "silent",
+    }
     assert "mlp +0.198" in of_cells["wrong"].numbers, "what knows no graph is compared in every cell"
     assert "gated_fixed" not in of_cells["wrong"].numbers, "it was run on this wrong graph, where it is below"
 
@@ -129,7 +137,10 @@ def test_quick_run_finds_that_the_graph_helps(check_reduced: Callable[..., None]
         timeout=2400,
     )
     assert done.returncode == 0, done.stderr
-    means = {c["arm"] if c["graph"] == "right" else f"{c['arm']}, {c['graph']}": c["mean"] for c in json.loads(out.read_text())}
+    means = {
+        c["arm"] if c["graph"] == "right" else f"{c['arm']}, {c['graph']}": c["mean"]
+        for c in json.loads(out.read_text())
+    }
     check_reduced("planted", means)
     assert "H1" in done.stdout
     assert "H5" in done.stdout
