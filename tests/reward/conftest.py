@@ -4,11 +4,11 @@ An oracle is a test that does not depend on luck: the right answer is known befo
 
 1. Permuting the nodes permutes the outputs.
 2. An episode alone gives the same as in a batch and as in chunks.
-3. Without edges the graph's reward is the flat sum exactly, and a strength of 0 is the same as a removed edge.
+3. Without rules the reward is the goal itself, and a strength of 0 is the same as a removed edge.
 4. Values at unobserved entries never matter; the tests set them to NaN.
 5. A hidden goal sends no gradient to its own prediction.
 6. A strict gate whose prerequisite failed pays exactly 0; a gate is monotone in its prerequisite; a cycle raises.
-7. A node's scale times 100 leaves its z-score unchanged, and a constant node stays bounded.
+7. A node's scale times 100 leaves its z-score unchanged, and a constant node stays bounded; the rewards of all readouts spread by 1.
 8. Potential-based shaping leaves the policy gradient unchanged (exact enumeration), and the control whose potential is not 0 at the end
    must fail.
 9. Redistributed rewards sum to the scalar reward.
@@ -26,13 +26,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from rag_graph.config import RewardConfig
 from rag_graph.evaluation.scorer import NodeScorer
-from rag_graph.graph import load_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.records import Episode, Example
 from rag_graph.reward.batch import Batch
+from rag_graph.reward.model import RewardModel
+from rag_graph.reward.readout import Readout
 from rag_graph.reward.reward import GraphReward
+from rag_graph.reward.scores import Scores
+from rag_graph.reward.text import TextEmbeddings
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +82,7 @@ def build_parcels(examples: dict[str, Example]) -> Callable[..., list[Episode]]:
 def make_reward(build_parcels: Callable[..., list[Episode]]) -> Callable[..., GraphReward]:
     """readout, settings -> a new reward on the graph `parcels`."""
 
-    def make(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
+    def make(readout: str = "expected_goal", **settings: Any) -> GraphReward:
         graph = load_graph("parcels")
         config = RewardConfig(**{"readout": readout, "fit_steps": 4, "reserved": 0.0, **settings})
         return GraphReward(graph, config, NodeScorer(graph).score, build_parcels, seed=3)
@@ -88,7 +94,7 @@ def make_reward(build_parcels: Callable[..., list[Episode]]) -> Callable[..., Gr
 def trained(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) -> Callable[..., GraphReward]:
     """readout, settings -> a reward that has learned from 30 updates with the same batch."""
 
-    def make(readout: str = "prior_gnn", **settings: Any) -> GraphReward:
+    def make(readout: str = "expected_goal", **settings: Any) -> GraphReward:
         reward = make_reward(readout, **settings)
         for _ in range(30):
             reward(**answers)
@@ -106,3 +112,30 @@ def scored() -> Callable[[GraphReward, dict[str, Any]], Batch]:
         return reward.batch_of(reward.observe(reward.make_episodes(**answers)))
 
     return score
+
+
+@pytest.fixture(scope="session")
+def of_rules(make_graph: Callable[..., AuxiliaryGraph]) -> Callable[..., RewardModel]:
+    """A readout's name, one's own, settings -> a model in which c0 gates, c1 supports and c2 harms the goal `t`, each with .5. It has seen
+    nothing and pays in score units."""
+    relations = ("prerequisite", "supports", "conflicts")
+    graph = make_graph([(f"c{i}", "t", relation) for i, relation in enumerate(relations)])
+
+    def make(name: str, own: Readout | Callable[..., Tensor] | None = None, **settings: Any) -> RewardModel:
+        torch.manual_seed(0)
+        config = RewardConfig(**{"readout": name, "scale": "score", **settings})
+        return RewardModel(graph, config, TextEmbeddings().of_graph(graph), own)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def two_episodes() -> Callable[..., Scores]:
+    """Whether their goals are observed -> two episodes of task `t`; nodes are t, u, c0, c1, c2."""
+
+    def make(goal_observed: bool = True) -> Scores:
+        values = torch.tensor([[0.8, 0.0, 0.5, 1.0, 0.2], [0.4, 0.0, 1.0, 0.0, 0.0]])
+        observed = torch.tensor([[goal_observed, False, True, True, True]] * 2)
+        return Scores(values, observed, torch.zeros(2, 5), torch.zeros(2, dtype=torch.long))
+
+    return make

@@ -1,8 +1,9 @@
-"""Oracles 3 and 6: flat without edges, exact gates. Credit, penalties and walks recomputed by hand."""
+"""The rules against hand calculation, gates (oracle 6), a strength of 0 (oracle 3), and what the baselines take from the relations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,36 +18,145 @@ from rag_graph.reward.formulas import (
     aggregate,
     diffusion_weights,
     expected_utility,
+    flat_weights,
     gate,
-    graph_weights,
     opened,
-    own_weights,
+    own_goal,
+    rules,
 )
-from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.graph_tensors import GraphTensors, katz_credit, longest_path
 
 scores = st.lists(st.floats(0, 1, width=32), min_size=5, max_size=5)
 
 
-def test_without_edges_the_graph_is_the_flat_sum_exactly(make_graph: Callable[..., AuxiliaryGraph]) -> None:
-    tensors = GraphTensors.of(make_graph([]))
-    tasks = torch.tensor([0, 1, 0])
-    assert torch.equal(graph_weights(tensors, tasks, 0.3, 0.5), own_weights(tensors, tasks, 0.3))
-    values = torch.rand(3, 5)
-    assert torch.equal(gate(aggregate(values, tensors, tensors.applies[tasks]), tensors)[0], values)
-    assert own_weights(tensors, tasks, 0.3)[0].tolist() == pytest.approx([1.0, 0.0, 0.1, 0.1, 0.1])
-    assert own_weights(tensors, tasks, 0.3)[1].tolist() == pytest.approx([0.0, 0.5, 0.1, 0.1, 0.1])
+def reward(graph: AuxiliaryGraph, tasks: list[int], rows: list[list[float]], eta: float = 0.0) -> list[float]:
+    """By the rules, with a damping of .5."""
+    worth = rules(torch.tensor(rows), GraphTensors.of(graph), torch.tensor(tasks), eta, 0.5)
+    assert (worth.weights >= 0).all()
+    assert (worth.values.abs() <= 1 + 1e-6).all()
+    total: list[float] = (worth.values * worth.weights).sum(-1).tolist()
+    return total
 
 
-@pytest.mark.parametrize("relation", ["prerequisite", "supports", "conflicts", "part_of", "shares_structure"])
-def test_strength_zero_is_an_edge_removed(relation: str, make_graph: Callable[..., AuxiliaryGraph]) -> None:
+def test_the_rules_by_hand(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    graph = make_graph(
+        [("c0", "t", "prerequisite", 0.8), ("c1", "t", "supports", 0.6), ("c2", "t", "conflicts", 0.5), ("c3", "t", "part_of", 1.0)],
+        criteria=4,
+    )  # fmt: skip
+    row = [0.9, 0.3, 0.5, 0.7, 0.4, 0.1]
+    gated, mixed = 1 - 0.8 * (1 - 0.5), (0.9 + 0.1) / 2
+    credit, charge = 0.5 * 0.6, 0.5
+    bound = 1 / (1 + credit + charge)
+    of_t = gated * (mixed + credit * 0.7 * bound) - charge * 0.4 * bound
+    assert reward(graph, [0, 1], [row, row]) == pytest.approx([of_t, 0.5 * 0.3])
+
+
+def test_a_reward_is_in_units_of_its_goal_weight(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """The same file about `t` (weight 1) and about `u` (weight .5): half of the reward, whatever the rules."""
+    relations = ("prerequisite", "supports", "conflicts")
+    of_t, of_u = (make_graph([(f"c{i}", task, relation, 0.7) for i, relation in enumerate(relations)]) for task in "tu")
+    row = [0.9, 0.9, 0.5, 0.7, 0.4]
+    (one,), (half,) = reward(of_t, [0], [row]), reward(of_u, [1], [row])
+    assert half == pytest.approx(one / 2)
+    assert one == pytest.approx(0.65 * (0.9 + 0.35 * 0.7 / 2.05) - 0.7 * 0.4 / 2.05)
+
+
+def test_support_of_support_earns_less_and_a_conflict_with_a_support_costs_what_it_earns(
+    make_graph: Callable[..., AuxiliaryGraph],
+) -> None:
+    graph = make_graph([("c0", "t", "supports", 0.6), ("c1", "c0", "supports", 0.5), ("c2", "c0", "conflicts", 1.0)])
+    first, second = 0.5 * 0.6, 0.25 * 0.6 * 0.5
+    bound = 1 / (1 + first + second + first)
+    expected = 1.0 + bound * (first * 0.2 + second * 0.4 - first * 0.6)
+    assert reward(graph, [0], [[1.0, 0, 0.2, 0.4, 0.6]]) == pytest.approx([expected])
+
+
+def test_what_only_bears_on_what_pays_nothing_pays_nothing(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """s11: no rule leads from these criteria to the goal of the episode, so the reward is the goal, whatever they score."""
+    rows = [[0.5, 0.8, *(float(bit) for bit in f"{number:03b}")] for number in range(8)]
+    for edges in ([], [("c0", "c1", "supports", 1.0)], [("c0", "c1", "conflicts", 1.0)], [("c0", "c1", "prerequisite", 1.0)]):
+        assert reward(make_graph(edges), [0] * 8, rows) == pytest.approx([0.5] * 8), edges
+    of_u = make_graph([("c0", "u", "conflicts", 1.0), ("c1", "u", "supports", 1.0)])
+    assert reward(of_u, [0] * 8, rows) == pytest.approx([0.5] * 8), "rules about another task"
+
+
+@pytest.mark.parametrize("fact", ["bounds", "indicates", "indicates_low", "shares_structure"])
+def test_facts_change_nothing_of_what_is_wanted(fact: str, make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    rules_alone = [("c1", "t", "supports", 0.6), ("c2", "t", "prerequisite", 0.7)]
+    rows = torch.rand(4, 5, generator=torch.Generator().manual_seed(0)).tolist()
+    with_fact = make_graph([*rules_alone, ("c0", "t", fact, 0.9), ("c1", "t", fact, 0.9)])
+    assert reward(with_fact, [0, 1, 0, 1], rows) == reward(make_graph(rules_alone), [0, 1, 0, 1], rows)
+
+
+def test_a_closed_gate_waives_no_charge(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """s10b: c1 supports the goal a little and conflicts with what supports it more. To fail the prerequisite must never pay."""
+    edges = [("c0", "t", "prerequisite", 1.0), ("c1", "t", "supports", 0.2), ("c1", "c2", "conflicts", 1.0), ("c2", "t", "supports", 1.0)]
+    for goal in (0.0, 1.0):
+        failed, passed = reward(make_graph(edges), [0, 0], [[goal, 0, form, 1.0, 0.0] for form in (0.0, 1.0)])
+        assert failed < passed
+        assert failed == pytest.approx(-0.5 / (1 + 0.1 + 0.5 + 0.5)), "the charge for c1 stays, its credit goes"
+
+
+@pytest.mark.parametrize("relation", ["supports", "conflicts", "prerequisite", "part_of"])
+def test_strength_goes_to_zero_as_an_edge_removed(relation: str, make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """s01: without a jump on the way."""
     others = [("c1", "t", "supports", 0.4), ("c2", "t", "prerequisite", 0.7)]
-    with_zero = GraphTensors.of(make_graph([*others, ("c0", "t", relation, 0.0)]))
-    without = GraphTensors.of(make_graph(others))
-    tasks, values = torch.tensor([0, 1]), torch.rand(2, 5)
-    assert torch.allclose(graph_weights(with_zero, tasks, 0.3, 0.5), graph_weights(without, tasks, 0.3, 0.5))
-    for tensors in (with_zero, without):
-        values_out = gate(aggregate(values, tensors, tensors.applies[tasks]), tensors)[0]
-        assert torch.allclose(values_out, gate(aggregate(values, without, without.applies[tasks]), without)[0])
+    rows = torch.rand(16, 5, generator=torch.Generator().manual_seed(1)).tolist()
+    tasks = [0, 1] * 8
+    without = np.array(reward(make_graph(others), tasks, rows))
+    for strength in (1e-1, 1e-3, 1e-5, 0.0):
+        found = np.array(reward(make_graph([*others, ("c0", "t", relation, strength)]), tasks, rows))
+        assert np.abs(found - without).max() <= strength + 1e-6
+
+
+def test_learning_a_strength_down_to_zero_leaves_nothing_behind(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """s01: a support or a conflict that was learned down to 0 was paid as if the file had no relation."""
+    for relation in ("supports", "conflicts"):
+        tensors = GraphTensors.of(make_graph([("c0", "t", relation, 0.8)]))
+        gone = replace(tensors, strength=torch.zeros(1))
+        worth = rules(torch.tensor([[0.4, 0, 1.0, 0, 0]]), gone, torch.tensor([0]), 0.0, 0.5)
+        assert worth.weights.tolist() == [[1.0, 0, 0, 0, 0]]
+        assert (worth.values * worth.weights).sum().item() == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("relation", ["supports", "conflicts"])
+@pytest.mark.parametrize("number", [1, 3, 7, 20, 40])
+def test_criteria_never_outweigh_the_goal(relation: str, number: int, make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """s26: the goal right and everything else wrong pays 1 / (1 + T) more than the other way round."""
+    graph = make_graph([(f"c{i}", "t", relation, 1.0) for i in range(number)], criteria=number)
+    good = 1.0 if relation == "supports" else 0.0
+    right, wrong = reward(graph, [0, 0], [[1.0, 0, *[1 - good] * number], [0.0, 0, *[good] * number]])
+    total = number * (0.5 if relation == "supports" else 1.0)
+    assert right - wrong == pytest.approx(1 / (1 + total), abs=1e-6)
+
+
+def test_mutual_support_earns_what_the_dense_solve_says(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """s20: credit was cut after 100 steps, 15.1 for 30.7 where the damping is .99."""
+    tensors = GraphTensors.of(
+        make_graph([("t", "u", "supports", 1.0), ("u", "t", "supports", 1.0), ("c0", "u", "supports", 0.3)])
+    )
+    supports = np.zeros((5, 5))
+    supports[0, 1], supports[1, 0], supports[2, 1] = 1.0, 1.0, 0.3
+    for damping in (0.5, 0.9, 0.99):
+        exact = np.linalg.solve(np.eye(5) - damping * supports, tensors.goal.numpy())
+        steps = longest_path(tensors, damping)
+        found = katz_credit(tensors.goal[None], tensors, damping, steps=steps)[0]
+        assert found.tolist() == pytest.approx(exact.tolist(), rel=1e-4)
+
+
+def test_eta_adds_the_mean_of_the_other_nodes_with_their_signs(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    graph = make_graph([("c0", "t", "indicates_low", 0.4), ("c1", "t", "conflicts", 0.8)])
+    flat = flat_weights(GraphTensors.of(graph), torch.tensor([0, 1]))
+    assert flat[0].tolist() == pytest.approx([0.0, 0.0, -1 / 3, -1 / 3, 1 / 3])
+    assert flat[1].tolist() == pytest.approx([0.0, 0.0, 1 / 3, 1 / 3, 1 / 3]), "the file says nothing about `u`"
+    (without,), (beside,) = (reward(graph, [0], [[0.9, 0.0, 0.3, 0.6, 0.6]], eta) for eta in (0.0, 0.3))
+    assert beside - without == pytest.approx(0.3 * (-0.3 - 0.6 + 0.6) / 3, abs=1e-6)
+
+
+def test_the_goal_alone(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    tensors = GraphTensors.of(make_graph([("c0", "t", "supports", 0.6), ("c1", "t", "prerequisite", 0.6)]))
+    worth = own_goal(torch.full((2, 5), 0.8), tensors, torch.tensor([0, 1]))
+    assert (worth.values * worth.weights).sum(-1).tolist() == pytest.approx([0.8, 0.4])
 
 
 @given(row=scores, better=st.floats(0, 1, width=32))
@@ -88,28 +198,12 @@ def test_components_enter_with_their_strength(make_graph: Callable[..., Auxiliar
     assert mixed[0, 4].item() == pytest.approx(0.9)
 
 
-def test_a_conflict_costs_by_its_strength_and_its_targets_weight(make_graph: Callable[..., AuxiliaryGraph]) -> None:
-    weights = graph_weights(GraphTensors.of(make_graph([("c0", "t", "conflicts", 0.8)])), torch.tensor([0]), 0.3, 0.5)
-    assert weights[0].tolist() == pytest.approx([1.0, 0.0, -0.8 * 0.3, 0.15, 0.15])
-
-
-def test_the_last_objective_is_the_goal_itself(make_graph: Callable[..., AuxiliaryGraph]) -> None:
-    tensors = GraphTensors.of(make_graph([("c0", "t", "supports", 0.6), ("c1", "t", "prerequisite", 0.6)]))
-    assert graph_weights(tensors, torch.tensor([0]), 0.0, 0.5)[0].tolist() == pytest.approx([1.0, 0, 0, 0, 0])
-
-
-def test_a_criterion_acts_only_where_its_target_is_in_play(make_graph: Callable[..., AuxiliaryGraph]) -> None:
-    tensors = GraphTensors.of(make_graph([("c0", "t", "prerequisite", 0.9)]))
-    of_t, of_u = graph_weights(tensors, torch.tensor([0, 1]), 0.3, 0.5)
-    assert of_t.tolist() == pytest.approx([1.0, 0.0, 0.0, 0.15, 0.15]), "a gate of t is not paid flat in episodes of t"
-    assert of_u.tolist() == pytest.approx([0.0, 0.5, 0.1, 0.1, 0.1]), "in episodes of u it gates nothing and is paid"
-
-
 def test_a_task_earns_and_pays_for_other_tasks(make_graph: Callable[..., AuxiliaryGraph]) -> None:
-    helped = graph_weights(GraphTensors.of(make_graph([("u", "t", "supports", 0.6)])), torch.tensor([1]), 0.3, 0.5)
-    assert helped[0, 1].item() == pytest.approx(0.5 + 0.3 * 0.5 * 0.6 * 1.0)
-    hurt = graph_weights(GraphTensors.of(make_graph([("u", "t", "conflicts", 0.8)])), torch.tensor([1]), 0.3, 0.5)
-    assert hurt[0, 1].item() == pytest.approx(0.5 - 0.3 * 0.8 * 1.0)
+    row = [[0.0, 0.8, 0, 0, 0]]
+    helped = 0.5 + 0.3 * 0.5 / (0.5 + 0.3)
+    assert reward(make_graph([("u", "t", "supports", 0.6)]), [1], row) == pytest.approx([0.8 * helped])
+    hurt = 0.5 - 0.8 * 0.5 / (0.5 + 0.8)
+    assert reward(make_graph([("u", "t", "conflicts", 0.8)]), [1], row) == pytest.approx([0.8 * hurt])
 
 
 def test_supporting_an_answer_whose_prerequisite_failed_is_worth_nothing(
@@ -133,13 +227,18 @@ def test_diffusion_is_the_signed_walk_solved_exactly(make_graph: Callable[..., A
     assert weights[3] < 0 < weights[4]
 
 
-def test_gears_utility_is_signed_and_sums_to_one(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+def test_gears_utility_is_signed_and_its_sizes_sum_to_one(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     edges = [("c0", "t", "prerequisite", 0.8), ("c1", "t", "supports", 0.5), ("c2", "t", "conflicts", 0.5)]
-    tensors = GraphTensors.of(make_graph(edges))
-    observed = torch.tensor([[True] * 5, [False, True, True, True, True]])
-    weights = expected_utility(tensors, torch.tensor([0, 0]), observed)
-    assert weights[1].tolist() == pytest.approx([0.0, 0.0, 0.8 / 1.8, 0.5 / 1.8, -0.5 / 1.8])
-    assert weights[0].tolist() == pytest.approx([1 / 2.8, 0.0, 0.8 / 2.8, 0.5 / 2.8, -0.5 / 2.8])
+    worth = expected_utility(torch.ones(1, 5), GraphTensors.of(make_graph(edges)), torch.tensor([0]))
+    assert worth.weights[0].tolist() == pytest.approx([1 / 2.8, 0.0, 0.8 / 2.8, 0.5 / 2.8, 0.5 / 2.8])
+    assert worth.values[0].tolist() == pytest.approx([1.0, 0.0, 1.0, 1.0, -1.0])
+
+
+def test_gear_takes_bounds_as_gates_and_other_facts_as_utilities(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    edges = [("c0", "t", "bounds", 0.8), ("c1", "t", "indicates", 0.5), ("c2", "t", "indicates_low", 0.5)]
+    worth = expected_utility(torch.tensor([[0.9, 0, 0.5, 0.7, 0.4]]), GraphTensors.of(make_graph(edges)), torch.tensor([0]))
+    by_hand = (0.9 * 0.6 + 0.8 * 0.5 + 0.5 * 0.7 - 0.5 * 0.4) / 2.8
+    assert (worth.values * worth.weights).sum().item() == pytest.approx(by_hand)
 
 
 def test_many_prerequisites_on_many_levels_equal_the_loop(make_graph: Callable[..., AuxiliaryGraph]) -> None:

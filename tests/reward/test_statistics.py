@@ -1,4 +1,4 @@
-"""Oracle 7: normalisation ignores a node's scale. Running statistics equal those of numpy."""
+"""Oracle 7: a node's scale does not matter. Running statistics equal those of numpy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag_graph.reward.statistics import RunningMoments
+from rag_graph.reward.statistics import SIGMA_FLOOR, RunningMoments, RunningScale
 
 
 @settings(max_examples=30)
@@ -21,10 +21,10 @@ def test_scale_does_not_matter_and_a_constant_stays_bounded(seed: int) -> None:
     for chunk in values.split(500):
         plain.update(chunk, everywhere[: len(chunk)])
         scaled.update(chunk * 100, everywhere[: len(chunk)])
-    first, second = plain.normalise(values), scaled.normalise(values * 100)
+    first, second = plain.standardise(values), scaled.standardise(values * 100)
     assert torch.allclose(first[:, 0], second[:, 0], atol=0.02)
-    assert plain.normalise(torch.tensor([[0.5, 0.7001]]))[0, 1].abs() < 0.1
-    assert plain.normalise(torch.tensor([[0.5, 5.0]]))[0, 1].abs() <= 5.0
+    assert plain.standardise(torch.tensor([[0.5, 0.7001]]))[0, 1].abs() < 0.1
+    assert plain.standardise(torch.tensor([[0.5, 5.0]]))[0, 1].abs() <= 5.0
 
 
 def test_running_moments_equal_numpy() -> None:
@@ -39,3 +39,27 @@ def test_running_moments_equal_numpy() -> None:
         assert moments.mean[column].item() == pytest.approx(pseudo.mean().item(), abs=1e-5)
         variance = (((pseudo - pseudo.mean()) ** 2).sum() + 1 / 12) / len(pseudo)
         assert moments.variance[column].item() == pytest.approx(variance.item(), abs=1e-5)
+
+
+def test_the_scale_of_a_reward_is_its_deviation_within_tasks() -> None:
+    """Tasks of other levels do not blow it up; episodes that have no reward do not count, not even as NaN."""
+    generator = torch.Generator().manual_seed(0)
+    tasks = torch.randint(0, 3, (900,), generator=generator)
+    rewards = 5.0 * tasks + 0.2 * torch.randn(900, generator=generator)
+    counts = torch.rand(900, generator=generator) < 0.7
+    scale = RunningScale(4)
+    for start in range(0, 900, 90):
+        rows = slice(start, start + 90)
+        scale.update(torch.where(counts, rewards, torch.nan)[rows], tasks[rows], counts[rows])
+    groups = [rewards[counts & (tasks == task)] for task in range(3)]
+    within = sum(float((group - group.mean()).square().sum()) for group in groups)
+    # The prior: one episode of a uniform reward.
+    assert scale.variance.item() == pytest.approx((within + 1 / 12) / (int(counts.sum()) + 1), rel=1e-4)
+    assert scale.mean[:3].tolist() == pytest.approx([float(group.mean()) for group in groups], abs=1e-4)
+
+
+def test_a_constant_reward_is_not_blown_up() -> None:
+    scale = RunningScale(1)
+    for _ in range(40):
+        scale.update(torch.full((64,), 0.5), torch.zeros(64, dtype=torch.long), torch.ones(64, dtype=torch.bool))
+    assert scale.deviation.item() == pytest.approx(SIGMA_FLOOR)

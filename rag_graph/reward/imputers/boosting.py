@@ -45,11 +45,13 @@ class BoostingImputer(Imputer):
         values = torch.where(scores.observed, scores.values, torch.nan)
         for goal in graph.goal.nonzero().squeeze(-1).tolist():
             mine = (scores.tasks == goal) & scores.observed[:, goal]
+            self.trees.pop(goal, None)
             count = int(mine.sum())
+            if count < LEAST:
+                continue
             columns = (self.usable[goal] & (values[mine].nan_to_num(0.0).std(0) > 0)).nonzero().squeeze(-1)
             columns = columns[(~values[mine][:, columns].isnan()).any(0)]
-            if count < LEAST or not len(columns):
-                self.trees.pop(goal, None)
+            if not len(columns):
                 continue
             trees = HistGradientBoostingRegressor(
                 max_iter=60, max_leaf_nodes=4, min_samples_leaf=max(2, count // 10), l2_regularization=1.0, random_state=0

@@ -40,14 +40,14 @@ def planted() -> Callable[..., tuple[Scores, Tensor]]:
 
 @pytest.fixture(scope="session")
 def right() -> list[tuple[Any, ...]]:
-    """Edges that say what was planted."""
-    return [("c0", "t", "prerequisite", 0.8), ("c1", "t", "supports", 0.8), ("c2", "t", "conflicts", 0.8)]
+    """Facts that say what was planted."""
+    return [("c0", "t", "bounds", 0.8), ("c1", "t", "indicates", 0.8), ("c2", "t", "indicates_low", 0.8)]
 
 
 @pytest.fixture(scope="session")
 def shuffled() -> list[tuple[Any, ...]]:
-    """The same relations between the wrong nodes."""
-    return [("c4", "t", "prerequisite", 0.8), ("c5", "t", "supports", 0.8), ("c3", "t", "conflicts", 0.8)]
+    """The same facts about the wrong nodes."""
+    return [("c4", "t", "bounds", 0.8), ("c5", "t", "indicates", 0.8), ("c3", "t", "indicates_low", 0.8)]
 
 
 @pytest.fixture(scope="session")

@@ -27,15 +27,15 @@ def test_the_fitted_prior_is_pulled_to_the_file_and_yields_to_data(
         return float((base.slope - base.slope_of_file).detach().abs().mean())
 
     assert gap(1e4) < 0.01
-    assert gap(0.0) > 0.08, "noise neither supports nor conflicts"
+    assert gap(0.0) > 0.08, "noise indicates nothing"
 
 
 def test_a_gate_that_the_file_lacks_is_found_and_proposed(
     fitted: Callable[..., RewardModel], right: list[Edge], make_graph: Callable[..., AuxiliaryGraph]
 ) -> None:
-    """The prerequisite is stated as a support, or not at all; only multiplicative structure tells the difference."""
-    unstated = [("c1", "t", "supports", 0.8), ("c2", "t", "conflicts", 0.8)]
-    for edges in ([("c0", "t", "supports", 0.8), *unstated], unstated):
+    """The bound is stated as an indication, or not at all; only multiplicative structure tells the difference."""
+    unstated = [("c1", "t", "indicates", 0.8), ("c2", "t", "indicates_low", 0.8)]
+    for edges in ([("c0", "t", "indicates", 0.8), *unstated], unstated):
         model = fitted(edges, rows=512, steps=300)
         base = model.imputer.base
         assert isinstance(base, StructuralPrior)
@@ -43,7 +43,7 @@ def test_a_gate_that_the_file_lacks_is_found_and_proposed(
         assert found.pop((2, 0)) > 0.5
         assert max(found.values()) < 0.15
         (proposal,) = model.gate_proposals(make_graph(edges, criteria=6))
-        assert (proposal.source, proposal.target, proposal.proposed) == ("c0", "t", "prerequisite")
+        assert (proposal.source, proposal.target, proposal.proposed) == ("c0", "t", "bounds")
     assert fitted(right, rows=512).gate_proposals(make_graph(right, criteria=6)) == [], "it is stated already"
 
 
@@ -55,5 +55,5 @@ def test_linear_truth_discovers_no_gate(
     values[:, 0] = (0.3 + 0.3 * values[:, 2] + 0.3 * values[:, 3]).clamp(0, 1)
     observed = torch.ones(512, 8, dtype=torch.bool)
     scores = Scores(values, observed, torch.zeros(512, 8), torch.zeros(512, dtype=torch.long))
-    edges = [("c0", "t", "supports", 0.8), ("c1", "t", "supports", 0.8)]
+    edges = [("c0", "t", "indicates", 0.8), ("c1", "t", "indicates", 0.8)]
     assert fitted(edges, steps=300, scores=scores).gate_proposals(make_graph(edges, criteria=6)) == []
