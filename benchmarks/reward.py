@@ -77,9 +77,14 @@ def _graph(
     pairs = [(c, t) for c, ts in criteria.items() for t in ts]
     while len(edges) < wanted and pairs:
         source, target = rng.choice(pairs) if rng.random() < 0.8 else (rng.choice(tasks), rng.choice(tasks))
-        kind = rng.choice(("prerequisite", "supports", "conflicts")) if source in criteria else "shares_structure"
+        kind = (
+            rng.choice(("bounds", "indicates", "indicates_low", "prerequisite", "supports", "conflicts"))
+            if source in criteria
+            else "shares_structure"
+        )
         if source != target and not any(
-            (source, target, other) in edges for other in ("prerequisite", "supports", "conflicts")
+            (source, target, other) in edges
+            for other in ("bounds", "indicates", "indicates_low", "prerequisite", "supports", "conflicts")
         ):
             edges.add((source, target, kind))
     task = {
@@ -104,7 +109,10 @@ class Reward:
         rng = random.Random(1)
         settings = {} if fit_steps is None else {"fit_steps": fit_steps}
         self.reward = GraphReward(
-            graph, RewardConfig(goal_observed=0.3, **settings), lambda episode: episode.scores, None
+            graph,
+            RewardConfig(goal_observed=0.3, **settings),
+            lambda episode, nodes=None: episode.scores,
+            lambda **_: [],
         )
         names = list(graph.spec.tasks)
         self.episodes = []

@@ -252,9 +252,14 @@ class RewardConfig(Settings):
         description="unit of the reward: its running standard deviation, one for all tasks, so that ppo.kl_coef means the same for every readout; or score units, uncentred",
     )
     auxiliary: float = Field(
-        0.0, ge=0, description="eta: weight at the start of the mean of all other nodes in play, which fades in beside the goal"
+        0.0,
+        ge=0,
+        description="eta: weight at the start of the mean of all other nodes in play, which fades in beside the goal",
     )
     auxiliary_end: float = Field(0.0, ge=0, description="eta at the last update, reached linearly")
+    contained_rules: Literal["keep", "leave_out"] = Field(
+        "keep", description="what becomes of a rule that the goal's own score contains already, as the run finds out: kept, or left out of the reward"
+    )
     damping: float = Field(0.5, ge=0, description="beta of the Katz credit over `supports`")
     text_encoder: str = Field(
         "hashing",

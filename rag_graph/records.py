@@ -105,7 +105,8 @@ class Episode:
     reserved: Mapping[str, float] = field(default_factory=dict)
     """Scores that were measured but not shown to the reward and the imputer: for audits, and for learning the graph."""
     probability: float = 1.0
-    """The probability with which the goal of such an episode is scored."""
+    """Inclusion probability: the chance, over the draw of the seed, that the goal score of this episode is known, in `scores` or `reserved`.
+    The sum of known goal scores / probability, over the number of episodes, is an unbiased mean (see `rag_graph.reward.observation`)."""
 
     @property
     def source(self) -> str:

@@ -18,7 +18,7 @@ from rag_graph import _HOMES
 from rag_graph.cli.app import app
 from rag_graph.config import RunConfig
 from rag_graph.evaluation.metrics import METRICS
-from rag_graph.graph.spec import BUILT_IN_RELATIONS
+from rag_graph.graph.spec import BUILT_IN_RELATIONS, ROLES
 from rag_graph.records import REFERENCE_METRICS
 from rag_graph.runs.sweep import SweepConfig
 
@@ -117,25 +117,29 @@ def _type(about: dict[str, Any]) -> str:
 
 def relations() -> str:
     rows = [
-        (f"`{name}`", kind.semantics, ", ".join(kind.source), ", ".join(kind.target), kind.title)
+        (f"`{name}`", kind.role, kind.semantics, ", ".join(kind.source), ", ".join(kind.target), kind.title)
         for name, kind in BUILT_IN_RELATIONS.items()
     ]
     effects = {
-        "gate": "The score of the target is multiplied by $1 - g + g\\,q$. Here $g$ is the strength and $q$ the gated score of the source. Cycles are not allowed.",
-        "credit": "The source earns Katz credit from the goal weight of the target. If both are tasks, the source earns it in its own episodes.",
-        "penalty": "The score of the source is charged with the weight of the target, as part of the auxiliary reward.",
-        "message": "The encoder passes messages along the edge. It never pays by itself.",
-        "aggregate": "The source, a criterion, is part of the score of the target, with the strength as its weight.",
+        "bound": "A factor $1 - g\\,(1 - x_j)$ in the prediction of the target: the product of its bounds, or the least. Here $g$ is the strength and $x_j$ the score of the source. How much it counts is fitted.",
+        "indication": "$+g\\,z_j$ in the prediction of the target. Here $z_j$ is the score of the source in standard deviations. How much it counts is fitted.",
+        "counterindication": "$-g\\,z_j$ in the prediction of the target.",
+        "gate": "The worth of the target is multiplied by $1 - g\\,(1 - q_j)$. Here $g$ is the strength and $q_j$ the score of the source behind its own prerequisites. Cycles are not allowed.",
+        "credit": "$g\\,q_j / (1 + T)$ is added to the worth of the target, before its prerequisites. $T$ is the sum of the weights of all credits and penalties, so together they never outweigh the goal.",
+        "penalty": "$g\\,x_j / (1 + T)$ is charged, whatever the prerequisites of the target say.",
+        "aggregate": "The score of the target becomes the mean $(s_i + \\sum_j g\\,s_j) / (1 + \\sum_j g)$ of itself and its components, criteria.",
+        "message": "The graph network passes messages along the edge. It never pays by itself.",
         "evidence": "The context may be retrieved for the task. The strength is its prior weight.",
     }
     return "\n".join(
         [
             "# Relations\n",
-            "Generated from `rag_graph/graph/spec.py`. The *semantics* of a relation is its effect on the reward. A file may define "
-            "its own relations under `relations`, each with one of these semantics.\n",
-            _table(("relation", "semantics", "from", "to", "meaning"), rows),
+            "Generated from `rag_graph/graph/spec.py`. A *fact* helps to predict scores that were not observed and never changes what is "
+            "wanted. A *rule* changes what an answer is worth. The *semantics* of a relation decide which it is. A file may define its own relations under "
+            "`relations`, each with one of these semantics. [Fact or rule?](../graph_file.md#fact-or-rule) helps to choose.\n",
+            _table(("relation", "is a", "semantics", "from", "to", "meaning"), rows),
             "## What each semantics does\n",
-            _table(("semantics", "effect on the reward"), list(effects.items())),
+            _table(("semantics", "is a", "does"), [(meaning, ROLES[meaning], effects[meaning]) for meaning in ROLES]),
             "The formulas are in [How the reward is computed](../reward.md). Every edge has a `strength` in [0, 1]. With `tuned: false`, learning does not change it.\n",
         ]
     )

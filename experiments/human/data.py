@@ -55,7 +55,13 @@ def folder() -> Path | None:
 
 def belief_graph(name: str, beliefs: Mapping[str, list[str]]) -> AuxiliaryGraph:
     """One goal, a criterion for each belief, every strength at its default."""
-    goal = {"kind": "generation", "goal": 1.0, "metrics": {"external": 1.0}, "fields": {"input": "text"}, "prompt": "{input}"}
+    goal = {
+        "kind": "generation",
+        "goal": 1.0,
+        "metrics": {"external": 1.0},
+        "fields": {"input": "text"},
+        "prompt": "{input}",
+    }
     named = [(criterion, RELATIONS[key]) for key in RELATIONS for criterion in beliefs[key]]
     spec: dict[str, Any] = {
         "format": 1, "name": name, "tasks": {GOAL: goal},

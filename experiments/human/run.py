@@ -37,7 +37,9 @@ from rag_graph.runtime import write_atomically  # noqa: E402
 SETS = ("frank", "rubric_synth", "rubric_real", "topical_chat", "nlg_quality", "fed_turn", "fed_dialog")
 GOALS, HIDDEN = (8, 32, 128), (0.0, 0.5, 0.8)
 OURS = "expected_goal"
-CLOSED = tuple(name for name, readout in READOUTS.items() if readout.fit != "gradient" and name not in ("goal_only", "random"))
+CLOSED = tuple(
+    name for name, readout in READOUTS.items() if readout.fit != "gradient" and name not in ("goal_only", "random")
+)
 Cell = dict[str, Any]
 
 
@@ -74,26 +76,61 @@ def cells(results: list[Cell], what: str) -> list[Cell]:
         means = {name: float(np.mean([row[what][name] for row in rows])) for name in rows[0][what]}
         best = max((name for name in means if name != OURS), key=means.__getitem__)
         gaps = [row[what][OURS] - row[what][best] for row in rows]
-        made.append({"key": key, "means": means, "best": best, "gap": float(np.mean(gaps)), "error": float(np.std(gaps, ddof=1) / len(gaps) ** 0.5) if len(gaps) > 1 else float("nan")})
+        made.append(
+            {
+                "key": key,
+                "means": means,
+                "best": best,
+                "gap": float(np.mean(gaps)),
+                "error": float(np.std(gaps, ddof=1) / len(gaps) ** 0.5) if len(gaps) > 1 else float("nan"),
+            }
+        )
     return made
 
 
 def show(console: Console, results: list[Cell]) -> None:
     for what in ("spearman", "pairs"):
         found = cells(results, what)
-        table = Columns("set", "hidden", "goals seen", OURS, "best baseline", "", "difference", title=f"{what}, mean over {len({row['seed'] for row in results})} splits", title_justify="left", box=None)
+        table = Columns(
+            "set",
+            "hidden",
+            "goals seen",
+            OURS,
+            "best baseline",
+            "",
+            "difference",
+            title=f"{what}, mean over {len({row['seed'] for row in results})} splits",
+            title_justify="left",
+            box=None,
+        )
         for cell in found:
             name, hidden, goals = cell["key"]
             mark = " *" if cell["gap"] < -0.01 else ""
-            table.add_row(name, f"{hidden:.0%}", str(goals), f"{cell['means'][OURS]:.3f}", cell["best"], f"{cell['means'][cell['best']]:.3f}", f"{cell['gap']:+.3f} ({cell['error']:.3f}){mark}")
+            table.add_row(
+                name,
+                f"{hidden:.0%}",
+                str(goals),
+                f"{cell['means'][OURS]:.3f}",
+                cell["best"],
+                f"{cell['means'][cell['best']]:.3f}",
+                f"{cell['gap']:+.3f} ({cell['error']:.3f}){mark}",
+            )
         console.print(table)
         names = list(found[0]["means"])
         means = {name: float(np.mean([cell["means"][name] for cell in found])) for name in names}
         ordered = sorted(means, key=means.__getitem__, reverse=True)
         console.print(f"mean over {len(found)} cells: " + ", ".join(f"{name} {means[name]:.3f}" for name in ordered))
-        console.print(f"more than .01 below the best baseline of its cell (*): {sum(cell['gap'] < -0.01 for cell in found)} of {len(found)} cells; worst {min(cell['gap'] for cell in found):+.3f}")
-    by_set = {name: float(np.mean([row["covered"] for row in results if row["set"] == name])) for name in dict.fromkeys(row["set"] for row in results)}
-    console.print(f"{INTERVAL:.0%} intervals of the predicted goal cover: all {np.mean([row['covered'] for row in results]):.3f}; " + ", ".join(f"{name} {value:.3f}" for name, value in by_set.items()))
+        console.print(
+            f"more than .01 below the best baseline of its cell (*): {sum(cell['gap'] < -0.01 for cell in found)} of {len(found)} cells; worst {min(cell['gap'] for cell in found):+.3f}"
+        )
+    by_set = {
+        name: float(np.mean([row["covered"] for row in results if row["set"] == name]))
+        for name in dict.fromkeys(row["set"] for row in results)
+    }
+    console.print(
+        f"{INTERVAL:.0%} intervals of the predicted goal cover: all {np.mean([row['covered'] for row in results]):.3f}; "
+        + ", ".join(f"{name} {value:.3f}" for name, value in by_set.items())
+    )
 
 
 def main() -> None:
@@ -101,7 +138,9 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=50)
     parser.add_argument("--first", type=int, default=0, help="number of the first split")
     parser.add_argument("--sets", nargs="*", default=SETS, choices=SETS)
-    parser.add_argument("--readouts", nargs="*", default=CLOSED, choices=tuple(READOUTS), help="default: those that fit in closed form")
+    parser.add_argument(
+        "--readouts", nargs="*", default=CLOSED, choices=tuple(READOUTS), help="default: those that fit in closed form"
+    )
     parser.add_argument("--part", default="dev", help="NAME.PART.jsonl is read")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
@@ -113,17 +152,35 @@ def main() -> None:
             parser.exit(2, "human_labels is not under $RAG_GRAPH_DATA. Set it to the folder that contains it.\n")
         readouts = tuple(dict.fromkeys([OURS, *args.readouts]))
         seeds = list(range(args.first, args.first + args.splits))
-        jobs = [(name, args.part, goals, hidden, seeds[i : i + 5], readouts) for name in args.sets for hidden in HIDDEN for goals in GOALS for i in range(0, len(seeds), 5)]
+        jobs = [
+            (name, args.part, goals, hidden, seeds[i : i + 5], readouts)
+            for name in args.sets
+            for hidden in HIDDEN
+            for goals in GOALS
+            for i in range(0, len(seeds), 5)
+        ]
         results: list[Cell] = []
         start = time.time()
-        with ProcessPoolExecutor(args.workers) as pool, Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+        with (
+            ProcessPoolExecutor(args.workers) as pool,
+            Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            ) as progress,
+        ):
             bar = progress.add_task("splits", total=len(jobs))
             for rows in pool.map(measure, *zip(*jobs, strict=True)):
                 results += rows
                 progress.advance(bar)
         order = {name: at for at, name in enumerate(SETS)}
         results.sort(key=lambda row: (order[row["set"]], row["hidden"], row["goals"], row["seed"]))
-        write_atomically(args.out, json.dumps({"part": args.part, "seconds": round(time.time() - start), "rows": results}) + "\n")
+        write_atomically(
+            args.out, json.dumps({"part": args.part, "seconds": round(time.time() - start), "rows": results}) + "\n"
+        )
     show(console, json.loads(args.out.read_text(encoding="utf-8"))["rows"])
 
 

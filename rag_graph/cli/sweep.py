@@ -34,7 +34,7 @@ def sweep(
 
     `grid: {reward.readout: [flat, prior_gnn]}`
 
-    `seeds: [0, 1, 2]`
+    `seeds: [0, 1, 2, 3, 4]`
 
     More keys: `set` (overrides of every run), `folder`, `parallel` (runs at once), `executor: ray` (with `ray_address`, `cpus`, `gpus`).
     """

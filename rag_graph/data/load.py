@@ -14,6 +14,7 @@ from rag_graph.data.files import Rows, find_file, read_rows, read_table
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.data.passages import read_passages
 from rag_graph.data.prompts import render_prompt
+from rag_graph.data.reserved import is_reserved
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task
@@ -30,8 +31,8 @@ _QUESTION_SHARE = {"origin": 0.5, "color": 0.25, "days": 0.125, "buyer": 0.125}
 class RunData:
     """
     train, test: examples, tasks interleaved.
-    groups: training examples that share their input, for the supervised warm-up, each with its weak answer (or None).
-    contexts: split -> context nodes.
+    groups: training examples that share their input, for the supervised warm-up, each with its weak answer (or None); no reserved ones.
+    contexts: split -> context nodes; no exemplar shows the reference of a reserved example.
     hashes: task/split -> hash of the examples used; contexts/split, demonstrations.
     """
 
@@ -40,12 +41,26 @@ class RunData:
     groups: list[list[tuple[Example, str | None]]]
     contexts: dict[str, list[ContextNode]]
     hashes: dict[str, str] = field(default_factory=dict)
+    reserved: frozenset[str] = frozenset()
+    """Ids of the training examples whose references only audits see (`rag_graph.data.reserved`)."""
+
+    @property
+    def shown(self) -> list[Example]:
+        """The training examples whose references may be seen."""
+        return [example for example in self.train if example.id not in self.reserved]
 
 
 def load_data(
-    graph: AuxiliaryGraph, config: DataConfig, seed: int, splits: Sequence[str] = ("train", "test")
+    graph: AuxiliaryGraph,
+    config: DataConfig,
+    seed: int,
+    splits: Sequence[str] = ("train", "test"),
+    reserved: float = 0.0,
 ) -> RunData:
     """Load every task's examples.
+
+    Args:
+        reserved: share of the training examples of goal tasks whose references only audits see (`RewardConfig.reserved`).
 
     Raises:
         DataError: a task without data, a bad row (with its line), an empty data set.
@@ -68,14 +83,18 @@ def load_data(
             groups += [[pair] for pair in loaded] if split == "train" else []
         for part in examples[split]:
             hashes[f"{part[0].task}/{split}"] = _hash(part)
+    groups = [[pair for pair in group if not is_reserved(pair[0], graph, reserved, seed)] for group in groups]
+    groups = [group for group in groups if group]
     if any(weak is not None for group in groups for _, weak in group):
         hashes["demonstrations"] = _digest([(example.id, weak) for group in groups for example, weak in group])
     train, test = (_interleave(examples[split]) for split in ("train", "test"))
-    contexts = {split: load_contexts(graph, split, train) for split in splits}
+    hidden = frozenset(example.id for example in train if is_reserved(example, graph, reserved, seed))
+    shown = [example for example in train if example.id not in hidden]
+    contexts = {split: load_contexts(graph, split, shown) for split in splits}
     for split, nodes in contexts.items():
         if nodes:
             hashes[f"contexts/{split}"] = _digest(list(map(astuple, nodes)))
-    return RunData(train, test, groups, contexts, hashes)
+    return RunData(train, test, groups, contexts, hashes, hidden)
 
 
 def _parcels(
@@ -195,7 +214,8 @@ def _supporting(row: Mapping[str, Any], task: Task, where: str) -> tuple[str, ..
 
 
 def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -> list[ContextNode]:
-    """Context nodes of a split. Exemplars always come from the training examples; `source` of an exemplar is its example's id.
+    """Context nodes of a split. Exemplars always come from `train`, the training examples that may be shown; `source` of an exemplar is its
+    example's id.
 
     Raises:
         DataError: a bad row of a passages file, with its line.

@@ -12,7 +12,15 @@ from rag_graph.records import Episode, Example
 
 
 class FrozenClassifier:
-    """TF-IDF and logistic regression, fitted once on a task's training examples and never again."""
+    """TF-IDF and logistic regression, fitted once on a task's training examples and never again.
+
+    Args:
+        examples: of one task, each with its reference. A run gives those that are not reserved (`RunData.shown`): fitted on a
+            reserved reference too, `label_preserved` would show it to the reward.
+
+    Raises:
+        DataError: fewer than two labels.
+    """
 
     def __init__(self, examples: Sequence[Example], seed: int = 0) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
@@ -22,7 +30,7 @@ class FrozenClassifier:
         labels = [example.references[0] for example in examples]
         if len(set(labels)) < 2:
             raise DataError(
-                f"a classifier of '{examples[0].task if examples else 'no task'}' needs training examples of at least two labels."
+                f"a classifier of '{examples[0].task if examples else 'no task'}' needs training examples of at least two labels, beside those that are reserved."
             )
         texts = [example.text for example in examples]
         self._model = make_pipeline(

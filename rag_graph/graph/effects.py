@@ -1,18 +1,26 @@
-"""What in a graph can have no effect: a graph without rules, and facts and rules that no goal depends on.
+"""What in a graph can have no effect: a graph without rules, and facts and rules that nothing paid depends on.
 
-A rule has an effect if its target is a goal task or leads to one by rules. A fact has an effect if its target is such a node or leads to one
-by facts: it then helps to predict a score that is paid. Both ends must be scored in episodes of that goal task. A strength of 0 that the
-file freezes counts as removed.
+The formulas of the rules (`rag_graph.reward.formulas`) say what each relation can reach in episodes of a task that pays:
+
+| relation | has an effect if its target is |
+|---|---|
+| credit | the goal task, or a node that leads to it by credits |
+| penalty | the same |
+| gate, aggregate | the goal task, what earns credit for it, or a gate of those, over any number of gates |
+| a fact | a node whose score enters one of these, or that leads to one by facts |
+
+The source must be scored in such an episode. A task is scored in its own episodes only, and earns there for the goal tasks that it supports.
+A strength of 0 that the file freezes counts as removed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 
 import networkx
 
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.spec import Edge
+from rag_graph.graph.spec import Edge, Semantics
 from rag_graph.yaml_document import Location
 
 NO_RULE = "no rule: where every goal is observed, this graph changes nothing."
@@ -53,49 +61,77 @@ def without_effect(graph: AuxiliaryGraph) -> list[tuple[Location, str]]:
 
 
 class _Reach:
-    """Which nodes lead to which goal task, by rules, and by facts and then rules."""
+    """Of each task that pays in its own episodes, the nodes on which its pay depends.
+
+    earning: what is paid for itself, by task. worth: what is paid or gates what is paid. seen: whose scores matter, measured or predicted.
+    """
 
     def __init__(self, graph: AuxiliaryGraph) -> None:
         self.graph = graph
-        self.in_play = {
-            goal: {name for name in graph.nodes if graph.applies(name, goal)}
-            for goal, task in graph.spec.tasks.items()
-            if task.goal > 0
-        }
-        live = [edge for edge in graph.spec.edges if edge.strength > 0 or edge.tuned]
-        self.live = frozenset((edge.source, edge.target, edge.relation) for edge in live)
-        self.paid, self.useful = {}, {}
-        for goal, scored in self.in_play.items():
-            self.paid[goal] = _leading(live, scored, {goal}, lambda edge: graph.role(edge) == "rule")
-            self.useful[goal] = _leading(live, scored, self.paid[goal], lambda edge: graph.role(edge) == "fact")
+        tasks = graph.spec.tasks
+        self.live = {_key(edge) for edge in graph.spec.edges if edge.strength > 0 or edge.tuned}
+        goals = {name for name, task in tasks.items() if task.goal > 0}
+        self.supporting = self._leading(goals, "credit")
+        charged_tasks = self._sources(goals, "penalty")
+        paying = [name for name in tasks if name in self.supporting | charged_tasks]
+        self.scored = {name: {node for node in graph.nodes if graph.applies(node, name)} for name in paying}
+        self.earning, self.worth, self.seen = {}, {}, {}
+        for name, scored in self.scored.items():
+            self.earning[name] = self._leading({name} & goals, "credit")
+            self.worth[name] = self._leading({name} & self.supporting | self.earning[name] & scored, "gate")
+            charged = self._sources(self.earning[name], "penalty") | {name} & charged_tasks
+            parts = self._sources(self.worth[name], "aggregate")
+            self.seen[name] = self._leading(
+                (self.worth[name] | charged | parts) & scored, "bound", "indication", "counterindication"
+            )
+
+    def _edges(self, *meanings: Semantics) -> list[Edge]:
+        types = self.graph.relation_types
+        stated = self.graph.spec.edges
+        return [edge for edge in stated if _key(edge) in self.live and types[edge.relation].semantics in meanings]
+
+    def _sources(self, targets: Iterable[str], meaning: Semantics) -> set[str]:
+        return {edge.source for edge in self._edges(meaning) if edge.target in targets}
+
+    def _leading(self, ends: set[str], *meanings: Semantics) -> set[str]:
+        """The ends, and the nodes that lead to one of them along live edges of these meanings."""
+        backwards = networkx.DiGraph([(edge.target, edge.source) for edge in self._edges(*meanings)])
+        backwards.add_nodes_from(ends)
+        return {node for end in ends for node in (end, *networkx.descendants(backwards, end))}
 
     def matters(self, edge: Edge) -> bool:
         """True if a fact or a rule can change what some answer is paid, or what is predicted of it."""
-        if (edge.source, edge.target, edge.relation) not in self.live:
+        if _key(edge) not in self.live:
             return False
-        reached = self.paid if self.graph.role(edge) == "rule" else self.useful
-        return any(edge.source in scored and edge.target in reached[goal] for goal, scored in self.in_play.items())
+        meaning = self.graph.relation_types[edge.relation].semantics
+        if meaning == "credit" and edge.source in self.graph.spec.tasks:
+            return edge.target in self.supporting
+        if meaning == "penalty" and edge.source in self.graph.spec.tasks:
+            return edge.target in self.graph.spec.tasks and self.graph.spec.tasks[edge.target].goal > 0
+        if meaning in ("credit", "penalty"):
+            reached = self.earning
+        else:
+            reached = self.worth if self.graph.role(edge) == "rule" else self.seen
+        # Credit also flows through a criterion that is not scored here, from others that are.
+        sources = self._leading({edge.source}, "credit") if meaning == "credit" else {edge.source}
+        return any(sources & scored and edge.target in reached[name] for name, scored in self.scored.items())
 
     def reason(self, edge: Edge) -> str:
         """Why it does not."""
-        rule, target = self.graph.role(edge) == "rule", self.graph.spec.tasks.get(edge.target)
-        if (edge.source, edge.target, edge.relation) not in self.live:
+        target = self.graph.spec.tasks.get(edge.target)
+        meaning = self.graph.relation_types[edge.relation].semantics
+        if _key(edge) not in self.live:
             return "its strength is 0, and 'tuned: false' keeps it there."
         if target is not None and target.goal == 0:
             return f"'{edge.target}' is no goal task. Give it 'goal:' above 0, or remove the relation."
-        together = any({edge.source, edge.target} <= scored for scored in self.in_play.values())
-        if not together:
+        if not any({edge.source, edge.target} <= scored for scored in self.scored.values()):
             return f"'{edge.source}' and '{edge.target}' are never scored in the same episode of a goal task."
-        if rule and any(edge.target in useful for useful in self.useful.values()):
-            return f"no goal depends on '{edge.target}' by a rule; facts use its score as it is."
-        return f"no goal task depends on '{edge.target}'{' by rules' if rule else ''}."
+        if meaning in ("credit", "penalty"):
+            return f"'{edge.target}' is paid nothing by itself. It is no goal task, and supports none."
+        if self.graph.role(edge) == "rule" and any(edge.target in seen for seen in self.seen.values()):
+            return f"no rule pays '{edge.target}' behind it; facts, parts and charges use its score as it is."
+        return f"no goal task depends on '{edge.target}'{' by rules' if self.graph.role(edge) == 'rule' else ''}."
 
 
-def _leading(edges: list[Edge], scored: set[str], ends: set[str], chosen: Callable[[Edge], bool]) -> set[str]:
-    """The ends, and the scored nodes that lead to one of them along chosen edges between scored nodes."""
-    backwards = networkx.DiGraph()
-    backwards.add_nodes_from(ends)
-    backwards.add_edges_from(
-        (edge.target, edge.source) for edge in edges if chosen(edge) and {edge.source, edge.target} <= scored
-    )
-    return {node for end in ends for node in (end, *networkx.descendants(backwards, end))}
+def _key(edge: Edge) -> tuple[str, str, str]:
+    return edge.source, edge.target, edge.relation

@@ -22,7 +22,7 @@ def role_change(before: str, after: str) -> str:
 class Proposal:
     """Something in the file that looks wrong. A person decides what to do."""
 
-    kind: str  # flip, relation or gate
+    kind: str  # flip, relation, gate or contained
     source: str
     target: str
     stated: str  # relation in the file, or ""
@@ -31,6 +31,8 @@ class Proposal:
 
     def __str__(self) -> str:
         what = f"{self.source} -> {self.target}"
+        if self.kind == "contained":
+            return f"{what} is stated as the rule '{self.stated}': {self.evidence}"
         if self.stated:
             return f"{what} is stated as '{self.stated}' and looks like '{self.proposed}'{role_change(self.stated, self.proposed)} ({self.evidence})"
         return f"{what} is not stated and looks like '{self.proposed}'{_role(self.proposed)} ({self.evidence})"

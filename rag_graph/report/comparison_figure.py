@@ -36,7 +36,7 @@ def draw_arms(arms: Sequence[DrawnArm], metric: str, baseline: str, out: str | P
     left.set_yticks(range(len(arms)), [arm.label for arm in arms], parse_math=False)
     left.invert_yaxis()
     left.set_title(metric, parse_math=False)
-    together = ", 95% together" if sum(arm.difference is not None for arm in arms) > 1 else ""
+    together = "\n(intervals hold together)" if sum(arm.difference is not None for arm in arms) > 1 else ""
     right.set_title(f"minus {baseline}, paired by seed{together}", parse_math=False)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

@@ -30,7 +30,8 @@ def attribute(model: RewardModel, batch: Batch, auxiliary: float, method: str) -
     def reward(values: Tensor) -> Tensor:
         rows = len(values)
         scores = Scores(*(column.expand(rows, *column.shape[1:]) for column in batch.scores))._replace(values=values)
-        return model(scores, auxiliary).total
+        total: Tensor = model(scores, auxiliary).total
+        return total
 
     in_play = model.topology.applies[batch.scores.tasks[0]]
     players = (in_play & batch.scores.observed[0]).nonzero().squeeze(-1).tolist()

@@ -46,7 +46,9 @@ class RandomReward(Readout):
 
     def worth(self, given: Given) -> Worth:
         known = torch.where(given.scores.observed, given.scores.values, 0.5)
-        each = torch.frac(torch.sin(known * 12.9898 + 1.0) * 43758.5453).abs()  # alike for all nodes: their order plays no part
+        each = torch.frac(
+            torch.sin(known * 12.9898 + 1.0) * 43758.5453
+        ).abs()  # alike for all nodes: their order plays no part
         noise = torch.frac(each.sum(-1, keepdim=True))
         return own_goal(noise.expand_as(given.filled), given.graph, given.tasks)
 

@@ -16,7 +16,8 @@ FAILED = 0.5
 
 
 class Calibration(nn.Module):
-    """Per node: predictions of hidden scores against what was observed, remembered over about fifty updates."""
+    """Per node: predictions of hidden scores against what was observed, remembered over about fifty updates; of a goal what is paid where it
+    is not observed."""
 
     count: Tensor  # [N, BINS] by predicted score
     predicted: Tensor
@@ -49,6 +50,11 @@ class Calibration(nn.Module):
     def bias(self) -> Tensor:
         """[N] mean of prediction - observation."""
         return (self.predicted - self.seen).sum(-1) / self.number.clamp(min=1)
+
+    @property
+    def rmse(self) -> Tensor:
+        """[N] root mean squared error."""
+        return (self.square / self.number.clamp(min=1e-12)).sqrt()
 
     @property
     def ece(self) -> Tensor:
@@ -88,21 +94,26 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
     Args:
         in_play: bool [B, N].
     """
+    mine = in_play & rewards.paid[:, None]
+    seen = mine & rewards.observed
+    number = mine.sum(0)
+
+    def mean(values: Tensor, over: Tensor = mine) -> list[float]:
+        return (torch.where(over, values, 0.0).sum(0) / over.sum(0).clamp(min=1)).tolist()  # type: ignore[no-any-return]
+
+    found = {
+        "reward": mean(rewards.values * rewards.weights), "weight": mean(rewards.weights),
+        "observed": mean(rewards.observed.to(rewards.values.dtype)), "imputed": mean(rewards.scores),
+        "gated": mean(rewards.scores * rewards.gates), "gate": mean(rewards.gates),
+    }  # fmt: skip
+    compared = {name: getattr(calibration, name).tolist() for name in ("bias", "ece", "rmse")}
+    scores, was_seen, judged = mean(rewards.scores, seen), seen.any(0).tolist(), (calibration.number >= 1).tolist()
     logged: dict[str, float] = {}
-    compared = zip(*(x.tolist() for x in (calibration.number, calibration.bias, calibration.ece)), strict=True)
-    for column, (name, (number, bias, ece)) in enumerate(zip(rewards.nodes, compared, strict=True)):
-        mine = in_play[:, column] & rewards.paid
-        if not mine.any():
-            continue
-        seen = mine & rewards.observed[:, column]
-        logged[f"nodes/{name}/reward"] = (rewards.values * rewards.weights)[mine, column].mean().item()
-        logged[f"nodes/{name}/weight"] = rewards.weights[mine, column].mean().item()
-        logged[f"nodes/{name}/observed"] = seen.sum().item() / mine.sum().item()
-        logged[f"nodes/{name}/imputed"] = rewards.scores[mine, column].mean().item()
-        logged[f"nodes/{name}/gated"] = (rewards.scores * rewards.gates)[mine, column].mean().item()
-        logged[f"nodes/{name}/gate"] = rewards.gates[mine, column].mean().item()
-        if number >= 1:
-            logged[f"nodes/{name}/bias"], logged[f"nodes/{name}/ece"] = bias, ece
-        if seen.any():
-            logged[f"nodes/{name}/score"] = rewards.scores[seen, column].mean().item()
+    for column in number.nonzero().flatten().tolist():
+        node = f"nodes/{rewards.nodes[column]}"
+        logged |= {f"{node}/{name}": values[column] for name, values in found.items()}
+        if judged[column]:
+            logged |= {f"{node}/{name}": values[column] for name, values in compared.items()}
+        if was_seen[column]:
+            logged[f"{node}/score"] = scores[column]
     return logged

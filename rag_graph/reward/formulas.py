@@ -18,10 +18,10 @@ Which readout uses what is said in `readouts.py` and `baselines.py`.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
-
-from typing import NamedTuple
 
 from rag_graph.reward.graph_tensors import SIGNS, GraphTensors, katz_credit
 from rag_graph.reward.scores import task_mask
@@ -107,7 +107,9 @@ def rules(
     goals = torch.cat([goal, graph.goal[None]])  # each episode's own goal, and last all goals together
     earned = katz_credit(goals, graph, damping, steps=steps) - goals
     credit = torch.where(is_task, earned[-1], earned[:-1]) * in_play
-    charge = torch.where(is_task, graph.pull(graph.goal, "penalty"), graph.pull(goal + earned[:-1], "penalty")) * in_play
+    charge = (
+        torch.where(is_task, graph.pull(graph.goal, "penalty"), graph.pull(goal + earned[:-1], "penalty")) * in_play
+    )
     own = goal.sum(-1, keepdim=True)
     own = torch.where(own > 0, own, 1.0)  # of a task without a goal weight nothing can be outweighed
     bound = own / (own + (credit + charge).sum(-1, keepdim=True))

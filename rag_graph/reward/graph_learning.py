@@ -1,19 +1,26 @@
-"""Reinforcement learning of the graph: strengths move by what raises J, the goal score on reserved episodes.
+"""Reinforcement learning of the graph: strengths move by what raises J, the goal score on reserved episodes, once that is beyond chance.
 
 | method | evidence about a strength | extra cost |
 |---|---|---|
 | none (the default) | the same as of alignment, for proposals only: no strength moves | none |
-| alignment | mean product of the standardised scores of both ends; at a goal, on reserved episodes only. The covariance proxy of OL-AUX (Lin et al. 2019, NeurIPS) | none |
+| alignment | covariance of both ends within their task; at a goal, on reserved episodes only. The covariance proxy of OL-AUX (Lin et al. 2019, NeurIPS) | none |
 | meta_gradient | dJ/dg = sum_b kappa_b dR_b/dg through readout and encoder (LIRPG, Zheng et al. 2018, eq. 7); kappa_b is how far one more step on episode b would move the policy along the gradient of J | one backward and two forward passes of the policy |
 
-A step is g += RATE * mean / rms of the evidence, clipped to [0, 1]; a strength with `tuned: false` never moves. A strength never
-changes its sign: what looks like the opposite relation becomes a proposal, and so does a pair that the file does not relate.
-Alignment is linear: it cannot tell a gate from a support. Discovered gates come from `rag_graph.reward.imputers.prior`.
+What evidence wants of a strength starts at the file's and moves by RATE * mean / rms of the recent evidence, clipped to [0, 1]. The strength itself
+is the file's until all evidence so far passes a threshold, then what is wanted; where it falls below again, the file's. A strength with `tuned: false`
+never moves. The threshold is on e-processes (`Evidence.log_e`; Howard et al. 2021), by the rule of Wang & Ramdas (2022) for many at once (`sound`). It
+holds at all updates together: where no relation means anything, no strength leaves the file's in 98% of the runs, however long these are.
+
+Alignment centres within the task: the criterion by its mean in the same update, so what improves both ends from update to update is no
+evidence; the goal, of which an update has few reserved scores, by its running mean. One exact centring is enough for an expectation of 0 without a
+relation, whatever the lag of the other. Every answer counts once.
+
+Facts and rules both have strengths. No relation changes its sign: where the data contradict a fact, or show one that the file lacks, there is a
+proposal. A rule is what a researcher wants, and no data contradict it. Alignment is linear: it cannot tell a bound from an indication. Discovered
+bounds come from `rag_graph.reward.imputers.prior`.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from torch import Tensor, nn
@@ -21,26 +28,106 @@ from torch import Tensor, nn
 from rag_graph.config import GraphLearningConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
-from rag_graph.reward.graph_tensors import SIGNS
-from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.graph_tensors import SIGNS, GraphTensors
 from rag_graph.reward.scores import Scores
 
 RATE = 0.02
 """Step of a strength per update: where the evidence always agrees, a strength crosses [0, 1] in 50 updates."""
 MEMORY = 0.95
 """Of the running means of the evidence, per update: about twenty updates."""
-MIN_UPDATES = 20
-MIN_T = 4.0
-"""A proposal needs so many updates with evidence, and a mean so many standard errors from 0."""
+ERROR = 0.02
+"""Share of noise among the strengths that are moved, and chance that one is where all is noise, over a whole run; the same for proposals."""
+MIXTURE = 2.0
+"""rho of the e-processes, in units of the variance of one update: they are strongest after some twenty updates."""
+LEAST_VARIANCE = 1e-9
+"""Of the evidence in score units to the fourth: an end that does not vary says nothing, whatever rounding leaves of it."""
+LEAST_UPDATES = 10
+"""Before, nothing is known of how much evidence varies from update to update."""
 MIN_CORRELATION = 0.1
+"""A proposal needs a correlation of this size."""
+
+
+def sound(log_e: Tensor, error: float, asked: Tensor) -> Tensor:
+    """bool [K]: e-BH (Wang & Ramdas 2022, JRSS B 84, 822). The k largest are sound where the k-th is at least K / (k error).
+
+    At every time the expected share of noise among them is at most `error`. Where all is noise, the mean of the e-processes is one as well, so the
+    chance that anything is ever sound is at most `error` (Ville 1939).
+
+    Args:
+        log_e: [K] logarithms of e-processes.
+        error: in (0, 1).
+        asked: bool [K]; the others do not count in K, and are never sound.
+    """
+    log_e = torch.where(asked, log_e, -torch.inf)
+    ordered = log_e.sort(descending=True).values
+    rank = torch.arange(1, len(log_e) + 1, device=log_e.device)
+    enough = ordered >= torch.log(asked.sum() / (rank * error))
+    least = torch.where(enough, ordered, torch.inf)
+    return asked & (log_e >= (least.amin() if len(least) else torch.inf))
+
+
+class Evidence(nn.Module):
+    """Running evidence of K hypotheses, one number per update and hypothesis, and how far it is beyond chance."""
+
+    mean: Tensor  # [K] running mean of the evidence
+    square: Tensor  # [K] running mean of its square
+    noise: Tensor  # [K] running mean of its variance if there were no effect
+    weight: Tensor  # [K] what the three sum their weights to
+    updates: Tensor  # [K] updates with evidence
+    total: Tensor  # [K] sum of the evidence, in units of its usual noise
+    variance: Tensor  # [K] sum of its variances, in squares of these units
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        for name in ("mean", "square", "noise", "weight", "updates", "total", "variance"):
+            self.register_buffer(name, torch.zeros(number))
+
+    def add(self, evidence: Tensor, seen: Tensor, variance: Tensor | None = None) -> None:
+        """
+        Args:
+            evidence: [K], of any scale.
+            seen: bool [K], where there is any.
+            variance: [K] of the evidence if there is no effect, estimated from the parts that it is the sum of: the sum of their squares. Without,
+                its own square: then an update is all one part.
+        """
+        evidence = torch.where(seen, evidence, 0.0)
+        variance = evidence**2 if variance is None else torch.where(seen, variance, 0.0)
+        keep = torch.where(seen, MEMORY, 1.0)
+        self.mean = keep * self.mean + (1 - keep) * evidence
+        self.square = keep * self.square + (1 - keep) * evidence**2
+        self.noise = keep * self.noise + (1 - keep) * variance
+        self.weight = keep * self.weight + (1 - keep)
+        self.updates = self.updates + seen.to(self.updates.dtype)
+        # In units of what is usual of late, so that no single update outweighs the others. The unit does not depend on signs.
+        unit = (self.noise / self.weight.clamp(min=1e-12)).sqrt() + 1e-8
+        self.total = self.total + evidence / unit
+        self.variance = self.variance + variance / unit**2
+
+    @property
+    def direction(self) -> Tensor:
+        """[K] in [-1, 1]: recent mean / recent rms."""
+        weight = self.weight.clamp(min=1e-12)
+        return self.mean / weight / ((self.square / weight).sqrt() + 1e-8)
+
+    @property
+    def log_e(self) -> Tensor:
+        """[K] logarithm of the e-process against "no effect": the two-sided normal mixture sqrt(rho / (V + rho)) exp(S^2 / (2 (V + rho))) of Robbins
+        (1970; Howard et al. 2021, Annals of Statistics 49, eq. 14), S the sum of the evidence and V of its variances (self-normalised, de la Pena 1999).
+
+        The parts of an update may be alike, such as the answers to one prompt. So V is multiplied by how much more the evidence varies from
+        update to update than its parts say, if it does (the design effect, Kish 1965).
+        """
+        spread = self.square / self.weight.clamp(min=1e-12) - (self.mean / self.weight.clamp(min=1e-12)) ** 2
+        design = (spread * self.weight / self.noise.clamp(min=1e-12)).clamp(min=1)
+        total = self.variance * design + MIXTURE
+        log_e = (self.total**2 / total + torch.log(MIXTURE / total)) / 2
+        return torch.where(self.updates >= LEAST_UPDATES, log_e, -torch.inf)
 
 
 class GraphLearner(nn.Module):
     """Moves strengths by evidence, except those that the file freezes. Holds all of its state in buffers."""
 
-    mean: Tensor  # [E] running mean of the evidence
-    square: Tensor  # [E] running mean of its square
-    updates: Tensor  # [E] updates with evidence
+    wanted: Tensor  # [E] where the evidence moves the strengths, whether it passes the threshold or not
 
     def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
         super().__init__()
@@ -50,85 +137,127 @@ class GraphLearner(nn.Module):
             sign[tensors.of_meaning[meaning]] = value
         self.register_buffer("sign", sign, persistent=False)
         self.register_buffer("movable", torch.from_numpy(graph.tuned) & (sign != 0), persistent=False)
-        for name in ("mean", "square", "updates"):
-            self.register_buffer(name, torch.zeros(len(sign)))
+        self.register_buffer("of_file", tensors.strength.clone(), persistent=False)
+        self.register_buffer("wanted", tensors.strength.clone())
+        self.of_edges = Evidence(len(sign))
 
     sign: Tensor
     movable: Tensor
+    of_file: Tensor
 
-    def step(self, strength: Tensor, evidence: Tensor, seen: Tensor) -> Tensor:
-        """New strengths [E] from what speaks for more strength [E], where there is any (seen: bool [E])."""
-        self.mean = torch.where(seen, MEMORY * self.mean + (1 - MEMORY) * evidence, self.mean)
-        self.square = torch.where(seen, MEMORY * self.square + (1 - MEMORY) * evidence**2, self.square)
-        self.updates = self.updates + seen.to(self.updates.dtype)
-        moved = strength + RATE * self.mean / (self.square.sqrt() + 1e-8)
-        ready = seen & self.movable & (self.updates > self.warm_up)
-        return torch.where(ready, moved.clamp(0, 1), strength)
+    def step(self, evidence: Tensor, seen: Tensor, variance: Tensor | None = None) -> Tensor:
+        """New strengths [E] from what speaks for more strength [E], where there is any (seen: bool [E]); variance: see `Evidence.add`."""
+        found = self.of_edges
+        found.add(evidence, seen, variance)
+        ready = seen & self.movable & (found.updates > self.warm_up)
+        moved = (self.wanted + RATE * found.direction).clamp(0, 1)
+        self.wanted = torch.where(ready, moved, self.wanted)
+        agrees = (self.wanted - self.of_file) * found.total > 0
+        return torch.where(sound(found.log_e, ERROR, self.movable) & agrees, self.wanted, self.of_file)
 
 
 class Alignment(GraphLearner):
-    """Evidence of an edge, and of every pair of a criterion and a goal task that the file does not relate."""
+    """Evidence of an edge, and of every pair of a criterion and a goal task that no fact of the file relates."""
 
-    pair_count: Tensor
-    pair_sum: Tensor
-    pair_square: Tensor
+    goal_sum: Tensor  # [T] with goal_weight: the running mean of the goal of each task
+    goal_weight: Tensor
+    moments: Tensor  # [5, pairs]: answers, and sums of xy, xx, yy, xxyy within tasks
 
     def __init__(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: GraphLearningConfig) -> None:
         super().__init__(graph, tensors, config)
-        stated = [(j, i) for j, i in tensors.edge_index.T.tolist()]
-        self.num_edges = len(stated)
-        pairs = stated + tensors.criteria_of_goals(graph, stated)
+        edges = [(j, i) for j, i in tensors.edge_index.T.tolist()]
+        self.num_edges = len(edges)
+        self.facts = [graph.role(edge) == "fact" for edge in graph.spec.edges]
+        related = [pair for pair, fact in zip(edges, self.facts, strict=True) if fact]
+        pairs = edges + tensors.criteria_of_goals(graph, related)
         ends = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
-        self.register_buffer("source", ends[:, 0], persistent=False)
-        self.register_buffer("target", ends[:, 1], persistent=False)
-        for name in ("pair_count", "pair_sum", "pair_square"):
-            self.register_buffer(name, torch.zeros(len(pairs)))
+        tasks = torch.tensor([row for row, kind in enumerate(graph.kinds.values()) if kind == "task"])
+        task_row = torch.zeros(len(graph.nodes), dtype=torch.long)
+        task_row[tasks] = torch.arange(len(tasks))
+        constants = {"source": ends[:, 0], "target": ends[:, 1], "tasks": tasks, "task_row": task_row}
+        constants["is_goal"] = tensors.goal > 0
+        for name, value in constants.items():
+            self.register_buffer(name, value, persistent=False)
+        self.register_buffer("goal_sum", torch.zeros(len(tasks)))
+        self.register_buffer("goal_weight", torch.zeros(len(tasks)))
+        self.register_buffer("moments", torch.zeros(5, len(pairs)))
+        self.of_pairs = Evidence(len(pairs))
 
     source: Tensor
     target: Tensor
+    tasks: Tensor
+    task_row: Tensor
+    is_goal: Tensor
 
-    def evidence(self, standard: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean product over the episodes in which both ends were observed, [pairs], and whether there were any.
+    def evidence(self, scores: Scores) -> tuple[Tensor, Tensor, Tensor]:
+        """Take in an update: [pairs] what it says, sum of products / sqrt(number of answers); whether it says anything; its variance.
 
         Args:
-            standard, observed: [B, N]; at the episode's goal, of reserved episodes only.
+            scores: at the episodes' own goals, of reserved episodes only (`with_reserved_goals`).
         """
-        both = observed[:, self.source] & observed[:, self.target]
-        product = torch.where(both, standard[:, self.source] * standard[:, self.target], 0.0)
-        count = both.sum(0)
-        found = product.sum(0) / count.clamp(min=1)
-        seen = count > 0
-        self.pair_count = self.pair_count + seen.to(found.dtype)
-        self.pair_sum, self.pair_square = self.pair_sum + found, self.pair_square + found**2
-        return found, seen
+        centred, observed = self._centred(scores)
+        source, target = self.source[: self.num_edges], self.target[: self.num_edges]
+        x, y = centred.index_select(1, source), centred.index_select(1, target)
+        both = (observed.index_select(1, source) & observed.index_select(1, target)).to(x.dtype)
+        of_edges = torch.stack([(part * both).sum(0) for part in (torch.ones_like(x), x * y, x**2, y**2, (x * y) ** 2)])
+        # A pair with a goal meets in episodes of that task alone: [T, N] at once, so that many pairs cost one product.
+        of_task = scores.is_task[:, self.tasks] & observed[:, self.tasks]  # [B, T]
+        known, there = of_task.to(centred.dtype), observed.to(centred.dtype)
+        y = torch.where(of_task, centred[:, self.tasks], 0.0)
+        squares = centred * centred
+        met = torch.stack([known.T @ there, y.T @ centred, known.T @ squares, (y**2).T @ there, (y**2).T @ squares])
+        of_goals = met[:, self.task_row[self.target[self.num_edges :]], self.source[self.num_edges :]]
+        found = torch.cat([of_edges, of_goals], 1)
+        self.moments = self.moments + found
+        answers = found[0].clamp(min=1)
+        value, variance = found[1] / answers.sqrt(), found[4] / answers
+        seen = variance > LEAST_VARIANCE
+        self.of_pairs.add(value, seen, variance)
+        return value, seen, variance
 
-    def align(self, strength: Tensor, standard: Tensor, observed: Tensor) -> Tensor:
-        """New strengths [E]."""
-        found, seen = self.evidence(standard, observed)
-        edges = slice(0, self.num_edges)
-        return self.step(strength, self.sign * found[edges], seen[edges])
+    def _centred(self, scores: Scores) -> tuple[Tensor, Tensor]:
+        """(scores less their mean in the task [B, N], 0 where not observed; bool [B, N] observed): the goal by its running mean, all else by
+        the mean of this update."""
+        of_task = (scores.tasks[:, None] == self.tasks).to(scores.values.dtype)  # [B, T]
+        observed = scores.observed.to(scores.values.dtype)
+        means = (of_task.T @ scores.filled) / (of_task.T @ observed).clamp(min=1)  # [T, N]
+        at = scores.is_task & self.is_goal
+        goal = (scores.filled * at).sum(-1)
+        known = (observed * at).sum(-1)
+        self.goal_sum = MEMORY * self.goal_sum + goal @ of_task
+        self.goal_weight = MEMORY * self.goal_weight + known @ of_task
+        goal_mean = of_task @ (self.goal_sum / self.goal_weight.clamp(min=1e-6))  # [B]
+        centred = scores.filled - torch.where(at, goal_mean[:, None], of_task @ means)
+        return torch.where(scores.observed, centred, 0.0), scores.observed
+
+    def align(self, scores: Scores) -> Tensor:
+        """New strengths [E]; scores: see `evidence`."""
+        found, seen, variance = (part[: self.num_edges] for part in self.evidence(scores))
+        return self.step(self.sign * found, seen, variance)
+
+    @property
+    def correlation(self) -> Tensor:
+        """[pairs] within tasks, over all answers so far."""
+        _, xy, xx, yy, _ = self.moments
+        found: Tensor = xy / (xx * yy).sqrt().clamp(min=1e-9)
+        return found
 
     def proposals(self, graph: AuxiliaryGraph) -> list[Proposal]:
-        """Pairs whose evidence contradicts the file, or that the file lacks; the strongest first."""
+        """Facts that the data contradict, or that the file lacks; the strongest first."""
         found: list[tuple[float, Proposal]] = []
-        types = list(graph.relation_types.items())
-        for pair in range(len(self.source)):
-            count = float(self.pair_count[pair])
-            if count < MIN_UPDATES:
-                continue
-            mean = float(self.pair_sum[pair]) / count
-            variance = max(float(self.pair_square[pair]) / count - mean**2, 1e-12)
-            t = mean / math.sqrt(variance / (count - 1))
-            if abs(t) < MIN_T or abs(mean) < MIN_CORRELATION:
-                continue
+        asked = self.of_pairs.updates > 0
+        clear = sound(self.of_pairs.log_e, ERROR, asked) & (self.correlation.abs() >= MIN_CORRELATION)
+        for pair in clear.nonzero().flatten().tolist():
+            correlation, answers = float(self.correlation[pair]), int(self.moments[0, pair])
             source, target = graph.nodes[int(self.source[pair])], graph.nodes[int(self.target[pair])]
-            evidence = f"mean correlation {mean:+.2f} over {count:.0f} updates, t = {t:+.1f}"
-            looks = "supports" if mean > 0 else "conflicts"
+            looks = "indicates" if correlation > 0 else "indicates_low"
+            updates = int(self.of_pairs.updates[pair])
+            evidence = f"correlation within the task {correlation:+.2f} over {answers} answers in {updates} updates"
             if pair >= self.num_edges:
-                found.append((abs(t), Proposal("relation", source, target, "", looks, evidence)))
-            elif float(self.sign[pair]) * mean < 0:
-                name = types[int(graph.relation[pair])][0]
-                found.append((abs(t), Proposal("flip", source, target, name, looks, evidence)))
+                found.append((abs(correlation), Proposal("relation", source, target, "", looks, evidence)))
+            elif self.facts[pair] and float(self.sign[pair]) * correlation < 0:
+                name = graph.spec.edges[pair].relation
+                found.append((abs(correlation), Proposal("flip", source, target, name, looks, evidence)))
         return [proposal for _, proposal in sorted(found, key=lambda pair: -pair[0])]
 
 

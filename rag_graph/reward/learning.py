@@ -60,22 +60,32 @@ class RewardLearning:
             watched = self._watch(batch, paid, goal, reserved, kl)
             self.model.observe(batch.scores)
         self.memory.add(batch, self.generator)
-        loss = self.fit()
+        goals = batch.scores.observed & batch.scores.is_task
+        loss = self.fit(batch.scores.tasks[goals.any(-1)])
         self.model.settle(batch.scores, batch.contexts)
         self.model.align(batch.scores, goal, reserved)
         return watched | {"reward/imputer_loss": loss}
 
     def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float) -> dict[str, float]:
-        """Predict what is known with it hidden, and compare; before anything is learned from it."""
+        """Predict what is known with it hidden, and compare; before anything is learned from it.
+
+        A goal is predicted as it is where it is hidden or reserved: without itself and what reads its reference, from all else, and the
+        calibration compares what would be paid for it. Other scores are predicted with a random part of them hidden, as in a fit.
+        """
         scores, model = batch.scores, self.model
         uniform = torch.rand(scores.values.shape, generator=self.generator)
-        hidden = hide(scores, uniform, model.topology.reads_references)
-        hidden_or_reserved = hidden | (scores.is_task & reserved[:, None])
-        known = torch.where(scores.is_task & reserved[:, None], goal[:, None], scores.values)
-        expected, spread = model.imputer.predict(scores.without(hidden), model.graph, batch.contexts)
-        self.calibration.update(expected, known, hidden_or_reserved)
-        gaps = torch.where(hidden_or_reserved, expected - known, 0.0)
-        audited = hidden_or_reserved & scores.is_task & (model.topology.goal > 0)
+        at = scores.is_task
+        audited = at & (model.topology.goal > 0) & (scores.observed | reserved[:, None])
+        known = torch.where(at & reserved[:, None], goal[:, None], scores.values)
+        shown = scores.without_goal(model.topology.reads_references)
+        expected, spread = model.imputer.predict(shown, model.graph, batch.contexts)
+        others = hide(scores, uniform, model.topology.reads_references)
+        guessed, _ = model.imputer.predict(scores.without(others), model.graph, batch.contexts)
+        compared = others | audited
+        paid_for = torch.where(audited, model.fill(shown, batch.contexts), guessed)
+        self.calibration.update(paid_for, known, compared)
+        # Caution, a discount that is meant, is no error of the prediction: alarms see it without.
+        gaps = torch.where(compared, torch.where(audited, expected, guessed) - known, 0.0)
         units = gaps / model.imputer.base.deviations
 
         def average(values: Tensor) -> float:
@@ -83,10 +93,9 @@ class RewardLearning:
 
         # The same yardstick all along: eta and strengths as at the start, or the utility would move by itself.
         utility = model.utility(paid.scores, scores, self.config.auxiliary, model.topology)
-        residual, error = average(gaps[audited]), average(units[hidden_or_reserved].square()) ** 0.5
+        residual, error = average(gaps[audited]), average(units[compared].square()) ** 0.5
         held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
         self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, kl, int(audited.sum()))
-        at = scores.is_task
         found = {
             "reward/utility": mean_utility,
             "reward/held_out_goal": held_out,
@@ -97,11 +106,15 @@ class RewardLearning:
         }
         return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
-    def fit(self) -> float:
-        """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form."""
+    def fit(self, fresh: Tensor | None = None) -> float:
+        """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form.
+
+        Args:
+            fresh: int64, tasks that have new goals; None: all.
+        """
         if self.model.readout.fit == "closed_form" and len(self.memory):
             self.fits += 1
-            self.model.refit(self.memory.all(), 1 + FIRST_SWEEPS // self.fits)
+            self.model.refit(self.memory.all(), 1 + FIRST_SWEEPS // self.fits, fresh)
         if self.optimizer is None or not len(self.memory):
             return float("nan")
         total = 0.0

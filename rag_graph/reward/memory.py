@@ -54,7 +54,7 @@ class Memory:
         self._pairs.append((self._split(better, ones)[0], self._split(worse, ones)[0]))
 
     def all(self) -> Scores:
-        return self._join(list(self._rows))[0].scores
+        return _stack(list(self._rows))
 
     def draw(self, size: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
         """Episodes drawn with replacement and their [B, K] weights for the heads."""
@@ -93,9 +93,13 @@ class Memory:
         return [_Row(*row) for row in rows]
 
     def _join(self, rows: list[_Row]) -> tuple[Batch, Tensor]:
-        counts = torch.tensor([len(row.score) for row in rows])
-        scores = Scores(*(torch.stack(column) for column in zip(*(row.scores for row in rows), strict=True)))
+        counts = torch.tensor([row.score.shape[0] for row in rows])
+        scores = _stack(rows)
         text = torch.cat([row.text for row in rows]) if counts.any() else torch.zeros(0, self.text_size)
         episode = torch.repeat_interleave(torch.arange(len(rows)), counts)
         contexts = Contexts(text, episode, torch.cat([row.score for row in rows]))
         return Batch(scores, contexts), torch.stack([row.halves for row in rows])
+
+
+def _stack(rows: list[_Row]) -> Scores:
+    return Scores(*(torch.stack(column) for column in zip(*(row.scores for row in rows), strict=True)))

@@ -17,6 +17,7 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
 from rag_graph.reward.batch import Batch
+from rag_graph.reward.contained import ContainedRules
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_learning import Alignment, with_reserved_goals
 from rag_graph.reward.graph_tensors import GraphTensors, check_damping, longest_path, spectral_radius
@@ -68,11 +69,14 @@ class RewardModel(nn.Module):
         self.scale = RunningScale(len(graph.nodes))
         self.method = config.learn.method if self.readout.uses_strengths else "none"
         self.learner = Alignment(graph, self.topology, config.learn)
+        self.contained = ContainedRules(graph, self.topology)
+        self.leave_out = config.contained_rules == "leave_out"
 
     @property
     def graph(self) -> GraphTensors:
-        """The graph with its strengths as learned so far."""
-        return replace(self.topology, strength=self.strength)
+        """The graph with its strengths as learned so far; 0 of a rule that is left out because the goal contains it."""
+        strength = torch.where(self.contained.contained, 0.0, self.strength) if self.leave_out else self.strength
+        return replace(self.topology, strength=strength)
 
     def fill(self, scores: Scores, contexts: Contexts | None = None) -> Tensor:
         """[B, N] observed where observed, else the cautious prediction."""
@@ -87,10 +91,14 @@ class RewardModel(nn.Module):
         expected, _ = self.imputer.predict(scores.without_goal(self.topology.reads_references), self.graph, contexts)
         return expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
 
-    def goal_interval(self, scores: Scores, level: float, contexts: Contexts | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def goal_interval(
+        self, scores: Scores, level: float, contexts: Contexts | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """([B] expected goal from the other scores, low, high): an interval in [0, 1] that covers the goal with probability `level`; NaN where
         the imputer knows no such thing."""
-        expected, spread = self.imputer.predict(scores.without_goal(self.topology.reads_references), self.graph, contexts)
+        expected, spread = self.imputer.predict(
+            scores.without_goal(self.topology.reads_references), self.graph, contexts
+        )
         mean, deviation = (part.gather(-1, scores.tasks[:, None]).squeeze(-1) for part in (expected, spread))
         reach = float(torch.special.ndtri(torch.tensor(0.5 + level / 2))) * deviation
         if not self.imputer.predictive:
@@ -132,6 +140,7 @@ class RewardModel(nn.Module):
     def observe(self, scores: Scores) -> None:
         """Take new observations into the imputer's running statistics. Then the imputer is fitted, and `settle` ends the update."""
         self.imputer.observe(scores)
+        self.contained.update(scores)
 
     @torch.no_grad()
     def settle(self, scores: Scores, contexts: Contexts | None = None) -> None:
@@ -167,9 +176,9 @@ class RewardModel(nn.Module):
         expected: Tensor = each.mean(0).gather(-1, batch.scores.tasks[:, None]).squeeze(-1)
         return expected
 
-    def refit(self, scores: Scores, sweeps: int = 1) -> None:
-        """Closed-form fit on everything that is remembered, where the imputer has one."""
-        self.imputer.refit(scores, self.graph, sweeps)
+    def refit(self, scores: Scores, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+        """Closed-form fit on everything that is remembered, where the imputer has one; see `Imputer.refit`."""
+        self.imputer.refit(scores, self.graph, sweeps, fresh)
 
     # ------------------------------------------------------------------ the graph learns
 
@@ -178,11 +187,10 @@ class RewardModel(nn.Module):
         """Gather evidence about relations, and move strengths by it where the method is alignment. goal: [B] raw goal scores, read on
         reserved episodes (bool [B]) only."""
         revealed = with_reserved_goals(scores, goal, reserved, self.topology.goal)
-        standard = self.imputer.base.standardise(revealed)
         if self.method == "alignment":
-            self._move(self.learner.align(self.strength, standard, revealed.observed))
+            self._move(self.learner.align(revealed))
         else:
-            self.learner.evidence(standard, revealed.observed)
+            self.learner.evidence(revealed)
 
     def meta_step(
         self, scores: Scores, influence: Tensor, auxiliary: Tensor | float, contexts: Contexts | None = None
@@ -200,7 +208,7 @@ class RewardModel(nn.Module):
 
         gradient = torch.func.grad(objective)(self.strength).detach()
         told = (influence != 0).any() & torch.isfinite(gradient)
-        self._move(self.learner.step(self.strength, torch.where(told, gradient, 0.0), told))
+        self._move(self.learner.step(torch.where(told, gradient, 0.0), told))
 
     def _move(self, strength: Tensor) -> None:
         """Take new strengths; where `supports` form a cycle, weakened so far that credit does not diverge."""

@@ -2,12 +2,23 @@
 
 What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and logging see the same mask; where
 it is hidden, so is the reference, from every scorer. A share of the examples is reserved: their goal is always scored, but neither paid nor
-shown to the imputer. On them the goal is watched (audits, alarms) and the graph learns.
+shown to the imputer. On them the goal is watched (audits, alarms) and the graph learns. Which ones is said in `rag_graph.data.reserved`, for nobody else
+sees their references either.
+
+Inclusion probabilities, over the draw of the seed, of the goal score of any one answer (repeated answers too: those that are drawn together
+share a draw, and each has this probability):
+
+| score | in | probability |
+|---|---|---|
+| shown to the reward | `Episode.scores` | (1 - reserved) goal_observed |
+| kept back for audits | `Episode.reserved` | reserved |
+| known at all | either | reserved + (1 - reserved) goal_observed: `Episode.probability` |
+
+So the mean goal over n episodes is estimated without bias by the sum of known scores / `probability`, divided by n (Horvitz & Thompson 1952).
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +28,7 @@ import torch
 from torch import Tensor
 
 from rag_graph.config import RewardConfig
+from rag_graph.data.reserved import draw, is_reserved
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import REFERENCE_METRICS, Episode
@@ -55,7 +67,8 @@ class Observation:
         """Score episodes, and keep back what is not to be seen.
 
         Args:
-            visible: whether the goal of each is observed where that was decided before, for another answer to the same question.
+            visible: whether the goal of each is observed where that was decided before, for another answer to the same question. Such an
+                answer shares the draw of the other one; `probability` holds for it where the other one was the only one.
         """
         scored = []
         for row, episode in enumerate(episodes):
@@ -90,23 +103,17 @@ class Observation:
 
     def is_reserved(self, episode: Episode) -> bool:
         """True for a share `reserved` of the examples of goal tasks, always the same ones."""
-        return self._has_goal(episode) and self._draw("reserved", episode.example.id) < self.config.reserved
+        return is_reserved(episode.example, self.graph, self.config.reserved, self.seed)
 
     def goal_is_observed(self, episode: Episode) -> bool:
         """True for a share `goal_observed` of (episode, response) pairs, always the same ones."""
-        return not self._has_goal(episode) or self._draw(episode.id, episode.response) < self.config.goal_observed
+        return not self._has_goal(episode) or draw(self.seed, episode.id, episode.response) < self.config.goal_observed
 
     def probability(self, episode: Episode) -> float:
-        """The probability with which the goal of an episode like this one is scored: `reserved`, or `goal_observed` of the rest."""
+        """The probability, over the draw of the seed, that the goal score of an answer is known: shown to the reward, or reserved."""
         if not self._has_goal(episode):
             return 1.0
-        if self.is_reserved(episode):
-            return self.config.reserved
-        return (1 - self.config.reserved) * self.config.goal_observed
-
-    def _draw(self, *what: str) -> float:
-        digest = hashlib.blake2b("\0".join([str(self.seed), *what]).encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / 2**64
+        return self.config.reserved + (1 - self.config.reserved) * self.config.goal_observed
 
     def _reads_references(self, node: str) -> bool:
         """True where a node's score gives the hidden goal away: a task, or a criterion that compares with the reference."""

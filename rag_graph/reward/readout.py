@@ -16,6 +16,9 @@ from rag_graph.reward.scores import Scores
 from rag_graph.reward.statistics import RunningMeans, RunningMoments
 
 
+Fit = Literal["none", "closed_form", "gradient"]
+
+
 class Given(NamedTuple):
     """What a readout is given of a batch."""
 
@@ -54,7 +57,7 @@ class Readout:
     """
 
     name: ClassVar[str]
-    fit: Literal["none", "closed_form", "gradient"] = "none"
+    fit: Fit = "none"
     """How the imputer learns: not at all beside its running statistics, by `refit`, or by gradient steps."""
     uses_strengths: bool = False
     """True where strengths change the reward, so that learning them means something."""

@@ -35,14 +35,14 @@ from rag_graph.reward.imputers.base import Imputer
 from rag_graph.reward.imputers.evidence import EvidenceImputer
 from rag_graph.reward.imputers.graph_network import GraphImputer
 from rag_graph.reward.imputers.prior import StructuralPrior
-from rag_graph.reward.readout import Given, Readout
+from rag_graph.reward.readout import Fit, Given, Readout
 
 
 class ExpectedGoal(Readout):
     """The goal where it is observed and its posterior mean where not; then the rules of the graph. The default."""
 
     name = "expected_goal"
-    fit = "closed_form"
+    fit: Fit = "closed_form"
     uses_strengths = True
     pays_unobserved = True
 
@@ -57,7 +57,7 @@ class PriorGnn(ExpectedGoal):
     """The same pay, but the graph's fitted prior and a graph network predict what is missing."""
 
     name = "prior_gnn"
-    fit = "gradient"
+    fit: Fit = "gradient"
 
     def imputer(self, graph: AuxiliaryGraph, tensors: GraphTensors, config: RewardConfig, text: Tensor) -> Imputer:
         prior = StructuralPrior(graph, tensors, config.discover_gates)

@@ -271,8 +271,12 @@ class GraphReward(Observation):
         return strengths
 
     def proposals(self) -> list[Proposal]:
-        """Relations that look wrong or missing in the file. They are not applied."""
-        return [*self.model.gate_proposals(self.graph), *self.model.learner.proposals(self.graph)]
+        """Rules that the goal's own score contains already, and facts that look wrong or missing in the file. They are not applied."""
+        return [
+            *self.model.contained.proposals(self.graph),
+            *self.model.gate_proposals(self.graph),
+            *self.model.learner.proposals(self.graph),
+        ]
 
     # ------------------------------------------------------------------ attribution
 

@@ -73,7 +73,7 @@ class OwnParts:
 
 
 def _is_readout(part: Any) -> bool:
-    from rag_graph.reward.readouts import Readout  # loads torch, which opening a run does not
+    from rag_graph.reward.readout import Readout  # loads torch, which opening a run does not
 
     return isinstance(part, Readout)
 

@@ -232,7 +232,7 @@ class Run:
         from rag_graph.data.load import load_data
         from rag_graph.runs.manifest import check_data
 
-        data = load_data(self.stated_graph, self.config.data, self.config.seed)
+        data = load_data(self.stated_graph, self.config.data, self.config.seed, reserved=self.config.reward.reserved)
         check_data(self.path, self.manifest, data, "Restore them, or evaluate on a file of your own (--data).")
         return data
 

@@ -60,7 +60,7 @@ def run_stages(
     warning = warning_of_run(graph, config.reward.goal_observed, config.reward.reserved)
     if warning:
         progress.say(f"warning: {warning}")
-    data = load_data(graph, config.data, config.seed)
+    data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
     if resumed is None:
         describe_run(folder, config, graph, data, own, command)
     else:
@@ -111,7 +111,7 @@ class Stages:
                 f"{len(self.data.train)} training examples, fewer than one PPO batch of {config.ppo.batch_size}. Lower ppo.batch_size or add data."
             )
         if bench.retriever is not None and config.retrieval.learn.warm_up != "none":
-            bench.retriever.fit_for_warm_up(self.data.train)
+            bench.retriever.fit_for_warm_up(self.data.shown)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()

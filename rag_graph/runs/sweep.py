@@ -34,7 +34,9 @@ class SweepConfig(Settings):
     )
     set: tuple[str, ...] = Field((), description="overrides of every run, such as ppo.updates=50")
     grid: dict[str, list[Value]] = Field({}, description="setting -> its values; every combination is an arm")
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="each arm is run with each of them")
+    seeds: tuple[int, ...] = Field(
+        (0, 1, 2, 3, 4), min_length=1, description="each arm is run with each of them; fewer than 5 tell little"
+    )
     executor: Literal["local", "ray"] = Field(
         "local", description="processes of this machine, or tasks of a Ray cluster"
     )

@@ -1,6 +1,6 @@
 """The supervised warm-up of a run: the policy learns from demonstrations, the encoder of queries from named passages or likelihoods.
 
-It is kept in the run's folder until the run has finished, so that a run that is stopped later does not repeat it.
+References of reserved examples are in none of it (`rag_graph.data.reserved`). It is kept in the run's folder until the run has finished, so that a run that is stopped later does not repeat it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def warm_up(bench: Workbench, data: RunData, folder: Path, progress: StageProgre
     )
     if retriever is not None and warms:
         progress.stage("warm-up of retriever", config.retrieval.learn.warm_up_steps)
-        retriever.warm_up(data.train, sft.learning_rate, _log_to(folder, progress, "retriever"))
+        retriever.warm_up(data.shown, sft.learning_rate, _log_to(folder, progress, "retriever"))
     # Folded in, so that PPO's fresh adapter, switched off, is the warmed-up model: the reference of the KL.
     merged(adapted)
     if config.ppo.checkpoint_every:

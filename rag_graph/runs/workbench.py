@@ -78,9 +78,10 @@ class Workbench:
             split: ContextPool(graph, nodes, config.retrieval, self.encoders, own.retriever)
             for split, nodes in contexts.items()
         }
+        shown = data.shown if data else []
         classified = NodeScorer.classified_tasks(graph) if data else ()
         self._classifiers = {
-            task: FrozenClassifier([e for e in self.examples if e.task == task], config.seed) for task in classified
+            task: FrozenClassifier([e for e in shown if e.task == task], config.seed) for task in classified
         }
         self.scorer = NodeScorer(graph, self._classifiers, own.scorers)
         self.device = resolve_device(config.device if saved is None else "auto")
@@ -206,10 +207,10 @@ def _language_model(
 
 
 def _corpus(graph: AuxiliaryGraph, data: RunData) -> list[str]:
-    """The text a run uses: prompts, references, contexts, labels. Trains or trims a tokenizer."""
-    texts = [
-        f"{render_prompt(graph.spec.tasks[e.task], e)} {' '.join(e.references)}" for e in [*data.train, *data.test]
-    ]
+    """The text a run uses: prompts, references, contexts, labels; no reference of a reserved or a held-out example. Trains or trims a tokenizer."""
+    answered = {e.id: f" {' '.join(e.references)}" for e in data.shown}
+    texts = [f"{render_prompt(graph.spec.tasks[e.task], e)}{answered.get(e.id, '')}" for e in data.train]
+    texts += [render_prompt(graph.spec.tasks[e.task], e) for e in data.test]
     texts += [node.text for nodes in data.contexts.values() for node in nodes]
     return texts + [" ".join(task.label_words) for task in graph.spec.tasks.values()]
 

@@ -34,7 +34,7 @@ def test_check_warns_of_what_has_no_effect_and_exits_0(run_cli: Cli, tmp_path: P
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         "g.yaml:5:1: warning: edges: no rule: where every goal is observed, this graph changes nothing.",
-        "g.yaml:7:5: warning: edges[1]: this rule has no effect: no goal task depends on 'b' by rules.",
+        "g.yaml:7:5: warning: edges[1]: this rule has no effect: 'b' is paid nothing by itself. It is no goal task, and supports none.",
         "g.yaml: ok, 3 nodes, 2 relations: 1 fact, 1 rule, 0 neither",
     ]
 

@@ -31,6 +31,21 @@ def test_load_balances_tasks_and_hashes() -> None:
     assert load_data(PARCELS, DataConfig(train=60, test=30), seed=1).hashes != data.hashes
 
 
+def test_reserved_references_are_in_no_demonstration() -> None:
+    data = load_data(PARCELS, DataConfig(train=60, test=30), seed=0, reserved=0.2)
+    everything = load_data(PARCELS, DataConfig(train=60, test=30), seed=0)
+    assert data.train == everything.train, "reserved examples are asked and audited"
+    assert 0.1 < len(data.reserved) / len(data.train) < 0.3
+    asked = {example.id for example in data.train}
+    shown = {example.id for group in data.groups for example, _ in group}
+    assert data.reserved <= asked
+    assert not data.reserved & shown
+    assert asked - data.reserved <= shown, "all others are demonstrated"
+    assert {example.id for example in data.shown} == asked - data.reserved
+    assert all(data.groups)
+    assert everything.reserved == frozenset()
+
+
 FILES = """\
 format: 1
 name: g
@@ -165,6 +180,19 @@ def test_real_data_loads(real_data: Path) -> None:
         data = load_data(load_graph(name), DataConfig(train=20, test=10), seed=0)
         assert len(data.train) == 20 * len(load_graph(name).spec.tasks)
         assert all(example.references for example in data.test)
+
+
+def test_no_exemplar_shows_a_reserved_reference(project: Callable[..., Path]) -> None:
+    rows = [{"id": str(i), "text": f"text {i}", "label": ("World", "Sci/Tech")[i % 2]} for i in range(40)]
+    file = project(rows=rows)
+    stated = file.read_text().replace("limit: 2", "limit: 20")
+    file.write_text(stated.replace("    metrics:", "    goal: 1.0\n    metrics:"))
+    data = load_data(load_graph(file), DataConfig(), seed=0, reserved=0.3)
+    assert 4 < len(data.reserved) < 20
+    for split in ("train", "test"):
+        exemplars = [node.source for node in data.contexts[split] if node.node == "solved"]
+        assert len(exemplars) == 20, "the others take their place"
+        assert not data.reserved & set(exemplars)
 
 
 def test_the_unit_of_an_example_is_a_column_or_else_its_text(tmp_path: Path) -> None:

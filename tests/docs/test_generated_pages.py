@@ -40,7 +40,7 @@ def test_every_key_of_a_config_is_there(pages: dict[str, str]) -> None:
 
 def test_every_metric_relation_and_key_of_a_graph_is_there(pages: dict[str, str], root: Path) -> None:
     assert [name for name in METRIC_NAMES if f"| `{name}` |" not in pages["metrics"]] == []
-    assert "| `prerequisite` | gate |" in pages["relations"]
+    assert "| `prerequisite` | rule | gate |" in pages["relations"]
     schema = json.loads((root / "graphs/graph.schema.json").read_text())
     for part in schema["$defs"].values():
         for key in part.get("properties", {}):

@@ -27,6 +27,15 @@ FACT = ("c0", "t", "bounds")
         [RULE, ("c2", "t", "bounds"), ("c1", "c2", "indicates_low")],  # facts about facts
         [RULE, ("t", "u", "shares_structure"), ("c1", "c2", "shares_structure")],  # neither: not judged
         [("c0", "t", "prerequisite", 0.0)],  # it can learn
+        [("u", "t", "supports")],  # in its own episodes u earns for t
+        [("u", "t", "conflicts")],
+        [
+            ("c1", "t", "supports"),
+            ("c0", "c1", "supports"),
+            ("c2", "c1", "conflicts"),
+        ],  # credit flows on, and is charged
+        [("c1", "t", "supports"), ("c0", "c1", "part_of")],
+        [("c0", "t", "part_of"), ("c1", "c0", "indicates")],
     ],
 )
 def test_what_has_an_effect(make_graph: Make, edges: list[tuple[str, str, str]]) -> None:
@@ -39,16 +48,22 @@ def test_what_has_an_effect(make_graph: Make, edges: list[tuple[str, str, str]])
         ([], {("edges",): NO_RULE}),
         ([FACT], {("edges",): NO_RULE}),
         ([RULE, ("c1", "c2", "bounds")], {("edges", 1): "this fact has no effect: no goal task depends on 'c2'."}),
-        ([RULE, ("c1", "c2", "supports")], {("edges", 1): "this rule has no effect: no goal task depends on 'c2' by rules."}),
+        ([RULE, ("c1", "c2", "supports")], {("edges", 1): "this rule has no effect: 'c2' is paid nothing by itself. It is no goal task, and supports none."}),
+        ([RULE, ("c1", "c0", "supports")], {("edges", 1): "this rule has no effect: 'c0' is paid nothing by itself. It is no goal task, and supports none."}),
+        ([RULE, ("c1", "c2", "prerequisite")], {("edges", 1): "this rule has no effect: no goal task depends on 'c2' by rules."}),
         (
-            [("c2", "t", "indicates"), ("c1", "c2", "supports")],
+            [("c2", "t", "indicates"), ("c1", "c2", "prerequisite")],
             {
                 ("edges",): NO_RULE,
-                ("edges", 1): "this rule has no effect: no goal depends on 'c2' by a rule; facts use its score as it is.",
+                ("edges", 1): "this rule has no effect: no rule pays 'c2' behind it; facts, parts and charges use its score as it is.",
             },
         ),
         (
-            [RULE, ("u", "t", "supports")],
+            [("c2", "t", "conflicts"), ("c1", "c2", "prerequisite")],
+            {("edges", 1): "this rule has no effect: no rule pays 'c2' behind it; facts, parts and charges use its score as it is."},
+        ),
+        (
+            [RULE, ("u", "t", "prerequisite")],
             {("edges", 1): "this rule has no effect: 'u' and 't' are never scored in the same episode of a goal task."},
         ),
     ],

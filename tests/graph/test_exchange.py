@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.exchange import WRITERS
-from rag_graph.graph.spec import GraphSpec
+from rag_graph.graph.spec import ROLES, GraphSpec
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,12}", fullmatch=True)
 texts = st.one_of(
@@ -59,9 +59,10 @@ def graphs(draw: Any) -> AuxiliaryGraph:
         }
     for name in contexts:
         spec["contexts"][name] = {"title": draw(texts), "kind": "guideline", "text": draw(words)}
-    spec["relations"] = {"my_relation": {"title": draw(texts), "semantics": "credit"}} if draw(st.booleans()) else {}
+    semantics = draw(st.sampled_from([meaning for meaning in ROLES if meaning != "gate"]))  # gates must have no cycle
+    spec["relations"] = {"my_relation": {"title": draw(texts), "semantics": semantics}} if draw(st.booleans()) else {}
     ends = tasks + criteria
-    relations = ["supports", "conflicts", "shares_structure", *spec["relations"]]
+    relations = ["bounds", "indicates_low", "supports", "conflicts", "shares_structure", *spec["relations"]]
     pairs = draw(
         st.lists(
             st.tuples(st.sampled_from(ends), st.sampled_from(ends), st.sampled_from(relations)), max_size=8, unique=True
@@ -88,6 +89,7 @@ def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:
     assert again.nodes == graph.nodes
     assert again.edge_index.tolist() == graph.edge_index.tolist()
     assert again.spec.edges == graph.spec.edges
+    assert [again.role(edge) for edge in again.spec.edges] == [graph.role(edge) for edge in graph.spec.edges]
 
 
 @pytest.mark.parametrize("name", ["parcels", "news", "four_tasks"])

@@ -84,7 +84,7 @@ def test_text_stays_text(opened: Opened) -> None:
 
 def test_the_slider_goes_from_the_file_to_the_end(opened: Opened, finished_run: Path) -> None:
     page = opened.page
-    edge = page.locator(".edge[aria-label^='well_formed prerequisite topic']")
+    edge = page.locator(".edge[aria-label^='well_formed bounds topic, fact']")
     end, start = Run(finished_run).graph(6), Run(finished_run).graph(0)
 
     def width() -> float:
@@ -101,6 +101,28 @@ def test_the_slider_goes_from_the_file_to_the_end(opened: Opened, finished_run: 
     assert opened.text("#update-shown") == "1"
     page.locator("#to-end").press("Enter")
     assert opened.text("#update-shown") == "6"
+
+
+def test_rules_are_solid_facts_dashed_and_the_legend_says_so(opened: Opened) -> None:
+    page = opened.page
+
+    def dash(edge: str) -> str | None:
+        return page.locator(f".edge[aria-label^='{edge}']").locator(".wire").get_attribute("stroke-dasharray")
+
+    found = [
+        dash(edge)
+        for edge in (
+            "grounded prerequisite question, rule",
+            "grounded bounds question, fact",
+            "archive grounds question, neither",
+        )
+    ]
+    assert found == [None, "9 5", "1 4"]
+    legend = opened.text("#graph-legend")
+    assert all(
+        f"{name} ({role})" in legend
+        for name, role in (("bounds", "fact"), ("prerequisite", "rule"), ("grounds", "neither"))
+    )
 
 
 def test_nodes_say_colour_and_size_in_words(opened: Opened, finished_run: Path) -> None:

@@ -29,4 +29,4 @@ def test_means_seeds_and_differences_stand_where_they_belong(monkeypatch: pytest
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["readout=$flat_", "readout=ridge"]
     assert right.get_title() == "minus readout=$flat_, paired by seed"
     draw_arms([base, other, other], "score", "readout=$flat_", tmp_path / "f.png")
-    assert drawn[1].axes[1].get_title() == "minus readout=$flat_, paired by seed, 95% together"
+    assert drawn[1].axes[1].get_title() == "minus readout=$flat_, paired by seed\n(intervals hold together)"

@@ -34,6 +34,8 @@ def test_what_the_script_draws(folder: Path) -> None:
     assert data["updates"] == [1, 2, 3, 4, 5, 6]
     nodes = {node["name"]: node for node in data["graph"]["nodes"]}
     assert set(nodes) == set(run.stated_graph.nodes)
+    between = {edge["relation"]: edge["role"] for edge in data["graph"]["edges"] if edge["target"] == "question"}
+    assert between == {"bounds": "fact", "prerequisite": "rule", "grounds": "neither"}
     assert nodes["archive"]["x"] > nodes["topic"]["x"] > nodes["well_formed"]["x"]
     metrics = run.metrics()
     assert [float("nan") if v is None else v for v in data["nodes"]["topic"]["reward"]] == pytest.approx(

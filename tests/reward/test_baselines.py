@@ -46,7 +46,9 @@ def test_flat_charges_a_conflict(of_rules: Callable[..., RewardModel], two_episo
     assert of_rules("flat")(two_episodes(), 0.0).total.tolist() == pytest.approx(by_hand)
 
 
-def test_flat_adds_standard_deviations(of_rules: Callable[..., RewardModel], two_episodes: Callable[..., Scores]) -> None:
+def test_flat_adds_standard_deviations(
+    of_rules: Callable[..., RewardModel], two_episodes: Callable[..., Scores]
+) -> None:
     """Before anything was seen a score is uniform: 1/2 and the root of 1/12; so is the reward."""
     unit = (1 / 12) ** 0.5
     by_hand = (0.3 + (0.0 + 0.5 - (0.2 - 0.5)) / 3) / unit / unit
@@ -62,7 +64,9 @@ def test_gated_fixed_by_hand(of_rules: Callable[..., RewardModel], two_episodes:
     assert paid.total[0].item() == pytest.approx(by_hand)
 
 
-def test_the_divisor_of_gated_fixed_does_not_depend_on_what_was_observed(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+def test_the_divisor_of_gated_fixed_does_not_depend_on_what_was_observed(
+    make_graph: Callable[..., AuxiliaryGraph],
+) -> None:
     """s05: it was the weight of what was observed, so an easy criterion paid more where the goal was hidden: correlation .26 with the goal.
     With a fixed divisor and a hidden goal at its mean it is .47."""
     graph = make_graph([("c0", "t", "supports", 0.5)], criteria=1)
@@ -71,7 +75,9 @@ def test_the_divisor_of_gated_fixed_does_not_depend_on_what_was_observed(make_gr
     goal, easy = ((torch.rand(rows, generator=generator) < share).float() for share in (0.3, 0.9))
     observed = torch.ones(rows, 3, dtype=torch.bool)
     observed[:, 0], observed[:, 1] = torch.rand(rows, generator=generator) < 0.3, False
-    scores = Scores(torch.stack([goal, 0 * goal, easy], -1), observed, torch.zeros(rows, 3), torch.zeros(rows, dtype=torch.long))
+    scores = Scores(
+        torch.stack([goal, 0 * goal, easy], -1), observed, torch.zeros(rows, 3), torch.zeros(rows, dtype=torch.long)
+    )
     model.observe(scores)
     paid = model(scores, 0.0)
     assert torch.allclose(paid.weights, torch.tensor([1 / 1.5, 0.0, 0.5 / 1.5]))
@@ -83,7 +89,12 @@ def test_the_divisor_of_gated_fixed_does_not_depend_on_what_was_observed(make_gr
 
 def random_of(values: torch.Tensor, graph: AuxiliaryGraph) -> torch.Tensor:
     rows = len(values)
-    scores = Scores(values, torch.ones(values.shape, dtype=torch.bool), torch.zeros(values.shape), torch.zeros(rows, dtype=torch.long))
+    scores = Scores(
+        values,
+        torch.ones(values.shape, dtype=torch.bool),
+        torch.zeros(values.shape),
+        torch.zeros(rows, dtype=torch.long),
+    )
     worth = RandomReward().worth(Given(values, scores, GraphTensors.of(graph), 0.0, 0.5, 1))
     return (worth.values * worth.weights).sum(-1)
 

@@ -74,7 +74,12 @@ def test_support_of_support_earns_less_and_a_conflict_with_a_support_costs_what_
 def test_what_only_bears_on_what_pays_nothing_pays_nothing(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     """s11: no rule leads from these criteria to the goal of the episode, so the reward is the goal, whatever they score."""
     rows = [[0.5, 0.8, *(float(bit) for bit in f"{number:03b}")] for number in range(8)]
-    for edges in ([], [("c0", "c1", "supports", 1.0)], [("c0", "c1", "conflicts", 1.0)], [("c0", "c1", "prerequisite", 1.0)]):
+    for edges in (
+        [],
+        [("c0", "c1", "supports", 1.0)],
+        [("c0", "c1", "conflicts", 1.0)],
+        [("c0", "c1", "prerequisite", 1.0)],
+    ):
         assert reward(make_graph(edges), [0] * 8, rows) == pytest.approx([0.5] * 8), edges
     of_u = make_graph([("c0", "u", "conflicts", 1.0), ("c1", "u", "supports", 1.0)])
     assert reward(of_u, [0] * 8, rows) == pytest.approx([0.5] * 8), "rules about another task"
@@ -90,7 +95,12 @@ def test_facts_change_nothing_of_what_is_wanted(fact: str, make_graph: Callable[
 
 def test_a_closed_gate_waives_no_charge(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     """s10b: c1 supports the goal a little and conflicts with what supports it more. To fail the prerequisite must never pay."""
-    edges = [("c0", "t", "prerequisite", 1.0), ("c1", "t", "supports", 0.2), ("c1", "c2", "conflicts", 1.0), ("c2", "t", "supports", 1.0)]
+    edges = [
+        ("c0", "t", "prerequisite", 1.0),
+        ("c1", "t", "supports", 0.2),
+        ("c1", "c2", "conflicts", 1.0),
+        ("c2", "t", "supports", 1.0),
+    ]
     for goal in (0.0, 1.0):
         failed, passed = reward(make_graph(edges), [0, 0], [[goal, 0, form, 1.0, 0.0] for form in (0.0, 1.0)])
         assert failed < passed
@@ -121,7 +131,9 @@ def test_learning_a_strength_down_to_zero_leaves_nothing_behind(make_graph: Call
 
 @pytest.mark.parametrize("relation", ["supports", "conflicts"])
 @pytest.mark.parametrize("number", [1, 3, 7, 20, 40])
-def test_criteria_never_outweigh_the_goal(relation: str, number: int, make_graph: Callable[..., AuxiliaryGraph]) -> None:
+def test_criteria_never_outweigh_the_goal(
+    relation: str, number: int, make_graph: Callable[..., AuxiliaryGraph]
+) -> None:
     """s26: the goal right and everything else wrong pays 1 / (1 + T) more than the other way round."""
     graph = make_graph([(f"c{i}", "t", relation, 1.0) for i in range(number)], criteria=number)
     good = 1.0 if relation == "supports" else 0.0
@@ -236,7 +248,9 @@ def test_gears_utility_is_signed_and_its_sizes_sum_to_one(make_graph: Callable[.
 
 def test_gear_takes_bounds_as_gates_and_other_facts_as_utilities(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     edges = [("c0", "t", "bounds", 0.8), ("c1", "t", "indicates", 0.5), ("c2", "t", "indicates_low", 0.5)]
-    worth = expected_utility(torch.tensor([[0.9, 0, 0.5, 0.7, 0.4]]), GraphTensors.of(make_graph(edges)), torch.tensor([0]))
+    worth = expected_utility(
+        torch.tensor([[0.9, 0, 0.5, 0.7, 0.4]]), GraphTensors.of(make_graph(edges)), torch.tensor([0])
+    )
     by_hand = (0.9 * 0.6 + 0.8 * 0.5 + 0.5 * 0.7 - 0.5 * 0.4) / 2.8
     assert (worth.values * worth.weights).sum().item() == pytest.approx(by_hand)
 

@@ -15,7 +15,7 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.records import Episode, Example
-from rag_graph.reward.graph_learning import Alignment, with_reserved_goals
+from rag_graph.reward.graph_learning import Alignment, Evidence, sound, with_reserved_goals
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.reward import GraphReward
@@ -90,23 +90,132 @@ def test_alignment_strengthens_what_is_right_and_weakens_what_is_wrong(taught: C
     assert wrong.learned_graph().strength[1] < 0.1
 
 
-def test_a_flip_is_a_proposal_and_the_relation_stays(taught: Callable[..., GraphReward]) -> None:
+def facts(reward: GraphReward, kind: str) -> set[tuple[str, str, str]]:
+    return {(p.source, p.stated, p.proposed) for p in reward.proposals() if p.kind == kind}
+
+
+def test_a_fact_that_the_data_contradict_is_a_proposal_and_stays(taught: Callable[..., GraphReward]) -> None:
+    reward = taught(("indicates_low", "bounds", "indicates"))
+    assert facts(reward, "flip") == {("c0", "indicates_low", "indicates"), ("c1", "bounds", "indicates_low")}
+    assert [e.relation for e in reward.learned_graph().spec.edges] == ["indicates_low", "bounds", "indicates"]
+    strength = reward.learned_graph().strength
+    assert max(strength[:2]) < 0.1
+    right = taught(("indicates", "indicates_low", "indicates"))
+    assert facts(right, "flip") == set(), "nothing is proposed where the file is right"
+    assert facts(right, "relation") == set()
+    assert min(right.learned_graph().strength[:2]) > 0.9
+
+
+def test_data_contradict_no_rule(taught: Callable[..., GraphReward]) -> None:
+    """They show facts; what is wanted is the researcher's."""
     reward = taught(("conflicts", "supports", "supports"))
-    flips = {(p.source, p.stated, p.proposed) for p in reward.proposals() if p.kind == "flip"}
-    assert flips == {("c0", "conflicts", "supports"), ("c1", "supports", "conflicts")}
-    assert [e.relation for e in reward.learned_graph().spec.edges] == ["conflicts", "supports", "supports"]
-    assert [p for p in taught().proposals() if p.kind == "flip"] == [], "nothing is proposed where the file is right"
+    assert facts(reward, "flip") == set()
+    assert facts(reward, "relation") == {("c0", "", "indicates"), ("c1", "", "indicates_low")}
 
 
 @pytest.mark.parametrize("method", ["none", "alignment"])
-def test_a_relation_that_the_file_lacks_is_proposed(make_graph: MakeGraph, method: str) -> None:
+def test_a_fact_that_the_file_lacks_is_proposed(make_graph: MakeGraph, method: str) -> None:
     config = RewardConfig(fit_steps=1, reserved=0.2, learn={"method": method})
     reward = GraphReward(make_graph([]), config, planted, build, seed=1)
     for update in range(60):
         reward(**columns(update))
         reward.learn()
     found = {(p.source, p.target, p.proposed) for p in reward.proposals() if p.kind == "relation"}
-    assert found == {("c0", "t", "supports"), ("c1", "t", "conflicts")}
+    assert found == {("c0", "t", "indicates"), ("c1", "t", "indicates_low")}
+
+
+# ------------------------------------------------------------------ evidence beyond chance
+
+
+class Learning(torch.nn.Module):
+    """A learner and its strength, so that many independent ones run at once."""
+
+    def __init__(self, stated: AuxiliaryGraph) -> None:
+        super().__init__()
+        self.learner = Alignment(stated, GraphTensors.of(stated), GraphLearningConfig())
+        self.register_buffer("strength", torch.full((len(stated.spec.edges),), 0.5))
+
+    def forward(self, values: Tensor, observed: Tensor) -> dict[str, Tensor]:
+        nothing, tasks = torch.zeros_like(values), torch.zeros(len(values), dtype=torch.long)
+        self.strength = self.learner.align(Scores(values, observed, nothing, tasks))
+        return dict(self.named_buffers())
+
+
+Draw = Callable[[int, torch.Generator], Tensor]
+
+
+def strayed(stated: AuxiliaryGraph, draw: Draw, updates: int, runs: int) -> Tensor:
+    """[runs] how far any strength was ever from .5. draw: update -> scores [runs, 64, N]; the goal, node 0, is seen on 5% of the episodes."""
+    copies = [Learning(stated) for _ in range(runs)]
+    _, buffers = torch.func.stack_module_state(copies)  # type: ignore[arg-type]
+    step = torch.vmap(lambda buffers, *batch: torch.func.functional_call(copies[0], buffers, batch))
+    generator = torch.Generator().manual_seed(0)
+    far = torch.zeros(runs)
+    for update in range(updates):
+        values = draw(update, generator)
+        observed = torch.ones(values.shape, dtype=torch.bool)
+        observed[..., 0] = torch.rand(values.shape[:2], generator=generator) < 0.05
+        buffers = step(buffers, values, observed)
+        far = torch.maximum(far, (buffers["strength"] - 0.5).abs().amax(-1))
+    return far
+
+
+@pytest.mark.parametrize("drift", [False, True])
+@pytest.mark.parametrize("relations", [("supports",), ("bounds", "indicates_low", "conflicts")])
+def test_on_noise_strengths_stay(make_graph: MakeGraph, relations: tuple[str, ...], drift: bool) -> None:
+    """Independent scores over 400 updates, still or all improving from .2 to .9: no strength strays in 19 of 20 runs."""
+    stated = make_graph([(f"c{i}", "t", relation) for i, relation in enumerate(relations)])
+
+    def draw(update: int, generator: torch.Generator) -> Tensor:
+        level = 0.2 + 0.7 * update / 399 if drift else 0.5
+        return (torch.rand((20, 64, 5), generator=generator) < level).float()
+
+    assert (strayed(stated, draw, 400, 20) > 0.05).sum() <= 1
+
+
+def test_answers_to_one_prompt_are_no_independent_evidence(make_graph: MakeGraph) -> None:
+    """Eight answers to each of eight prompts, whose scores are those of the prompt: the design effect keeps noise from being counted eight times."""
+
+    def draw(update: int, generator: torch.Generator) -> Tensor:
+        return torch.rand((40, 8, 5), generator=generator).repeat_interleave(8, 1)
+
+    assert (strayed(make_graph([("c0", "t", "indicates")]), draw, 150, 40) > 0.05).sum() <= 5
+
+
+def test_evidence_moves_a_strength_as_far_as_it_would_have_from_the_start(make_graph: MakeGraph) -> None:
+    stated = make_graph([("c0", "t", "indicates")])
+    learner = Alignment(stated, GraphTensors.of(stated), GraphLearningConfig(warm_up=0))
+    track = []
+    for _ in range(30):
+        values = torch.rand(64, 5)
+        values[:, 2] = values[:, 0]
+        everything = torch.ones(64, 5, dtype=torch.bool)
+        track.append(learner.align(Scores(values, everything, values, torch.zeros(64, dtype=torch.long))).item())
+    first = next(update for update, value in enumerate(track) if value != 0.5)
+    assert first == 9, "the tenth update"
+    assert track[first] == pytest.approx(0.5 + 0.02 * 10, abs=0.01)
+    assert track[-1] == 1.0
+
+
+def test_e_processes_of_many_share_the_error() -> None:
+    """Against the definition: the largest k with e_(k) >= K / (k error)."""
+    e = torch.tensor([100.0, 26.0, 45.0, 19.0, 1e9])
+    asked = torch.tensor([True, True, True, True, False])
+    assert sound(e.log(), 0.05, asked).tolist() == [True, False, True, False, False]  # 80, 40, 26.7, 20
+    assert sound(torch.tensor([100.0, 26.0, 45.0, 21.0, 0.0]).log(), 0.05, asked).tolist() == [True] * 4 + [False]
+    assert sound(torch.tensor([79.0, 39.0, 26.0, 19.0, 0.0]).log(), 0.05, asked).tolist() == [False] * 5
+    assert sound(torch.tensor([21.0]).log(), 0.05, torch.tensor([True])).tolist() == [True]
+    assert sound(torch.zeros(0), 0.05, torch.zeros(0, dtype=torch.bool)).tolist() == []
+
+
+def test_an_e_process_has_mean_one_without_an_effect() -> None:
+    """Ville: then it passes 20 at any time in at most 5% of the runs. One update at a time, of no known variance."""
+    evidence, generator = Evidence(400), torch.Generator().manual_seed(0)
+    passed = torch.zeros(400, dtype=torch.bool)
+    for _ in range(300):
+        evidence.add(torch.randn(400, generator=generator), torch.ones(400, dtype=torch.bool))
+        passed |= evidence.log_e >= 3.0
+    assert passed.float().mean() < 0.05
 
 
 def test_frozen_strengths_never_move(taught: Callable[..., GraphReward]) -> None:
@@ -140,8 +249,8 @@ def test_reserved_goals_reach_neither_the_imputer_nor_the_reward(readout: str, g
     )
     reserved = [e for e in first.last_episodes if e.reserved]
     assert 0.1 < len(reserved) / len(first.last_episodes) < 0.35
-    assert all("t" not in e.scores and e.probability == 0.2 for e in reserved)
-    assert all("t" in e.scores and e.probability == 0.8 for e in first.last_episodes if not e.reserved)
+    assert all("t" not in e.scores for e in reserved)
+    assert all("t" in e.scores for e in first.last_episodes if not e.reserved)
 
 
 def test_alignment_sees_goals_of_reserved_episodes_only() -> None:
@@ -172,9 +281,10 @@ def recovered(make_graph: MakeGraph, seed: int, independent: bool) -> float:
             if independent
             else c @ sign / 3 + 0.5 * torch.randn(6, generator=generator)
         )
-        standard = torch.cat([goal[:, None], torch.zeros(6, 1), c], 1)
-        learner.align(torch.full((names,), 0.5), standard, torch.ones(6, names + 2, dtype=torch.bool))
-    strength = (learner.pair_sum[:names] / learner.pair_count[:names]).abs()
+        values = torch.cat([goal[:, None], torch.zeros(6, 1), c], 1)
+        everything = torch.ones(6, names + 2, dtype=torch.bool)
+        learner.align(Scores(values, everything, torch.zeros_like(values), torch.zeros(6, dtype=torch.long)))
+    strength = learner.correlation[:names].abs()
     wins = (strength[:5, None] > strength[None, 5:]).float().mean()
     return float(wins)
 

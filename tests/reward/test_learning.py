@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
-from rag_graph.records import Episode
+from rag_graph.config import RewardConfig
+from rag_graph.graph import AuxiliaryGraph
+from rag_graph.records import Episode, Example
 from rag_graph.reward.batch import Batch
+from rag_graph.reward.diagnostics import Calibration
 from rag_graph.reward.reward import GraphReward
 
 
@@ -32,6 +36,40 @@ def test_the_imputer_learns_to_predict_a_hidden_goal(
     assert gaps[0] > gaps[1] + 0.1, "what is fitted must add to what the file's gate alone predicts"
 
 
+@pytest.mark.parametrize("readout", ["ridge", "prior_gnn", "flat"])
+def test_audits_judge_what_is_paid(make_graph: Callable[..., AuxiliaryGraph], readout: str) -> None:
+    """The calibration's error of a goal is that of what was paid for it where it is reserved; nothing more is hidden."""
+    example = {name: Example(name, "t", {"input": "x"}, ("y",)) for name in map(str, range(640))}
+
+    def build(prompts: Any, completions: Any, completion_ids: Any, example_id: list[str], **_: Any) -> list[Episode]:
+        return [Episode(f"1/{name}", example[name], "", "") for name in example_id]
+
+    def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
+        c = torch.rand(3, generator=torch.Generator().manual_seed(int(episode.example.id))).tolist()
+        return {"t": float(c[0] > 0.4), "c0": c[0], "c1": c[1]}
+
+    config = RewardConfig(readout=readout, goal_observed=0.5, reserved=0.2, fit_steps=2)
+    reward = GraphReward(make_graph([("c0", "t", "supports")]), config, score, build, seed=2)
+    for update in range(10):
+        names = [str(64 * update + k) for k in range(64)]
+        reward([""] * 64, [""] * 64, [[1]] * 64, example_id=names)
+        reward.learning.calibration = Calibration(len(reward.graph.nodes))
+        kept = reward.take_kept()
+        # In the last update no goal was shown: then what is audited is what is reserved.
+        kept = [one for one in kept if update < 9 or "t" not in one.episode.scores]
+        reward.learn(kept)
+    rewards = reward.last_rewards
+    assert rewards is not None
+    goal, known = reward.reserved_goals(reward.last_episodes)
+    assert known.sum() >= 5
+    paid_for = rewards.scores[known, 0]
+    calibration = reward.learning.calibration
+    assert calibration.number[0].item() == known.sum().item()
+    assert calibration.rmse[0].item() == pytest.approx((paid_for - goal[known]).square().mean().sqrt().item(), abs=1e-5)
+    assert calibration.bias[0].item() == pytest.approx((paid_for - goal[known]).mean().item(), abs=1e-5)
+    assert reward.metrics()["nodes/t/rmse"] == pytest.approx(calibration.rmse[0].item())
+
+
 def test_an_update_in_which_everything_failed_teaches_nothing(
     answers: dict[str, Any], trained: Callable[..., GraphReward]
 ) -> None:
@@ -45,4 +83,4 @@ def test_an_update_in_which_everything_failed_teaches_nothing(
     reward(**answers)
     reward.learn()
     assert all(torch.equal(value, before[name]) for name, value in reward.model.state_dict().items())
-    assert all(episode.error and episode.probability < 1.01 for episode in reward.last_episodes)
+    assert all(episode.error and episode.probability == 1.0 for episode in reward.last_episodes)

@@ -88,3 +88,38 @@ def test_your_own_scorers_see_no_reference_of_a_hidden_goal(
         assert all(("judge" in episode.scores) == seen for episode in reward.last_episodes if not episode.error)
         if "reserved" in settings:
             assert all(episode.reserved for episode in reward.last_episodes), "the audit itself sees it"
+
+
+@pytest.mark.parametrize(("observed", "reserved"), [(0.3, 0.05), (1.0, 0.2), (0.0, 0.4), (0.5, 0.0)])
+def test_probability_is_an_inclusion_probability(
+    observed: float, reserved: float, build_parcels: Callable[..., list[Episode]]
+) -> None:
+    """Horvitz-Thompson over logged episodes gives the mean goal, over all known scores and over those of either role. Each example has three
+    answers, two of them alike; answers that are alike have one draw."""
+    config = RewardConfig(goal_observed=observed, reserved=reserved)
+
+    def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
+        return {"topic": 0.9 if episode.response == "right" else 0.3}
+
+    reward = GraphReward(GRAPH, config, score, build_parcels, seed=5)
+    episodes = reward.observe(
+        [
+            Episode(f"1/{i}", Example(f"e{i}", "topic", {"input": "x"}, ("r",)), "p", answer)
+            for i in range(8000)
+            for answer in ("right", "wrong", "wrong")
+        ]
+    )
+    mean = 0.5
+
+    def estimate(found: list[tuple[float, float]]) -> float:
+        return sum(value / probability for value, probability in found) / len(episodes)
+
+    known = [(value, e.probability) for e in episodes for value in {**e.scores, **e.reserved}.values()]
+    assert estimate(known) == pytest.approx(mean, abs=0.03)
+    shown, kept_back = (1 - reserved) * observed, reserved
+    if shown:
+        assert estimate([(e.scores["topic"], shown) for e in episodes if e.scores]) == pytest.approx(mean, abs=0.03)
+    if kept_back:
+        audits = [(e.reserved["topic"], kept_back) for e in episodes if e.reserved]
+        assert estimate(audits) == pytest.approx(mean, abs=0.05)
+    assert all(e.probability == pytest.approx(shown + kept_back) for e in episodes[:3])

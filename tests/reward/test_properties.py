@@ -54,7 +54,13 @@ def graphs(draw: st.DrawFn, relations: tuple[str, ...] = (*RULES, *FACTS, "share
         "format": 1,
         "name": "g",
         "tasks": {
-            name: {"title": f"task {name}", "kind": "generation", "goal": goal, "metrics": {"rouge_l": 1.0}, "prompt": "x"}
+            name: {
+                "title": f"task {name}",
+                "kind": "generation",
+                "goal": goal,
+                "metrics": {"rouge_l": 1.0},
+                "prompt": "x",
+            }
             for name, goal in zip(tasks, goals, strict=True)
         },
         "criteria": {
@@ -90,7 +96,9 @@ def converges(spec: Spec) -> bool:
 def reward(spec: Spec, scores: Tensor, eta: float = 0.0) -> Tensor:
     """[B] of episodes of the first task; scores [B, N] in the order of the file."""
     tensors = tensors_of(spec)
-    worth = rules(scores, tensors, torch.zeros(len(scores), dtype=torch.long), eta, DAMPING, longest_path(tensors, DAMPING))
+    worth = rules(
+        scores, tensors, torch.zeros(len(scores), dtype=torch.long), eta, DAMPING, longest_path(tensors, DAMPING)
+    )
     return (worth.values * worth.weights).sum(-1)
 
 
@@ -164,7 +172,9 @@ def test_however_many_criteria_there_are(supporters: int, conflicts: int, streng
     }
     rows = [[1.0, *[0.0] * supporters, *[1.0] * conflicts], [0.0, *[1.0] * supporters, *[0.0] * conflicts]]
     right, wrong = reward(spec, torch.tensor(rows, dtype=torch.float64)).tolist()
-    credit = sum((DAMPING * strength) ** (i + 1) for i in range(supporters)) if chained else supporters * DAMPING * strength
+    credit = (
+        sum((DAMPING * strength) ** (i + 1) for i in range(supporters)) if chained else supporters * DAMPING * strength
+    )
     assert right - wrong == pytest.approx(1 / (1 + credit + conflicts * strength))
 
 
@@ -173,7 +183,9 @@ def turned(spec: Spec, data: st.DataObject) -> tuple[Spec, dict[str, str]]:
     names = {name: name for name in spec["tasks"]} | {name: f"x{9 - row}" for row, name in enumerate(spec["criteria"])}
     criteria = {names[name]: spec["criteria"][name] for name in data.draw(st.permutations(list(spec["criteria"])))}
     tasks = {name: spec["tasks"][name] for name in data.draw(st.permutations(list(spec["tasks"])))}
-    edges = [edge | {end: names[edge[end]] for end in ("from", "to")} for edge in data.draw(st.permutations(spec["edges"]))]
+    edges = [
+        edge | {end: names[edge[end]] for end in ("from", "to")} for edge in data.draw(st.permutations(spec["edges"]))
+    ]
     return {**spec, "criteria": criteria, "tasks": tasks, "edges": edges}, names
 
 
@@ -183,7 +195,9 @@ def learned(spec: Spec, readout: str, scores: list[Scores], **config: Any) -> Re
     graph = graph_of(spec)
     settings_of = RewardConfig(**{"readout": readout, "damping": DAMPING, "discover_gates": False, **config})
     model = RewardModel(graph, settings_of, TextEmbeddings().of_graph(graph)).double()
-    model.topology = replace(model.topology, goal=model.topology.goal.double(), strength=model.topology.strength.double())
+    model.topology = replace(
+        model.topology, goal=model.topology.goal.double(), strength=model.topology.strength.double()
+    )
     for batch in scores:
         model.observe(batch)
         model.refit(batch)
@@ -214,7 +228,8 @@ def test_order_and_names_change_nothing(readout: str, spec: Spec, seed: int, dat
     place = order.argsort()
     batches = [batch_of(spec, seed + shift) for shift in range(4)]
     moved = [
-        Scores(one.values[:, order], one.observed[:, order], one.retrieved[:, order], place[one.tasks]) for one in batches
+        Scores(one.values[:, order], one.observed[:, order], one.retrieved[:, order], place[one.tasks])
+        for one in batches
     ]
     first, second = learned(spec, readout, batches[:-1]), learned(other, readout, moved[:-1])
     with torch.no_grad():

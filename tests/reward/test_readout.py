@@ -41,7 +41,9 @@ def taught(model: RewardModel, share: float, updates: int = 10) -> RewardModel:
 
 @pytest.mark.parametrize("share", [1.0, 0.3])
 @pytest.mark.parametrize("name", READOUTS)
-def test_every_readout_pays_with_a_deviation_of_one(name: str, share: float, of_rules: Callable[..., RewardModel]) -> None:
+def test_every_readout_pays_with_a_deviation_of_one(
+    name: str, share: float, of_rules: Callable[..., RewardModel]
+) -> None:
     """s06: it was between .4 and 1.1, so that one kl_coef was another experiment in each arm."""
     model = taught(of_rules(name, scale="deviation"), share)
     scores = random_scores(2000, 999, share)

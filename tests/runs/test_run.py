@@ -48,7 +48,7 @@ def test_the_graph_at_any_update(finished_run: Path) -> None:
     assert [round(e.strength, 3) for e in last.spec.edges] == [round(e.strength, 3) for e in learned.spec.edges]
     record = run.records()[3]
     at = {(e.source, e.target): e.strength for e in run.graph(4).spec.edges}
-    assert at["well_formed", "topic"] == pytest.approx(record["graph/well_formed>topic:prerequisite"])
+    assert at["well_formed", "topic"] == pytest.approx(record["graph/well_formed>topic:bounds"])
     with pytest.raises(DataError, match="no update 7; there are 0 .the file. to 6"):
         run.graph(7)
 

@@ -10,11 +10,13 @@ import torch
 
 from rag_graph.config import LoraSettings, load_config
 from rag_graph.data.load import load_data
+from rag_graph.data.prompts import render_prompt
 from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.language_model import lora_config
 from rag_graph.graph import load_graph
+from rag_graph.records import Example
 from rag_graph.runs.own_parts import OwnParts
-from rag_graph.runs.workbench import Workbench
+from rag_graph.runs.workbench import Workbench, _corpus
 
 Make = Callable[..., Workbench]
 
@@ -87,3 +89,27 @@ def test_scorers_of_an_evaluation_are_for_it_alone(make: Make) -> None:
     assert [episode.example for episode in batched.episodes] == bench.examples[:20], "in the order of the examples"
     assert batched.retrieval is not None
     assert bench.evaluate(bench.examples[:4], retrieval=False).retrieval is None
+
+
+def test_classifiers_and_tokenizer_see_no_reserved_reference(
+    root: Path, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(root / "experiments/quickstart/config.yaml", [*small, "data.train=60", "reward.reserved=0.3"])
+    graph = load_graph(config.graph)
+    data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
+    fitted: list[str] = []
+
+    def classifier(examples: list[Example], seed: int) -> None:
+        fitted.extend(example.id for example in examples)
+
+    monkeypatch.setattr("rag_graph.runs.workbench.FrozenClassifier", classifier)
+    Workbench(config, graph, OwnParts(), data)
+    assert len(fitted) > 20
+    assert not data.reserved & set(fitted)
+    texts = set(_corpus(graph, data))
+
+    def answered(example: Example) -> bool:
+        return f"{render_prompt(graph.spec.tasks[example.task], example)} {example.references[0]}" in texts
+
+    assert [example.id for example in data.train if answered(example)] == [example.id for example in data.shown]
+    assert not any(map(answered, data.test))

@@ -83,8 +83,13 @@ class Imputer(nn.Module):
         error = error * halves.T[:, :, None] if len(predicted) > 1 else error
         return error.sum() / (len(predicted) * weight.sum().clamp(min=1)) + self.base.penalty()
 
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1) -> None:
-        """Closed-form fit on everything that is remembered; nothing here. sweeps: of what is fitted in turns."""
+    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+        """Closed-form fit on everything that is remembered; nothing here.
+
+        Args:
+            sweeps: of what is fitted in turns.
+            fresh: int64, node positions of the tasks that have new goals; None: all.
+        """
 
     def project(self) -> None:
         """Bring parameters back into their range after an optimizer step."""

@@ -36,10 +36,11 @@ class BoostingImputer(Imputer):
             if len(rows):
                 found = trees.predict(values[rows][:, columns].numpy())
                 predicted[rows, goal] = torch.as_tensor(found, dtype=predicted.dtype)
-        return predicted[None]
+        result: Tensor = predicted[None]
+        return result
 
     @torch.no_grad()
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1) -> None:
+    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         values = torch.where(scores.observed, scores.values, torch.nan)

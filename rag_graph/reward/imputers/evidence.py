@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_tensors import GraphTensors
@@ -39,8 +39,10 @@ FORMS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, ("least",)), (1.0, ("product",)), (0.5, ("linear", "least")), (0.5, ("linear", "product")), (1.0, ()),
 )  # fmt: skip
 """Weight and directions. Those that use `bounds` count where the file states one, the last where the file states no fact about the goal."""
-PER_FORM = 48
+PER_FORM = 24
 """Settings that are tried of each form."""
+MOST_KEPT_SETTINGS = 48
+"""Settings of the highest evidence, whose own uncertainty counts beside the differences between all."""
 SLOPE, SLOPE_SPREAD = 0.6, 0.4
 """b of one direction, in standard deviations of the goal, and its relative spread. Directions share it."""
 SOFTNESS = 6.0
@@ -134,7 +136,9 @@ class EvidenceImputer(Imputer):
         mean = (columns * self.weights[slot]).sum(-1)
         variance = torch.einsum("bp,bpq,bq->b", columns, self.spread[slot], columns) + self.noise[slot]
         goal = (self.level[slot] + self.unit[slot] * mean).clamp(0, 1)
-        goal = goal + ((goal / RESOLUTION).round() * RESOLUTION - goal).detach()  # a gradient passes as if it were not rounded
+        goal = (
+            goal + ((goal / RESOLUTION).round() * RESOLUTION - goal).detach()
+        )  # a gradient passes as if it were not rounded
         expected = self.base.means.expand_as(shown.values)
         valid = self.criteria.valid[slot]
         places = torch.where(valid, self.criteria.columns[slot], shown.values.shape[-1])
@@ -158,34 +162,37 @@ class EvidenceImputer(Imputer):
         return torch.cat([torch.ones_like(z[:, :1]), standard, *own], -1)
 
     @torch.no_grad()
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1) -> None:
+    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
         self.criteria.refit(scores, self.base, sweeps)
         slot = self.criteria.slot[scores.tasks]
+        chosen = torch.arange(len(self.level)) if fresh is None else self.criteria.slot[fresh].unique()
         z, observed = self.criteria.standard(scores, self.base)
         filled = self.criteria.fill(z, observed, scores.tasks)
-        raw = self.criteria.raw(filled, scores.tasks, self.base)
-        directions = self.facts.directions(filled, z, raw, graph, slot)
+        directions = self.facts.directions(filled, z, self.criteria.raw(filled, scores.tasks, self.base), graph, slot)
         rows = _sums(slot, torch.ones_like(z[:, 0]), self.level).clamp(min=1)[:, None]
-        self.centre = _sums(slot, directions, self.centre) / rows
-        apart = _sums(slot, (directions - self.centre[slot]).square(), self.centre) / rows
-        self.scale = torch.where(apart > 1e-8, apart.sqrt(), 1.0)
-        goal = scores.filled.gather(-1, scores.tasks[:, None])[:, 0].double()
-        seen = scores.observed.gather(-1, scores.tasks[:, None])[:, 0].double()
+        centre = _sums(slot, directions, self.centre) / rows
+        apart = _sums(slot, (directions - centre[slot]).square(), self.centre) / rows
+        self.centre = _put(self.centre, chosen, centre)
+        self.scale = _put(self.scale, chosen, torch.where(apart > 1e-8, apart.sqrt(), 1.0))
+        goal, seen = (
+            part.gather(-1, scores.tasks[:, None])[:, 0].double() for part in (scores.filled, scores.observed)
+        )
         columns = self._columns(filled, z, graph, scores.tasks, slot).double()
-        moments = columns * seen[:, None]
-        gram = _sums(slot, moments[:, :, None] * columns[:, None], self.spread.double())
-        cross = _sums(slot, moments * goal[:, None], self.weights.double())
-        count, total = gram[:, 0, 0], cross[:, 0]
-        square = _sums(slot, seen * goal.square(), count)
-        level = torch.where(count > 0, total / count.clamp(min=1), 0.5)
+        counted = columns * seen[:, None]
+        gram = _sums(slot, counted[:, :, None] * columns[:, None], self.spread)[chosen]
+        cross = _sums(slot, counted * goal[:, None], self.weights)[chosen]
+        square = _sums(slot, seen * goal.square(), self.level)[chosen]
+        count = gram[:, 0, 0]
+        level = torch.where(count > 0, cross[:, 0] / count.clamp(min=1), 0.5)
         within = (square - count * level.square()).clamp(min=0)
         unit = ((within + 2 * GOAL_SPREAD**2) / (count + 1).clamp(min=2)).sqrt()
         cross = (cross - gram[:, :, 0] * level[:, None]) / unit[:, None]
-        self.weights, self.spread, self.noise = (
-            part.to(self.weights.dtype)
-            for part in average_by_evidence(gram, cross, within / unit.square(), count, self.settings, self.allowed)
+        weights, spread, noise = average_by_evidence(
+            gram, cross, within / unit.square(), count, self.settings, self.allowed[chosen]
         )
-        self.level, self.unit = level.to(self.level.dtype), unit.to(self.unit.dtype)
+        self.weights, self.spread = _put(self.weights, chosen, weights), _put(self.spread, chosen, spread)
+        self.noise, self.level = _put(self.noise, chosen, noise), _put(self.level, chosen, level)
+        self.unit = _put(self.unit, chosen, unit)
 
 
 def average_by_evidence(
@@ -219,10 +226,18 @@ def average_by_evidence(
     weight = torch.where(allowed, log_evidence + settings.prior, -torch.inf).softmax(-1)  # [T, H]
     each = mean + moved
     average = torch.einsum("th,thp->tp", weight, each)
-    inverse = torch.cholesky_inverse(factor)
     apart = each - average[:, None]
-    covariance = torch.einsum("th,thpq->tpq", weight, inverse + apart[..., :, None] * apart[..., None, :])
+    between = torch.einsum("thp,thq->tpq", weight[..., None] * apart, apart)
+    share, best = weight.topk(min(MOST_KEPT_SETTINGS, weight.shape[-1]), -1)
+    share = (share / share.sum(-1, keepdim=True))[..., None, None]
+    kept = factor.gather(1, best[..., None, None].expand(-1, -1, size, size))
+    covariance = between + (share * torch.cholesky_inverse(kept)).sum(1)
     return average, covariance, weight @ settings.noise
+
+
+def _put(old: Tensor, rows: Tensor, new: Tensor) -> Tensor:
+    """`old` with some rows replaced; new: of these rows, or of all."""
+    return old.index_copy(0, rows, (new if len(new) == len(rows) else new[rows]).to(old.dtype))
 
 
 def _sums(slot: Tensor, values: Tensor, like: Tensor) -> Tensor:
@@ -288,10 +303,14 @@ class _Facts:
         share = signed.abs() / signed.abs().sum(-1, keepdim=True).clamp(min=1e-6)
         soft = -((-SOFTNESS * good).exp() * share).sum(-1).clamp(min=1e-9).log()
         passed = 1 - bounds * (1 - raw)
-        return torch.stack([(signed * filled).sum(-1), (signed * z).sum(-1), soft, passed.amin(-1), passed.prod(-1)], -1)
+        return torch.stack(
+            [(signed * filled).sum(-1), (signed * z).sum(-1), soft, passed.amin(-1), passed.prod(-1)], -1
+        )
 
 
-def _columns_of(rows: list[tuple[int, int, float]] | list[tuple[int, int, int, float]], width: int) -> tuple[Tensor, Tensor]:
+def _columns_of(
+    rows: list[tuple[int, int, float]] | list[tuple[int, int, int, float]], width: int
+) -> tuple[Tensor, Tensor]:
     """(int64 [width, n], signs [n]); the sign is the last of each row."""
     places = torch.tensor([row[:-1] for row in rows], dtype=torch.long).reshape(-1, width)
     return places.T, torch.tensor([row[-1] for row in rows], dtype=torch.float32)

@@ -68,7 +68,12 @@ def test_the_average_is_that_of_the_dense_marginal_likelihoods() -> None:
 
 def test_the_directions_of_the_facts_by_hand(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     """c0 bounds the goal (.4), c1 indicates it (.8), c2 indicates a low one (.2), c3 indicates c1 (.5): strengths count relative to .8."""
-    edges = [("c0", "t", "bounds", 0.4), ("c1", "t", "indicates", 0.8), ("c2", "t", "indicates_low", 0.2), ("c3", "c1", "indicates", 0.5)]
+    edges = [
+        ("c0", "t", "bounds", 0.4),
+        ("c1", "t", "indicates", 0.8),
+        ("c2", "t", "indicates_low", 0.2),
+        ("c3", "c1", "indicates", 0.5),
+    ]
     tensors = GraphTensors.of(make_graph(edges, criteria=4))
     imputer = EvidenceImputer(tensors)
     order = imputer.criteria.columns[0].tolist()
@@ -101,7 +106,9 @@ def test_directions_go_to_those_without_a_fact_as_its_strength_goes_to_zero(
         tensors = GraphTensors.of(make_graph(edges))
         imputer = EvidenceImputer(tensors)
         shuffled = raw[:, imputer.criteria.columns[0] - 2]
-        return imputer.facts.directions(2 * shuffled - 1, 2 * shuffled - 1, shuffled, tensors, torch.zeros(20, dtype=torch.long))
+        return imputer.facts.directions(
+            2 * shuffled - 1, 2 * shuffled - 1, shuffled, tensors, torch.zeros(20, dtype=torch.long)
+        )
 
     without = directions(others)
     for strength in (1e-1, 1e-3, 1e-5, 0.0):

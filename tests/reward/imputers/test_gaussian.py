@@ -66,7 +66,10 @@ def test_a_gap_is_the_conditional_mean(make_graph: Callable[..., AuxiliaryGraph]
     gaussian = CriteriaGaussian(GraphTensors.of(make_graph([], criteria=2)))
     gaussian.location[0] = torch.tensor([0.2, -0.1])
     gaussian.covariance[0] = torch.tensor([[1.0, 0.6], [0.6, 2.0]])
-    z, observed = torch.tensor([[1.2, 0.0], [0.0, 1.9], [0.0, 0.0]]), torch.tensor([[True, False], [False, True], [False, False]])
+    z, observed = (
+        torch.tensor([[1.2, 0.0], [0.0, 1.9], [0.0, 0.0]]),
+        torch.tensor([[True, False], [False, True], [False, False]]),
+    )
     filled = gaussian.fill(z, observed, torch.zeros(3, dtype=torch.long))
     expected = [[1.2, -0.1 + 0.6 * 1.0], [0.2 + 0.6 / 2.0 * 2.0, 1.9], [0.2, -0.1]]
     assert filled.tolist() == [pytest.approx(row) for row in expected]

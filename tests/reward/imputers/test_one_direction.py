@@ -51,7 +51,11 @@ def test_which_scores_count_and_the_scale_by_least_squares(
 ) -> None:
     tensors = GraphTensors.of(make_graph(edges))
     imputer, scores = OneDirection(tensors, product), all_observed(30, 0)
-    goals = 0.2 + 0.5 * torch.from_numpy(direction(scores.values[:, 2:].numpy())) + 0.1 * torch.randn(30, generator=torch.Generator().manual_seed(5))
+    goals = (
+        0.2
+        + 0.5 * torch.from_numpy(direction(scores.values[:, 2:].numpy()))
+        + 0.1 * torch.randn(30, generator=torch.Generator().manual_seed(5))
+    )
     scores.values[:, 0] = goals
     scores.observed[20:, 0] = False
     imputer.observe(scores)

@@ -22,7 +22,9 @@ def solve(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     size = x.shape[1]
     columns = np.hstack([np.ones((len(x), 1)), x])
     penalised = np.hstack([np.zeros((size, 1)), penalty**0.5 * np.eye(size)])
-    found: np.ndarray = np.linalg.lstsq(np.vstack([columns, penalised]), np.concatenate([y, np.zeros(size)]), rcond=None)[0]
+    found: np.ndarray = np.linalg.lstsq(
+        np.vstack([columns, penalised]), np.concatenate([y, np.zeros(size)]), rcond=None
+    )[0]
     return found
 
 
