@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode
@@ -41,22 +42,33 @@ def batch_of(episodes: Sequence[Episode], graph: AuxiliaryGraph, embeddings: Tex
     Args:
         text_size: numbers of one embedding; needed where nothing was retrieved.
     """
-    size = len(graph.nodes)
-    values, retrieved = torch.zeros(len(episodes), size), torch.zeros(len(episodes), size)
-    observed = torch.zeros(len(episodes), size, dtype=torch.bool)
+    shape = (len(episodes), len(graph.nodes))
     tasks = torch.tensor([graph.index[episode.example.task] for episode in episodes], dtype=torch.long)
+    cells: dict[tuple[int, int], float] = {}
+    shown: dict[tuple[int, int], float] = {}
     pieces = []
     for row, episode in enumerate(episodes):
         for name, value in episode.scores.items():
-            values[row, graph.index[name]] = value
-            observed[row, graph.index[name]] = True
+            cells[row, graph.index[name]] = value
         for piece in episode.evidence:
-            column = graph.index[piece.context.node]
-            retrieved[row, column] = max(float(retrieved[row, column]), 1 / piece.rank)
+            cell = row, graph.index[piece.context.node]
+            shown[cell] = max(shown.get(cell, 0.0), 1 / piece.rank)
             pieces.append((row, piece.context, 1 / piece.rank))
+    values, observed = _filled(cells, shape)
+    retrieved, _ = _filled(shown, shape)
     contexts = Contexts(
         embeddings.of_contexts([context for _, context, _ in pieces]) if pieces else torch.zeros(0, text_size),
         torch.tensor([row for row, _, _ in pieces], dtype=torch.long),
         torch.tensor([weight for _, _, weight in pieces], dtype=torch.float32),
     )
     return Batch(Scores(values, observed, retrieved, tasks), contexts)
+
+
+def _filled(cells: Mapping[tuple[int, int], float], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Numbers by (row, column) -> the matrix of them, 0 elsewhere, and where there is one. Writing them one by one into a tensor would take most
+    of the time of a fit."""
+    values, known = torch.zeros(shape), torch.zeros(shape, dtype=torch.bool)
+    if cells:
+        at = tuple(torch.tensor(list(cells)).T)
+        values[at], known[at] = torch.tensor(list(cells.values()), dtype=torch.float32), True
+    return values, known
