@@ -39,7 +39,7 @@ ARMS = (
     Arm("ridge_equal", "ridge_equal", FILES),
     Arm("boosting", "boosting"),
     Arm("mlp", "mlp"),
-    Arm("gnn", "gnn", FILES),
+    Arm("gnn", "gnn", ("right", "shuffled")),
     Arm("prior_gnn", "prior_gnn", FILES),
     Arm("expected_goal", "expected_goal", (*FILES, "none")),
     Arm("expected_goal+alignment", "expected_goal", ("wrong", "shuffled"), "alignment"),

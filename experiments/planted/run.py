@@ -36,7 +36,7 @@ from task import PlantedTask  # noqa: E402
 from rag_graph.runtime import write_atomically  # noqa: E402
 
 TASKS = {task.name: task for task in (PlantedTask(trap=True), PlantedTask(), PlantedTask(trap=True, wide=True))}
-ORDER = (("trap", 0.03), ("plain", 0.03), ("trap", 0.1), ("trap-36", 0.03), ("trap", 0.3), ("plain", 0.1), ("plain", 0.3), ("trap-36", 0.1))  # fmt: skip
+ORDER = (("trap", 0.03), ("plain", 0.03), ("trap", 0.1), ("trap", 0.3), ("trap-36", 0.03), ("plain", 0.1), ("plain", 0.3), ("trap-36", 0.1))  # fmt: skip
 QUICK = (("goal_only", "right"), ("flat", "right"), ("gated_fixed", "right"), ("ridge", "right"), ("em_product", "right"),
          ("expected_goal", "right"), ("expected_goal", "shuffled"), ("expected_goal", "none"))  # fmt: skip
 LM_ARMS = (
