@@ -45,7 +45,7 @@ def test_every_problem_at_once_with_near_misses(tmp_path: Path) -> None:
     assert "ppo.learnig_rate: unknown key 'learnig_rate'. Did you mean 'learning_rate'?" in text
     assert f"{path}:2:33: ppo.updates: Input should be greater than or equal to 1 (given: 0)" in text
     assert (
-        "reward.readout: Input should be 'goal_only', 'flat', 'diffusion', 'gated_fixed', 'ridge', 'mlp', 'gnn' or 'prior_gnn' (given: 'graf')"
+        "reward.readout: Input should be 'expected_goal', 'prior_gnn', 'goal_only', 'random', 'flat', 'diffusion', 'gated_fixed', 'product', 'em_product', 'soft_min', 'ridge', 'ridge_equal', 'boosting', 'mlp' or 'gnn' (given: 'graf')"
         in text
     )
     assert "model.lora.rank: unknown key 'rank'." in text

@@ -10,7 +10,7 @@ from torch import Tensor
 from rag_graph.errors import ConfigError
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.model import RewardModel
-from rag_graph.reward.scores import Scores
+from rag_graph.reward.readout import Paid
 
 MAX_SHAPLEY = 12
 
@@ -28,10 +28,9 @@ def attribute(model: RewardModel, batch: Batch, auxiliary: float, method: str) -
     known, baseline = batch.scores.values[0], model.imputer.base.means.detach()
 
     def reward(values: Tensor) -> Tensor:
-        rows = len(values)
-        scores = Scores(*(column.expand(rows, *column.shape[1:]) for column in batch.scores))._replace(values=values)
-        total: Tensor = model(scores, auxiliary).total
-        return total
+        scores, contexts = batch.rows([0] * len(values))
+        paid: Paid = model(scores._replace(values=values), auxiliary, contexts)
+        return paid.total
 
     in_play = model.topology.applies[batch.scores.tasks[0]]
     players = (in_play & batch.scores.observed[0]).nonzero().squeeze(-1).tolist()

@@ -147,7 +147,7 @@ class RewardModel(nn.Module):
         """Centre and scale by what these episodes are worth now, gaps filled in as they will be for the next ones."""
         given = self._given(self.fill(scores, contexts), scores, 0.0, self.graph)
         worth = self.readout.worth(given)
-        in_play = self.topology.applies[scores.tasks]
+        in_play = self.topology.applies[scores.tasks] & self.readout.paid(given)[:, None]
         self.moments.update(worth.values, in_play if self.readout.pays_unobserved else scores.observed)
         paid = self.readout.pay(given, self.moments)
         self.scale.update(paid.total, scores.tasks, paid.paid)

@@ -28,6 +28,7 @@ from rag_graph.reward.batch import Batch, batch_of
 from rag_graph.reward.diagnostics import node_metrics
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
+from rag_graph.reward.node_functions import NodeFunction, OneScoring, paying_nodes
 from rag_graph.reward.observation import MakeEpisodes, Observation, ScoreNodes
 from rag_graph.reward.readout import Paid
 from rag_graph.reward.readouts import READOUTS, OwnReadout
@@ -123,6 +124,19 @@ class GraphReward(Observation):
         """
         if not prompts:
             return []
+        rewards = self._pay_and_keep(prompts, completions, completion_ids, **columns)
+        return [None if math.isnan(value) else value for value in rewards.total().tolist()]
+
+    def node_functions(self) -> list[NodeFunction]:
+        """One reward function per node that can pay, named after it, for trainers that aggregate several rewards themselves. They share one
+        scoring per batch; what they return for an episode sums to its reward. Give a trainer these or the reward itself, never both."""
+        shared = OneScoring(self._pay_and_keep)
+        nodes = paying_nodes(self.model, max(self.config.auxiliary, self.config.auxiliary_end))
+        return [NodeFunction(self.graph.nodes[node], node, shared) for node in nodes]
+
+    def _pay_and_keep(
+        self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: Any
+    ) -> NodeRewards:
         episodes = self.observe(self.make_episodes(prompts, completions, completion_ids, **columns))
         rewards = self.node_rewards(episodes)
         if len(self._kept) < MOST_KEPT <= len(self._kept) + len(episodes):
@@ -144,7 +158,7 @@ class GraphReward(Observation):
         if callable(columns.get("log_metric")):  # else it is a column of the data
             for name, value in self.metrics().items():
                 columns["log_metric"](name, value)
-        return [None if math.isnan(value) else value for value in rewards.total().tolist()]
+        return rewards
 
     def pay(self, episodes: Sequence[Episode]) -> list[PaidEpisode]:
         """The pay of scored episodes (see `observe`) by the current statistics. Nothing changes."""

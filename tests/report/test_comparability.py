@@ -18,7 +18,7 @@ from rag_graph import compare
         (["ppo.updates=60"], {}, r"Not at equal budget: episodes of PPO: 7,680 \(updates=120\); 3,840 \(updates=60\)"),
         (["reward.goal_observed=0.1"], {}, r"Not at equal budget: share of goals scored: 100% .*; 15%"),
         (["model.source=other"], {}, "Not at equal budget: policy: scratch"),
-        (["reward.readout=flat"], {"data": {"topic/test": "another"}}, r"Not on the same data: 'readout=flat' and 'readout=prior_gnn' differ in topic/test \(seed 0\), topic/test \(seed 1\)"),
+        (["reward.readout=flat"], {"data": {"topic/test": "another"}}, r"Not on the same data: 'readout=flat' and 'readout=expected_goal' differ in topic/test \(seed 0\), topic/test \(seed 1\)"),
         (["reward.readout=flat"], {"versions": {"torch": "2.12.0"}}, "Other versions of: torch 2.12.0, 2.13.0"),
         (["reward.readout=flat"], {"git": {"commit": "b" * 40}}, r"Other code: 2 git commits \(aaaaaaaa, bbbbbbbb\)"),
     ],

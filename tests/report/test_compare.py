@@ -23,7 +23,7 @@ def test_arms_are_configs_and_pairs_are_seeds(make: Callable[..., Path]) -> None
         folders.append(make("flat", seed, level, "reward.readout=flat", "name=a"))
         folders.append(make("prior", seed, level + 0.05 + 0.01 * (seed % 2), "name=b"))
     found = compare([*folders[1::2], *folders[::2]], baseline="readout=flat")
-    assert [row.label for row in found.rows] == ["readout=flat", "readout=prior_gnn"]
+    assert [row.label for row in found.rows] == ["readout=flat", "readout=expected_goal"]
     base, ours = found.rows
     assert base.versus is None
     versus = ours.versus
@@ -36,7 +36,7 @@ def test_arms_are_configs_and_pairs_are_seeds(make: Callable[..., Path]) -> None
     assert base.mean.high - base.mean.low > 0.1, "unpaired they overlap"
     assert ours.mean.low < base.mean.high
     assert found.warnings == ()
-    assert found.table().loc["readout=prior_gnn", "P(improvement)"] == versus.improvement
+    assert found.table().loc["readout=expected_goal", "P(improvement)"] == versus.improvement
 
 
 def test_several_arms_are_judged_together(make: Callable[..., Path]) -> None:
@@ -47,7 +47,7 @@ def test_several_arms_are_judged_together(make: Callable[..., Path]) -> None:
         make("a", seed, base[seed])
         make("b", seed, first[seed], "reward.readout=flat")
         make("c", seed, second[seed], "reward.readout=ridge")
-    found = compare([make("a", 5, 0.5).parent.parent], baseline="readout=prior_gnn")
+    found = compare([make("a", 5, 0.5).parent.parent], baseline="readout=expected_goal")
     versus = {row.label: row.versus for row in found.rows if row.versus}
     tests = {"readout=flat": stats.ttest_rel(first, base), "readout=ridge": stats.ttest_rel(second, base)}
     least = min(tests, key=lambda label: tests[label].pvalue)
@@ -66,11 +66,11 @@ def test_few_seeds_are_said_in_one_line_with_what_they_can_find(make: Callable[.
         make("a", seed, 0.5)
         make("b", seed, 0.6 + seed / 10, "reward.readout=flat")
     folder = make("c", 0, 0.5, "reward.readout=ridge")
-    found = compare([folder.parent.parent / "a", folder.parent.parent / "b"], baseline="readout=prior_gnn")
+    found = compare([folder.parent.parent / "a", folder.parent.parent / "b"], baseline="readout=expected_goal")
     (warning,) = found.warnings
     assert warning == (
-        "Only 3 seeds (readout=prior_gnn; readout=flat): with fewer than 5, one unusual seed decides the interval. "
-        "A true difference from readout=prior_gnn is found with 80% power if it is at least 0.326 (readout=flat)."
+        "Only 3 seeds (readout=expected_goal; readout=flat): with fewer than 5, one unusual seed decides the interval. "
+        "A true difference from readout=expected_goal is found with 80% power if it is at least 0.326 (readout=flat)."
     )
     (alone,) = compare([folder]).warnings
     assert alone == "Only 1 seed (readout=ridge): with fewer than 5, one unusual seed decides the interval.".replace(

@@ -107,6 +107,12 @@ def test_a_closed_gate_waives_no_charge(make_graph: Callable[..., AuxiliaryGraph
         assert failed == pytest.approx(-0.5 / (1 + 0.1 + 0.5 + 0.5)), "the charge for c1 stays, its credit goes"
 
 
+def test_a_gate_of_what_harms_waives_no_charge_either(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    graph = make_graph([("c0", "c1", "prerequisite", 1.0), ("c1", "t", "conflicts", 1.0)])
+    rows = [[1.0, 0, form, 1.0, 0.0] for form in (0.0, 1.0)]
+    assert reward(graph, [0, 0], rows) == pytest.approx([1 - 1 / 2] * 2)
+
+
 @pytest.mark.parametrize("relation", ["supports", "conflicts", "prerequisite", "part_of"])
 def test_strength_goes_to_zero_as_an_edge_removed(relation: str, make_graph: Callable[..., AuxiliaryGraph]) -> None:
     """s01: without a jump on the way."""

@@ -21,7 +21,11 @@ def episode(name: str, quality: float, task: str = "t") -> Episode:
 @pytest.fixture
 def preferring(make_graph: Callable[..., AuxiliaryGraph]) -> GraphReward:
     return GraphReward(
-        make_graph([]), RewardConfig(reserved=0.0), lambda e, nodes=None: dict(e.scores), lambda **_: [], seed=0
+        make_graph([]),
+        RewardConfig(readout="prior_gnn", reserved=0.0),
+        lambda e, nodes=None: dict(e.scores),
+        lambda **_: [],
+        seed=0,
     )
 
 

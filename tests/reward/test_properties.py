@@ -26,7 +26,7 @@ RULES = ("prerequisite", "supports", "conflicts", "part_of")
 FACTS = ("bounds", "indicates", "indicates_low")
 DAMPING = 0.3
 Spec = dict[str, Any]
-few = settings(max_examples=60)
+few = settings(max_examples=100)
 
 
 @st.composite

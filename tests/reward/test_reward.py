@@ -28,7 +28,7 @@ from rag_graph.reward.reward import GraphReward
 GRAPH = load_graph("parcels")
 
 
-@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("readout", sorted(set(READOUTS) - {"random"}))
 def test_right_answers_pay_more_than_wrong_ones(
     readout: str, answers: dict[str, Any], trained: Callable[..., GraphReward]
 ) -> None:
@@ -36,7 +36,7 @@ def test_right_answers_pay_more_than_wrong_ones(
     for right, wrong in zip(paid[::2], paid[1::2], strict=True):
         assert right is not None
         assert wrong is not None
-        assert right > wrong + (0.1 if readout == "gated_fixed" else 0.5), "GEAR's utility is not normalised"
+        assert right > wrong + 0.5
 
 
 def test_a_hidden_goal_is_imputed_by_the_graph_and_unpaid_by_goal_only(
@@ -47,6 +47,21 @@ def test_a_hidden_goal_is_imputed_by_the_graph_and_unpaid_by_goal_only(
     assert all(value is not None for value in paid)
     # `zorro` does not stand in the passage: the prerequisite `grounded` fails, and the gate shows without any goal.
     assert paid[4] > paid[5] + 0.5  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_an_episode_of_which_nothing_was_observed_is_not_paid(
+    readout: str, answers: dict[str, Any], make_reward: Callable[..., GraphReward]
+) -> None:
+    """s20: it was paid 0, which a trainer takes for an observation. Nothing is learned from it either."""
+    reward = make_reward(readout)
+    reward.score_episode = lambda episode, nodes=None: {}
+    before = flat(reward.model.state_dict())
+    for _ in range(3):
+        assert reward(**answers) == [None] * 8
+        reward.learn()
+    changed = flat(reward.model.state_dict())
+    assert all(torch.equal(before[name], changed[name]) for name in before if "moments" in name or "scale" in name)
 
 
 def test_alone_equals_in_a_batch_equals_in_chunks(answers: dict[str, Any], trained: Callable[..., GraphReward]) -> None:

@@ -76,13 +76,28 @@ def in_trl(kind: str, model: Any, tokenizer: Any, reward: GraphReward, rows: lis
     )  # fmt: skip
 
 
+def gdpo(model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, Any]], folder: Path) -> Any:
+    """Each node normalised within its group, then summed (arXiv 2601.05242)."""
+    import trl
+
+    args = trl.GRPOConfig(
+        **settings(folder), num_generations=4, max_completion_length=6, max_steps=2, multi_objective_aggregation="normalize_then_sum"
+    )  # fmt: skip
+    return trl.GRPOTrainer(
+        model=model, reward_funcs=reward.node_functions(), args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        callbacks=[LearningRewards(reward)],
+    )  # fmt: skip
+
+
 def ppo(model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, Any]], folder: Path) -> Any:
     args = GraphPPOConfig(**settings(folder), gradient_accumulation_steps=1, total_episodes=16, response_length=6)
     return GraphPPOTrainer(model, reward, args, Dataset.from_list(rows), processing_class=tokenizer)
 
 
 @pytest.mark.parametrize(
-    "make_trainer", [ppo, partial(in_trl, "GRPO"), partial(in_trl, "RLOO")], ids=["ppo", "grpo", "rloo"]
+    "make_trainer",
+    [ppo, partial(in_trl, "GRPO"), partial(in_trl, "RLOO"), gdpo],
+    ids=["ppo", "grpo", "rloo", "gdpo, a function per node"],
 )
 def test_the_same_reward_trains_and_learns(
     tiny_model: Callable[[int], Any], tmp_path: Path, rows: list[dict[str, Any]], make_trainer: Any

@@ -29,7 +29,7 @@ class BoostingImputer(Imputer):
         self.trees: dict[int, tuple[Tensor, Any]] = {}
 
     def forward(self, shown: Scores, graph: GraphTensors, contexts: Contexts | None = None) -> Tensor:
-        predicted = self.base(shown).clone()
+        predicted: Tensor = self.base(shown).clone()
         values = torch.where(shown.observed, shown.values, torch.nan)
         for goal, (columns, trees) in self.trees.items():
             rows = (shown.tasks == goal).nonzero().squeeze(-1)
