@@ -114,7 +114,7 @@ def test_verdicts_say_what_held_what_failed_and_what_fired(planted: Any) -> None
     found = {(v.name, v.claim.split("] ")[1]): v.outcome for v in verdicts(results)}
     assert found["H1", "expected_goal - the best baseline (gated_fixed)"] == "held"
     assert found["H3", "expected_goal, right - shuffled"] == "failed", "+.10 is less than asked"
-    assert found["H4", "a wrong graph plus data recovers half of the gap"] == "failed", "26% of it"
+    assert found["H4", "a wrong graph plus data recovers half of the gap"] == "failed", "25% of it"
     assert found["falsifier", "the goal falls while the reward rises (expected_goal, any graph)"] == "fired"
     assert ("H2", "gated_fixed - diffusion") not in found, "what was not run is not judged"
     of_cells = {v.claim.split(", ")[2]: v for v in verdicts(results) if "simple baseline" in v.claim}
