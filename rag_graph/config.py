@@ -258,7 +258,8 @@ class RewardConfig(Settings):
     )
     auxiliary_end: float = Field(0.0, ge=0, description="eta at the last update, reached linearly")
     contained_rules: Literal["keep", "leave_out"] = Field(
-        "keep", description="what becomes of a rule that the goal's own score contains already, as the run finds out: kept, or left out of the reward"
+        "keep",
+        description="what becomes of a rule that the goal's own score contains already, as the run finds out: kept, or left out of the reward",
     )
     damping: float = Field(0.5, ge=0, description="beta of the Katz credit over `supports`")
     text_encoder: str = Field(

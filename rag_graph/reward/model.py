@@ -66,7 +66,7 @@ class RewardModel(nn.Module):
         self.register_buffer("strength", self.topology.strength.clone())
         self.imputer = self.readout.imputer(graph, self.topology, config, text)
         self.moments = RunningMoments(len(graph.nodes))
-        self.scale = RunningScale(len(graph.nodes))
+        self.scale = RunningScale(len(graph.nodes), 1.0 if self.readout.standardises else 1 / 12)
         self.method = config.learn.method if self.readout.uses_strengths else "none"
         self.learner = Alignment(graph, self.topology, config.learn)
         self.contained = ContainedRules(graph, self.topology)

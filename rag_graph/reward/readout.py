@@ -15,7 +15,6 @@ from rag_graph.reward.imputers.base import Imputer
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.statistics import RunningMeans, RunningMoments
 
-
 Fit = Literal["none", "closed_form", "gradient"]
 
 

@@ -60,11 +60,11 @@ class RunningScale(nn.Module):
     variance: Tensor  # []
     weight: Tensor  # []
 
-    def __init__(self, num_nodes: int) -> None:
+    def __init__(self, num_nodes: int, variance: float = 1 / 12) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_nodes))
         self.register_buffer("count", torch.zeros(num_nodes))
-        self.register_buffer("variance", torch.tensor(1 / 12))
+        self.register_buffer("variance", torch.tensor(variance))
         self.register_buffer("weight", torch.ones(()))
 
     @property
