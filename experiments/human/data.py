@@ -75,7 +75,7 @@ def load(where: Path, name: str, part: str = "dev") -> Table:
     """A set with its belief graph; only the criteria that the beliefs name are read."""
     graph = belief_graph(name, json.loads((where / "beliefs.json").read_text(encoding="utf-8"))[name])
     criteria = tuple(graph.spec.criteria)
-    rows = [json.loads(line) for line in (where / f"{name}.{part}.jsonl").open(encoding="utf-8")]
+    rows = [json.loads(line) for line in (where / f"{name}.{part}.jsonl").read_text(encoding="utf-8").splitlines()]
     scores = np.array([[row["scores"].get(name, np.nan) for name in criteria] for row in rows], dtype=float)
     group = np.unique([str(row["group"]) for row in rows], return_inverse=True)[1]
     return Table(name, criteria, scores, np.array([float(row["goal"]) for row in rows]), group, graph)

@@ -20,7 +20,7 @@ def test_the_imputer_learns_to_predict_a_hidden_goal(
     answers: dict[str, Any], make_reward: Callable[..., GraphReward], scored: Callable[..., Batch]
 ) -> None:
     """In questions, a grounded answer is right here: the hidden goal follows from the criterion that is observed."""
-    reward, prior_only = make_reward(fit_steps=20), make_reward(fit_steps=0)
+    reward, prior_only = (make_reward("prior_gnn", fit_steps=steps) for steps in (20, 0))
     for _ in range(40):
         reward(**answers)
         reward.learn()

@@ -61,7 +61,7 @@ def folder(root: Path, small: tuple[str, ...], parts: dict[str, Any], tmp_path_f
     where = tmp_path_factory.mktemp("own")
     shutil.copy(root / "graphs/parcels.yaml", where)
     (where / "coloured.yaml").write_text(GRAPH)
-    settings = [*small, f"graph={where / 'coloured.yaml'}", f"output_dir={where / 'run'}"]
+    settings = [*small, "reward.scale=score", f"graph={where / 'coloured.yaml'}", f"output_dir={where / 'run'}"]
     train(root / "experiments/quickstart/config.yaml", settings, **parts, progress=StageProgress(quiet=True))
     return where / "run"
 

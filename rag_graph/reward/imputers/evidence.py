@@ -31,7 +31,7 @@ from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.imputers.base import Imputer
 from rag_graph.reward.imputers.gaussian import CriteriaGaussian
 from rag_graph.reward.scores import Scores
-from rag_graph.reward.statistics import RunningMeans
+from rag_graph.reward.statistics import SIGMA_FLOOR, RunningMeans
 
 DIRECTIONS = ("linear", "seen", "soft", "least", "product")
 FORMS: tuple[tuple[float, tuple[str, ...]], ...] = (
@@ -46,6 +46,8 @@ MOST_KEPT_SETTINGS = 48
 SLOPE, SLOPE_SPREAD = 0.6, 0.4
 """b of one direction, in standard deviations of the goal, and its relative spread. Directions share it."""
 SOFTNESS = 6.0
+FAINT = 0.1
+"""Strengths count relative to the task's strongest fact. If that one is below FAINT, what the facts expect fades with it."""
 MOST_CURVE = 3.0
 """Bound of a square: an outlier must not rule the fit."""
 RESOLUTION = 0.02
@@ -173,7 +175,7 @@ class EvidenceImputer(Imputer):
         centre = _sums(slot, directions, self.centre) / rows
         apart = _sums(slot, (directions - centre[slot]).square(), self.centre) / rows
         self.centre = _put(self.centre, chosen, centre)
-        self.scale = _put(self.scale, chosen, torch.where(apart > 1e-8, apart.sqrt(), 1.0))
+        self.scale = _put(self.scale, chosen, apart.sqrt().clamp(min=SIGMA_FLOOR))
         goal, seen = (
             part.gather(-1, scores.tasks[:, None])[:, 0].double() for part in (scores.filled, scores.observed)
         )
@@ -296,12 +298,13 @@ class _Facts:
     def directions(self, filled: Tensor, z: Tensor, raw: Tensor, graph: GraphTensors, slot: Tensor) -> Tensor:
         """[B, D]. filled, z: [B, k] with and without gaps filled in; raw: [B, k] filled, in score units."""
         signed, bounds = self.strengths(graph)
-        signed = signed / signed.abs().amax(-1, keepdim=True).clamp(min=1e-6)
-        bounds = bounds / bounds.amax(-1, keepdim=True).clamp(min=1e-6)
+        strongest = signed.abs().amax(-1, keepdim=True)
+        signed, fade = signed / strongest.clamp(min=FAINT), (strongest / FAINT).clamp(max=1)[slot, 0]
+        bounds = bounds / bounds.amax(-1, keepdim=True).clamp(min=FAINT)
         signed, bounds = signed[slot], bounds[slot]
         good = torch.where(signed < 0, 1 - raw, raw)
         share = signed.abs() / signed.abs().sum(-1, keepdim=True).clamp(min=1e-6)
-        soft = -((-SOFTNESS * good).exp() * share).sum(-1).clamp(min=1e-9).log()
+        soft = -fade * ((-SOFTNESS * good).exp() * share).sum(-1).clamp(min=1e-9).log()
         passed = 1 - bounds * (1 - raw)
         return torch.stack(
             [(signed * filled).sum(-1), (signed * z).sum(-1), soft, passed.amin(-1), passed.prod(-1)], -1

@@ -183,3 +183,15 @@ def test_the_number_of_settings_and_of_rows_changes_no_dtype(
 ) -> None:
     imputer = fitted(right, "expected_goal").imputer
     assert {value.dtype for name, value in imputer.state_dict().items()} == {torch.float32}
+
+
+def test_what_a_lone_fact_expects_fades_with_its_strength(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """Strengths are relative to the strongest fact; without a floor, one that is learned down to 0 would jump there."""
+    raw = torch.tensor([[0.2, 0.5, 0.9], [0.7, 0.1, 0.4]])
+    found = {}
+    for strength in (0.5, 1e-4, 0.0):
+        tensors = GraphTensors.of(make_graph([("c0", "t", "bounds", strength)]))
+        imputer = EvidenceImputer(tensors)
+        found[strength] = imputer.facts.directions(raw - 0.5, raw - 0.5, raw, tensors, torch.zeros(2, dtype=torch.long))
+    assert torch.allclose(found[1e-4], found[0.0], atol=5e-3)
+    assert (found[0.5] - found[0.0]).abs().amax(0).min() > 0.1, "all five directions hang on it"
