@@ -21,7 +21,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rag_graph.config import RewardConfig
 from rag_graph.ppo.arguments import GraphPPOConfig
-from rag_graph.ppo.reward_protocols import WrappedReward
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.records import Episode, Example
@@ -29,7 +28,6 @@ from rag_graph.reward import GraphReward
 
 UPDATES, BATCH, LM_PROMPTS = 200, 64, 2
 WARM_UP_STEPS = 60
-SCALED_BY = 3
 SYMBOLS = [str(symbol) for symbol in range(VOCABULARY)]
 WORDS = ["<pad>", "<s>", "</s>", *SYMBOLS, *(f"k{prompt}" for prompt in range(PROMPTS))]
 
@@ -89,21 +87,6 @@ class PlantedScorer:
         return {name: value for name, value in found.items() if nodes is None or name in nodes}
 
 
-class _Scaled(WrappedReward):
-    """A reward in units of its standard deviation over the first updates, so that the KL weighs the same in every arm."""
-
-    def __init__(self, reward: GraphReward) -> None:
-        super().__init__(reward, "scaled")
-        self.seen, self.scale = [], 1.0
-
-    def __call__(self, **columns: Any) -> list[float | None]:
-        values = self.inside(**columns)
-        if len(self.seen) < SCALED_BY * BATCH:
-            self.seen += [value for value in values if value is not None]
-            self.scale = max(0.02, float(torch.tensor(self.seen).std())) if len(self.seen) > 1 else 1.0
-        return [None if value is None else value / self.scale for value in values]
-
-
 def run_lm(
     task: PlantedTask,
     graph_name: str,
@@ -129,7 +112,7 @@ def run_lm(
             "seed": seed, "lr_scheduler_type": "constant",
         }  # fmt: skip
         trainer = GraphPPOTrainer(
-            policy, _Scaled(reward), GraphPPOConfig(**{**settings, **ppo}), [{"prompt": f"k{e.id}", "example_id": e.id} for e in examples] * 32,
+            policy, reward, GraphPPOConfig(**{**settings, **ppo}), [{"prompt": f"k{e.id}", "example_id": e.id} for e in examples] * 32,
             processing_class=tokenizer,
         )  # fmt: skip
         trainer.train()

@@ -18,19 +18,22 @@ from torch.func import functional_call, stack_module_state, vmap
 from rag_graph.config import RewardConfig
 from rag_graph.reward.imputers.graph_network import HEADS
 from rag_graph.reward.imputers.prior import StructuralPrior
+from rag_graph.reward.learning import FIRST_SWEEPS
 from rag_graph.reward.memory import EPISODES
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import TextEmbeddings
 
 PROMPTS, SAMPLES, UPDATES = 8, 8, 150
+FIT_EVERY = 3
+"""Updates between two closed-form fits: a batch here has 64 episodes, and a fit sees 2048."""
 BATCH = PROMPTS * SAMPLES
 LEARNING_RATE, CLIP, EPOCHS = 0.35, 0.2, 2
 AUXILIARY_OBSERVED = 0.6
 
 
 class _Method(nn.Module):
-    """Calls a method of a module by name: what `functional_call` can be given. `observe` returns the moved buffers."""
+    """Calls a method of a module by name: what `functional_call` can be given. One that moves buffers returns them."""
 
     def __init__(self, model: RewardModel) -> None:
         super().__init__()
@@ -46,7 +49,8 @@ class Replicas:
 
     def __init__(self, make: Callable[[int], RewardModel], seeds: list[int], config: RewardConfig) -> None:
         models = [_Method(make(seed)) for seed in seeds]
-        self.one, self.config = models[0], config
+        self.models, self.one, self.config = models, models[0], config
+        self.batched = self.one.model.imputer.in_state
         parameters, buffers = stack_module_state(models)  # type: ignore[arg-type]
         self.parameters: dict[str, Tensor] = parameters
         self.buffers: dict[str, Tensor] = buffers
@@ -57,12 +61,27 @@ class Replicas:
         self.optimizer = torch.optim.AdamW(made) if made else None
 
     def call(self, name: str, scores: Scores, *args: Any, dims: tuple[int | None, ...] = ()) -> Any:
+        """A method of every copy; `dims` says which of `args` have a dimension of copies. Copies that are no tensors are called one by one."""
+        if not self.batched:
+            return self._one_by_one(name, scores, *args, dims=dims)
+
         def one(parameters: Any, buffers: Any, values: Tensor, observed: Tensor, *rest: Any) -> Any:
             batch = Scores(values, observed, scores.retrieved, scores.tasks)
             return functional_call(self.one, (parameters, buffers), (name, batch, *rest))
 
         in_dims = (0, 0, 0, 0, *(dims or (None,) * len(args)))
         return vmap(one, in_dims=in_dims)(self.parameters, self.buffers, scores.values, scores.observed, *args)
+
+    def _one_by_one(self, name: str, scores: Scores, *args: Any, dims: tuple[int | None, ...]) -> Any:
+        found = []
+        for s, model in enumerate(self.models):
+            state = tuple({key: value[s] for key, value in part.items()} for part in (self.parameters, self.buffers))
+            batch = scores._replace(values=scores.values[s], observed=scores.observed[s])
+            rest = [arg if dim is None else arg[s] for arg, dim in zip(args, dims or (None,) * len(args), strict=True)]
+            found.append(functional_call(model, state, (name, batch, *rest)))
+        if isinstance(found[0], dict):
+            return {key: torch.stack([one[key] for one in found]) for key in found[0]}
+        return type(found[0])(*(torch.stack(parts) for parts in zip(*found, strict=True)))
 
     def move(self, name: str, scores: Scores, *args: Any, dims: tuple[int | None, ...] = ()) -> None:
         """Call a method that moves buffers."""
@@ -71,11 +90,11 @@ class Replicas:
     def observe(self, scores: Scores) -> None:
         self.move("observe", scores)
 
-    def fit(self, scores: Scores, generator: torch.Generator) -> None:
+    def fit(self, scores: Scores, generator: torch.Generator, update: int) -> None:
         """scores: [S, buffer, N]."""
         readout = self.one.model.readout
-        if readout.fit == "closed_form":
-            self.move("refit", scores)
+        if readout.fit == "closed_form" and update % FIT_EVERY == 0:
+            self.move("refit", scores, 1 + FIRST_SWEEPS // (1 + update // FIT_EVERY))
         if readout.fit != "gradient" or self.optimizer is None:
             return
         replicas, rows, nodes = scores.values.shape
@@ -163,16 +182,17 @@ def run(
                 influence = influence_on_goal(logits, prompt, tokens, measured[..., 0], reserved)
         policy_step(logits, prompt, tokens, reward, counts)
         replicas.observe(scores)
-        if learning in ("alignment", "meta_gradient"):
-            replicas.move("align", scores, measured[..., 0], reserved, dims=(0, 0))
-        if learning == "meta_gradient":
-            replicas.move("meta_step", scores, influence, eta, dims=(0, None))
         kept = [*kept, (measured, observed)][-(EPISODES // BATCH) :]
         if fit != "none":
             values, seen = (torch.cat(part, 1) for part in zip(*kept, strict=True))
             rows = values.shape[1]
             memory = Scores(values, seen, torch.zeros(rows, nodes), torch.zeros(rows, dtype=torch.long))
-            replicas.fit(memory, generator)
+            replicas.fit(memory, generator, update)
+        replicas.move("settle", scores)
+        if learning in ("alignment", "meta_gradient"):
+            replicas.move("align", scores, measured[..., 0], reserved, dims=(0, 0))
+        if learning == "meta_gradient":
+            replicas.move("meta_step", scores, influence, eta, dims=(0, None))
         if update % 10 == 9 or update == 0:
             curve.append(evaluate(task, logits, keys, anti, generator))
     extra = {name.removeprefix("model."): value for name, value in (replicas.parameters | replicas.buffers).items()}

@@ -62,8 +62,8 @@ class PlantedTask:
 
     def graph(self, which: str) -> AuxiliaryGraph:
         """`right`, `wrong` (mistakes stated to indicate the goal, the harm not stated), `ungated` (what bounds the goal stated as an
-        indication), `candidates` (the same, and every criterion a bound of strength 0, for the graph to learn),
-        `shuffled0`, `shuffled1`, ... (the right relations between the wrong criteria). All relations are facts: the true goal contains them."""
+        indication), `none` (no relation), `shuffled0`, `shuffled1`, ... (the right relations between the wrong criteria). All relations are
+        facts: the true goal contains them."""
         spec = load_graph(HERE / "graphs" / "right.yaml").spec.model_dump(by_alias=True)
         edges = spec["edges"]
         if which == "wrong":
@@ -71,13 +71,12 @@ class PlantedTask:
             spec["edges"] += [
                 {"from": f"mis{i}", "to": "goal", "relation": "indicates", "strength": 0.8} for i in (1, 2, 3)
             ]
-        elif which in ("ungated", "candidates"):
+        elif which == "none":
+            spec["edges"] = []
+        elif which == "ungated":
             spec["edges"] = [
                 {**e, "relation": "indicates", "strength": 0.8} if e["from"] == "pre" else e for e in edges
             ]
-            if which == "candidates":
-                zero = {"to": "goal", "relation": "bounds", "strength": 0.0}
-                spec["edges"] += [{"from": name, **zero} for name in spec["criteria"]]
         elif which.startswith("shuffled"):
             generator = torch.Generator().manual_seed(1000 + int(which.removeprefix("shuffled")))
             order = torch.randperm(len(NODES) - 1, generator=generator).tolist()

@@ -144,7 +144,10 @@ def expected_utility(filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Wort
     gated, gates = gate(aggregate(filled, graph, graph.applies[tasks]) * bounds, graph)
     bearing = _signed_pull(graph, is_task.to(graph.goal.dtype)) * graph.applies[tasks]
     utility = torch.where(is_task, goal_weights(graph, tasks), bearing)
-    through = opened(graph, tasks, gates, 1.0)
+    # What indicates the goal lies behind what bounds it, as what supports it does behind its gate; no gate waives what speaks against it.
+    indicates = graph.pull(is_task.to(graph.goal.dtype), "indication") > 0
+    behind = torch.where(indicates, (bounds * is_task).sum(-1, keepdim=True), 1.0)
+    through = opened(graph, tasks, gates, 1.0) * behind
     signed = gated * torch.where(is_task, 1.0, through) * utility.sign()
     return Worth(signed, utility.abs() / utility.abs().sum(-1, keepdim=True).clamp(min=1e-12), gates * bounds)
 

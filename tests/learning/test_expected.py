@@ -28,7 +28,7 @@ def test_it_says_what_it_claims_and_what_it_costs(
 
 
 def test_a_number_out_of_bounds_is_named(check_reduced: Callable[[str, Mapping[str, float]], None]) -> None:
-    with pytest.raises(AssertionError, match="planted: prior_gnn is 0.200, expected at least 0.9"):
-        check_reduced("planted", {"prior_gnn": 0.2, "ridge": 0.1, "goal_only": 0.1, "flat": 0.0})
-    with pytest.raises(AssertionError, match="prior_gnn - ridge is 0.000"):
-        check_reduced("planted", {"prior_gnn": 0.95, "ridge": 0.95, "goal_only": 0.1, "flat": 0.0})
+    with pytest.raises(AssertionError, match="planted: expected_goal is 0.200, expected at least 0.9"):
+        check_reduced("planted", {"expected_goal": 0.2, "ridge": 0.1, "goal_only": 0.1, "flat": 0.0})
+    with pytest.raises(AssertionError, match="expected_goal - ridge is 0.000"):
+        check_reduced("planted", {"expected_goal": 0.95, "ridge": 0.95, "goal_only": 0.1, "flat": 0.0})
