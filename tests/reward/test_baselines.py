@@ -49,9 +49,9 @@ def test_flat_charges_a_conflict(of_rules: Callable[..., RewardModel], two_episo
 def test_flat_adds_standard_deviations(
     of_rules: Callable[..., RewardModel], two_episodes: Callable[..., Scores]
 ) -> None:
-    """Before anything was seen a score is uniform: 1/2 and the root of 1/12; so is the reward."""
+    """Before anything was seen a score is uniform: 1/2 and the root of 1/12; the sum of such numbers has a deviation of about 1."""
     unit = (1 / 12) ** 0.5
-    by_hand = (0.3 + (0.0 + 0.5 - (0.2 - 0.5)) / 3) / unit / unit
+    by_hand = (0.3 + (0.0 + 0.5 - (0.2 - 0.5)) / 3) / unit
     assert of_rules("flat", scale="deviation")(two_episodes(), 0.0).total[0].item() == pytest.approx(by_hand, rel=1e-5)
 
 

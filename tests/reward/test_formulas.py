@@ -257,7 +257,9 @@ def test_gear_takes_bounds_as_gates_and_other_facts_as_utilities(make_graph: Cal
     worth = expected_utility(
         torch.tensor([[0.9, 0, 0.5, 0.7, 0.4]]), GraphTensors.of(make_graph(edges)), torch.tensor([0])
     )
-    by_hand = (0.9 * 0.6 + 0.8 * 0.5 + 0.5 * 0.7 * 0.6 - 0.5 * 0.4) / 2.8  # what indicates the goal lies behind its bound
+    by_hand = (
+        0.9 * 0.6 + 0.8 * 0.5 + 0.5 * 0.7 * 0.6 - 0.5 * 0.4
+    ) / 2.8  # what indicates the goal lies behind its bound
     assert (worth.values * worth.weights).sum().item() == pytest.approx(by_hand)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from rag_graph.config import DataConfig
+from rag_graph.config import DataConfig, RewardConfig
 from rag_graph.data.load import load_data
 from rag_graph.errors import DataError
 from rag_graph.graph import load_graph
@@ -32,7 +32,7 @@ def test_the_contexts_of_a_run_are_read_back(finished_run: Path) -> None:
 
 def test_data_that_changed_are_named(finished_run: Path) -> None:
     written = json.loads((finished_run / "manifest.json").read_text())
-    data = load_data(load_graph("parcels"), DataConfig(train=16, test=8), 0)
+    data = load_data(load_graph("parcels"), DataConfig(train=16, test=8), 0, reserved=RewardConfig().reserved)
     check_data(finished_run, written, data, "Restore them.")
     fewer = {name: value for name, value in data.hashes.items() if name != "summary/test"}
     other = replace(data, hashes={**fewer, "topic/train": "other"})

@@ -45,7 +45,7 @@ def test_a_graph_that_can_have_no_effect_is_said_before_the_data_are_read(
         def say(self, text: str) -> None:
             said.append(text)
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise _StoppedError
 
     monkeypatch.setattr("rag_graph.runs.stages.load_data", stop)
