@@ -49,7 +49,7 @@ class RandomReward(Readout):
         each = torch.frac(
             torch.sin(known * 12.9898 + 1.0) * 43758.5453
         ).abs()  # alike for all nodes: their order plays no part
-        noise = torch.frac(each.sum(-1, keepdim=True))
+        noise = torch.frac(torch.sin(each.sum(-1, keepdim=True) * 78.233 + 1.0) * 43758.5453).abs()
         return own_goal(noise.expand_as(given.filled), given.graph, given.tasks)
 
 
@@ -61,8 +61,9 @@ class Flat(Readout):
     standardises = True
 
     def worth(self, given: Given) -> Worth:
-        flat = flat_weights(given.graph, given.tasks)
-        return Worth(given.filled, goal_weights(given.graph, given.tasks) + flat, torch.ones_like(given.filled))
+        goal = goal_weights(given.graph, given.tasks)
+        flat = goal.sum(-1, keepdim=True) * flat_weights(given.graph, given.tasks)
+        return Worth(given.filled, goal + flat, torch.ones_like(given.filled))
 
 
 class Diffusion(Readout):
@@ -81,6 +82,7 @@ class GatedFixed(Readout):
 
     name = "gated_fixed"
     uses_strengths = True
+    grows_with_goal_weights = False
     pays_unobserved = True
 
     def worth(self, given: Given) -> Worth:

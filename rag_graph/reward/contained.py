@@ -14,6 +14,8 @@ with the number of updates less 1, of one look: they are not corrected for looki
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -106,6 +108,14 @@ class ContainedRules(nn.Module):
         known = (sides | spread) & (updates >= LEAST_UPDATES) & (xx > 0) & ((top > 0) | ~self.is_gate)
         return torch.where(known, value, torch.nan), torch.where(known, half, torch.nan)
 
+    def remaining(self, strength: Tensor) -> Tensor:
+        """[E] what is left of each contained rule: with what the goal contains it makes up the rule as stated."""
+        value, _ = self.estimates()
+        stated = strength[self.edges].double()
+        left = torch.where(self.is_gate, (stated - value) / (1 - value).clamp(min=1e-6), stated - value).clamp(0, 1)
+        left = torch.where(self.contained[self.edges], left, stated).to(strength.dtype)
+        return strength.index_copy(0, self.edges, left)
+
     @property
     def contained(self) -> Tensor:
         """bool [E]: rules of which the goal surely contains at least the share SHARE of their strength (in the file) already."""
@@ -122,8 +132,10 @@ class ContainedRules(nn.Module):
         for rule in contained.nonzero().flatten().tolist():
             edge = graph.spec.edges[int(self.edges[rule])]
             middle, wide, count = float(value[rule]), float(half[rule]), int(self.sums[0, rule])
-            number = f"{middle:.2f} [{middle - wide:.2f}, {middle + wide:.2f}]"
             meaning = self.meanings[rule]
+            most = 1.0 if meaning == "gate" else math.inf  # a share; a steep line may say more
+            number = " ".join(f"{min(most, part):.2f}" for part in (middle, middle - wide, middle + wide))
+            number = "{} [{}, {}]".format(*number.split())
             falls = {
                 "gate": f"lower by the share {number} where `{edge.source}` fails; the rule charges it a second time",
                 "credit": f"higher by {number} where `{edge.source}` is 1 and not 0; the rule pays it a second time",

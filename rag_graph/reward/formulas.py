@@ -43,7 +43,7 @@ def aggregate(scores: Tensor, graph: GraphTensors, in_play: Tensor) -> Tensor:
     return (scores + graph.push(scores * present, "aggregate")) / (1 + graph.push(present, "aggregate"))
 
 
-def gate(scores: Tensor, graph: GraphTensors) -> tuple[Tensor, Tensor]:
+def gate(scores: Tensor, graph: GraphTensors, in_play: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Pass scores [B, N] through their prerequisites.
 
     Returns:
@@ -53,7 +53,8 @@ def gate(scores: Tensor, graph: GraphTensors) -> tuple[Tensor, Tensor]:
     gated = scores
     for level in graph.gate_levels:
         strength = graph.strength[level.edges]
-        passed = torch.where(level.valid, 1 - strength + strength * gated[..., level.sources], 1.0).prod(-1)  # [B, n]
+        counts = level.valid if in_play is None else level.valid & in_play[..., level.sources]
+        passed = torch.where(counts, 1 - strength + strength * gated[..., level.sources], 1.0).prod(-1)  # [B, n]
         factors = factors * torch.cat([passed, torch.ones_like(passed[..., :1])], -1)[..., level.slot]
         gated = scores * factors
     return gated, factors
@@ -102,7 +103,7 @@ def rules(
     """The reward of scores without gaps [B, N] by the rules of the graph; see above. tasks: int64 [B]."""
     in_play, is_task = graph.applies[tasks], task_mask(tasks, len(graph.nodes))
     goal = goal_weights(graph, tasks)
-    gated, gates = gate(aggregate(filled, graph, in_play), graph)
+    gated, gates = gate(aggregate(filled, graph, in_play), graph, in_play)
     through = torch.where(is_task, 1.0, opened(graph, tasks, gates, damping, steps))
     goals = torch.cat([goal, graph.goal[None]])  # each episode's own goal, and last all goals together
     earned = katz_credit(goals, graph, damping, steps=steps) - goals
@@ -110,12 +111,15 @@ def rules(
     charge = (
         torch.where(is_task, graph.pull(graph.goal, "penalty"), graph.pull(goal + earned[:-1], "penalty")) * in_play
     )
-    own = goal.sum(-1, keepdim=True)
-    own = torch.where(own > 0, own, 1.0)  # of a task without a goal weight nothing can be outweighed
-    bound = own / (own + (credit + charge).sum(-1, keepdim=True))
+    # What the answer itself earns, for its own goal and for those it supports, is not outweighed by the others.
+    own = (goal + credit * is_task).sum(-1, keepdim=True)
+    others = (torch.where(is_task, 0.0, credit) + charge).sum(-1, keepdim=True)
+    own = torch.where(own > 0, own, 1.0)
+    bound = own / (own + others)
+    bound_of_credit = torch.where(is_task, 1.0, bound)
     flat = eta * flat_weights(graph, tasks)
-    pays = (goal + bound * credit) * gated * through + (flat - bound * charge) * filled
-    weights = goal + bound * (credit + charge) + flat.abs()
+    pays = (goal + bound_of_credit * credit) * gated * through + (flat - bound * charge) * filled
+    weights = goal + bound_of_credit * credit + bound * charge + flat.abs()
     return Worth(torch.where(weights > 0, pays / weights.clamp(min=1e-12), 0.0), weights, gates)
 
 
@@ -139,9 +143,9 @@ def expected_utility(filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Wort
     not depend on what was observed. `bounds` count as gates here, other facts as utilities: GEAR knows no difference."""
     is_task = task_mask(tasks, len(graph.nodes))
     chosen, source, target = graph.ends("bound")
-    factors = 1 - graph.strength[chosen] * (1 - filled[:, source])
+    factors = torch.where(graph.applies[tasks][:, source], 1 - graph.strength[chosen] * (1 - filled[:, source]), 1.0)
     bounds = torch.zeros_like(filled).index_add(-1, target, factors.clamp(min=1e-12).log()).exp()
-    gated, gates = gate(aggregate(filled, graph, graph.applies[tasks]) * bounds, graph)
+    gated, gates = gate(aggregate(filled, graph, graph.applies[tasks]) * bounds, graph, graph.applies[tasks])
     bearing = _signed_pull(graph, is_task.to(graph.goal.dtype)) * graph.applies[tasks]
     utility = torch.where(is_task, goal_weights(graph, tasks), bearing)
     # What indicates the goal lies behind what bounds it, as what supports it does behind its gate; no gate waives what speaks against it.

@@ -25,6 +25,8 @@ from rag_graph.reward.readout import Paid
 FIT_SCORES = 6144
 """Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
 
+REFRESH = 4
+"""Of so many fits one is of all tasks in the batch, and so are the first; the others are of the tasks with new goals."""
 FIRST_SWEEPS = 25
 """Turns of the first fit of a closed form that is fitted in turns; each later fit starts where the last ended, and the n-th takes 1 + 25 / n."""
 
@@ -48,21 +50,26 @@ class RewardLearning:
         self.new_alarms: Sequence[str] = ()
         self.fits = 0
 
-    def learn(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float) -> dict[str, float]:
+    def learn(
+        self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float, auxiliary: float
+    ) -> dict[str, float]:
         """Returns the metrics of the update.
 
         Args:
             paid: what each episode of the batch was paid.
             goal, reserved: [B] see `Observation.reserved_goals`.
             kl: of the policy to its reference; NaN: not known.
+            auxiliary: eta.
         """
         with torch.no_grad():
             watched = self._watch(batch, paid, goal, reserved, kl)
             self.model.observe(batch.scores)
         self.memory.add(batch, self.generator)
         goals = batch.scores.observed & batch.scores.is_task
-        loss = self.fit(batch.scores.tasks[goals.any(-1)])
-        self.model.settle(batch.scores, batch.contexts)
+        # All tasks of the batch now and then, for the others' standardisation moves too; else those whose fit has news.
+        everyone = self.fits < REFRESH or self.fits % REFRESH == 0
+        loss = self.fit(batch.scores.tasks if everyone else batch.scores.tasks[goals.any(-1)])
+        self.model.settle(batch.scores, batch.contexts, auxiliary)
         self.model.align(batch.scores, goal, reserved)
         return watched | {"reward/imputer_loss": loss}
 
@@ -152,5 +159,7 @@ class RewardLearning:
         self.generator.set_state(state["generator"])
         self.memory.load_state_dict(state["memory"])
         self.fits = int(state["fits"])
-        if not self.model.imputer.in_state and len(self.memory):
-            self.model.refit(self.memory.all())
+        if not self.model.imputer.in_state:
+            self.model.imputer.forget()
+            if len(self.memory):
+                self.model.refit(self.memory.all())

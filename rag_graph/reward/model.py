@@ -66,7 +66,8 @@ class RewardModel(nn.Module):
         self.register_buffer("strength", self.topology.strength.clone())
         self.imputer = self.readout.imputer(graph, self.topology, config, text)
         self.moments = RunningMoments(len(graph.nodes))
-        self.scale = RunningScale(len(graph.nodes), 1.0 if self.readout.standardises else 1 / 12)
+        self.scale = RunningScale(1.0 if self.readout.standardises else 1 / 12)
+        self.weight_unit = float(self.topology.goal.max()) if self.readout.grows_with_goal_weights else 1.0
         self.method = config.learn.method if self.readout.uses_strengths else "none"
         self.learner = Alignment(graph, self.topology, config.learn)
         self.contained = ContainedRules(graph, self.topology)
@@ -74,8 +75,8 @@ class RewardModel(nn.Module):
 
     @property
     def graph(self) -> GraphTensors:
-        """The graph with its strengths as learned so far; 0 of a rule that is left out because the goal contains it."""
-        strength = torch.where(self.contained.contained, 0.0, self.strength) if self.leave_out else self.strength
+        """The graph with its strengths as learned so far; of a rule that is left out, what the goal does not contain."""
+        strength = self.contained.remaining(self.strength) if self.leave_out else self.strength
         return replace(self.topology, strength=strength)
 
     def fill(self, scores: Scores, contexts: Contexts | None = None) -> Tensor:
@@ -126,7 +127,7 @@ class RewardModel(nn.Module):
         if not self.in_units:
             return self.readout.pay_in_score_units(given)
         paid = self.readout.pay(given, self.moments)
-        return paid._replace(values=paid.values / self.scale.deviation)
+        return paid._replace(values=paid.values / (self.weight_unit * self.scale.deviation))
 
     def utility(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors) -> Tensor:
         """[B, N] what each node pays in score units, weight included: a yardstick that no running statistic moves."""
@@ -143,14 +144,14 @@ class RewardModel(nn.Module):
         self.contained.update(scores)
 
     @torch.no_grad()
-    def settle(self, scores: Scores, contexts: Contexts | None = None) -> None:
-        """Centre and scale by what these episodes are worth now, gaps filled in as they will be for the next ones."""
-        given = self._given(self.fill(scores, contexts), scores, 0.0, self.graph)
+    def settle(self, scores: Scores, contexts: Contexts | None = None, auxiliary: Tensor | float = 0.0) -> None:
+        """Centre and scale by what these episodes are worth now, gaps filled in as they will be for the next ones. auxiliary: eta."""
+        given = self._given(self.fill(scores, contexts), scores, auxiliary, self.graph)
         worth = self.readout.worth(given)
         in_play = self.topology.applies[scores.tasks] & self.readout.paid(given)[:, None]
         self.moments.update(worth.values, in_play if self.readout.pays_unobserved else scores.observed)
         paid = self.readout.pay(given, self.moments)
-        self.scale.update(paid.total, scores.tasks, paid.paid)
+        self.scale.update(paid.total / self.weight_unit, scores.tasks, paid.paid, len(self.topology.nodes))
 
     def loss(self, scores: Scores, uniform: Tensor, halves: Tensor, contexts: Contexts | None = None) -> Tensor:
         """The imputer's loss on episodes whose scores are partly hidden.

@@ -62,7 +62,7 @@ class NodeFunction:
 
 def paying_nodes(model: RewardModel, auxiliary: float) -> list[int]:
     """Positions of the nodes that can pay: those with a weight in the episodes of some task. auxiliary: eta."""
-    tasks = (model.topology.goal > 0).nonzero().squeeze(-1)
+    tasks = model.topology.applies.diagonal().nonzero().squeeze(-1)
     in_play = model.topology.applies[tasks]
     half = torch.full(in_play.shape, 0.5)
     with torch.no_grad():

@@ -83,15 +83,17 @@ class Observation:
         is_reserved = self.is_reserved(episode)
         visible = self.goal_is_observed(episode) if visible is None else visible
         if not is_reserved and visible:
-            return episode.with_scores(self.score_episode(episode))
+            return episode.with_scores(_checked(self.score_episode(episode)))
         # No scorer, your own included, sees the reference of a goal that is hidden.
         blind = replace(episode, example=replace(episode.example, references=()))
         task = episode.example.task
         shown = {name for name in self.graph.spec.criteria if not self._reads_references(name)}
-        scores = {name: value for name, value in self.score_episode(blind, shown).items() if name in shown}
+        scores = {name: value for name, value in _checked(self.score_episode(blind, shown)).items() if name in shown}
         reserved: dict[str, float] = {}
         if is_reserved:
-            reserved = {name: value for name, value in self.score_episode(episode, {task}).items() if name == task}
+            reserved = {
+                name: value for name, value in _checked(self.score_episode(episode, {task})).items() if name == task
+            }
         return replace(episode, scores=scores, reserved=reserved)
 
     def goals_shown(self, episodes: Sequence[Episode]) -> list[bool]:
@@ -125,6 +127,16 @@ class Observation:
         found = [episode.reserved.get(episode.example.task) for episode in episodes]
         goal = torch.tensor([0.0 if value is None else value for value in found])
         return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
+
+
+def _checked(scores: Mapping[str, float]) -> Mapping[str, float]:
+    """Raises ConfigError for a score outside [0, 1], NaN included."""
+    for name, value in scores.items():
+        if not 0 <= value <= 1:
+            raise ConfigError(
+                f"node '{name}': a score is a number from 0 to 1, and this one is {value}. Leave out what cannot be observed."
+            )
+    return scores
 
 
 def _takes_nodes(score: Any) -> bool:

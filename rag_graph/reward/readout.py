@@ -62,6 +62,8 @@ class Readout:
     """True where strengths change the reward, so that learning them means something."""
     standardises: bool = False
     """True where each node is divided by its own running deviation first, as one does who adds up scores of different scales."""
+    grows_with_goal_weights: bool = True
+    """False where the reward is a share of some total, or whatever a function of one's own returns."""
     pays_unobserved: bool = False
     """True where a node that was not observed pays what was filled in; otherwise it pays nothing."""
 

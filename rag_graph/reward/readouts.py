@@ -87,6 +87,7 @@ class FromFunction(Readout):
     """
 
     pays_unobserved = True
+    grows_with_goal_weights = False
 
     def __init__(self, function: PayFunction, filled_by: Readout) -> None:
         self.function, self.filled_by = function, filled_by

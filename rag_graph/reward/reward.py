@@ -225,7 +225,7 @@ class GraphReward(Observation):
             episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
             paid = Paid(*(column[sound] for column in paid))
         goal, reserved = self.reserved_goals(episodes)
-        learned = self.learning.learn(batch, paid, goal, reserved, self.kl)
+        learned = self.learning.learn(batch, paid, goal, reserved, self.kl, self.auxiliary)
         self.last_metrics = self._of_nodes() | learned
 
     @property

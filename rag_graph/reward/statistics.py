@@ -51,19 +51,19 @@ class RunningMoments(nn.Module):
 
 
 class RunningScale(nn.Module):
-    """The standard deviation of a reward within its tasks, one number for all of them: dividing by it makes one `kl_coef` mean the same for
-    every readout and changes no preference between answers, of one task or of several. Forgets beyond HORIZON episodes.
+    """The standard deviation of a reward within a task and an update, one number for all tasks: dividing by it makes one `kl_coef` mean the same for
+    every readout and changes no preference between answers, of one task or of several. What all answers gain from update to update is no
+    deviation. Forgets beyond HORIZON episodes.
+
+    Args:
+        variance: to start from, with the weight of one episode; default that of a uniform score.
     """
 
-    mean: Tensor  # [N] of each task
-    count: Tensor  # [N]
     variance: Tensor  # []
     weight: Tensor  # []
 
-    def __init__(self, num_nodes: int, variance: float = 1 / 12) -> None:
+    def __init__(self, variance: float = 1 / 12) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(num_nodes))
-        self.register_buffer("count", torch.zeros(num_nodes))
         self.register_buffer("variance", torch.tensor(variance))
         self.register_buffer("weight", torch.ones(()))
 
@@ -72,20 +72,17 @@ class RunningScale(nn.Module):
         """[], at least SIGMA_FLOOR."""
         return self.variance.clamp(min=SIGMA_FLOOR**2).sqrt()
 
-    def update(self, rewards: Tensor, tasks: Tensor, counts: Tensor) -> None:
-        """rewards [B] in score units; tasks int64 [B]; only True entries of counts [B] count."""
-        seen = counts.to(rewards.dtype)
+    def update(self, rewards: Tensor, tasks: Tensor, counts: Tensor, num_nodes: int) -> None:
+        """rewards [B] in score units; tasks int64 [B], below num_nodes; only True entries of counts [B] count."""
+        seen, none = counts.to(rewards.dtype), torch.zeros(num_nodes, dtype=rewards.dtype)
         rewards = torch.where(counts, rewards, 0.0)
-        new = torch.zeros_like(self.count).index_add(0, tasks, seen)
-        batch_mean = torch.zeros_like(self.mean).index_add(0, tasks, rewards) / new.clamp(min=1)
-        total = self.count + new
-        shift = torch.where(new > 0, batch_mean - self.mean, 0.0)
-        between = (self.count * new / total.clamp(min=1) * shift.square()).sum()
-        within = (torch.where(counts, rewards - batch_mean[tasks], 0.0).square()).sum()
-        weight = self.weight + new.sum()
-        self.variance = (self.weight * self.variance + within + between) / weight
-        self.mean = self.mean + shift * new / total.clamp(min=1)
-        self.count, self.weight = total.clamp(max=HORIZON), weight.clamp(max=HORIZON)
+        number = none.index_add(0, tasks, seen)
+        mean = none.index_add(0, tasks, rewards) / number.clamp(min=1)
+        within = torch.where(counts, rewards - mean[tasks], 0.0).square().sum()
+        freedom = (number - 1).clamp(min=0).sum()
+        weight = self.weight + freedom
+        self.variance = (self.weight * self.variance + within) / weight
+        self.weight = weight.clamp(max=HORIZON)
 
 
 class RunningMeans(nn.Module):

@@ -218,7 +218,7 @@ def test_components_enter_with_their_strength(make_graph: Callable[..., Auxiliar
 
 def test_a_task_earns_and_pays_for_other_tasks(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     row = [[0.0, 0.8, 0, 0, 0]]
-    helped = 0.5 + 0.3 * 0.5 / (0.5 + 0.3)
+    helped = 0.5 + 0.3  # the answer's own score, which outweighs nothing
     assert reward(make_graph([("u", "t", "supports", 0.6)]), [1], row) == pytest.approx([0.8 * helped])
     hurt = 0.5 - 0.8 * 0.5 / (0.5 + 0.8)
     assert reward(make_graph([("u", "t", "conflicts", 0.8)]), [1], row) == pytest.approx([0.8 * hurt])

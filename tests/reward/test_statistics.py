@@ -42,24 +42,27 @@ def test_running_moments_equal_numpy() -> None:
 
 
 def test_the_scale_of_a_reward_is_its_deviation_within_tasks() -> None:
-    """Tasks of other levels do not blow it up; episodes that have no reward do not count, not even as NaN."""
+    """Neither tasks of other levels nor a common rise blow it up; episodes that have no reward do not count, not even as NaN."""
     generator = torch.Generator().manual_seed(0)
     tasks = torch.randint(0, 3, (900,), generator=generator)
     rewards = 5.0 * tasks + 0.2 * torch.randn(900, generator=generator)
     counts = torch.rand(900, generator=generator) < 0.7
-    scale = RunningScale(4)
+    scale = RunningScale()
+    within, freedom = 0.0, 0
     for start in range(0, 900, 90):
         rows = slice(start, start + 90)
-        scale.update(torch.where(counts, rewards, torch.nan)[rows], tasks[rows], counts[rows])
-    groups = [rewards[counts & (tasks == task)] for task in range(3)]
-    within = sum(float((group - group.mean()).square().sum()) for group in groups)
+        risen = rewards + start / 900
+        scale.update(torch.where(counts, risen, torch.nan)[rows], tasks[rows], counts[rows], 4)
+        groups = [risen[rows][counts[rows] & (tasks[rows] == task)] for task in range(3)]
+        within += sum(float((group - group.mean()).square().sum()) for group in groups)
+        freedom += sum(len(group) - 1 for group in groups)
     # The prior: one episode of a uniform reward.
-    assert scale.variance.item() == pytest.approx((within + 1 / 12) / (int(counts.sum()) + 1), rel=1e-4)
-    assert scale.mean[:3].tolist() == pytest.approx([float(group.mean()) for group in groups], abs=1e-4)
+    assert scale.variance.item() == pytest.approx((within + 1 / 12) / (freedom + 1), rel=1e-4)
+    assert scale.deviation.item() == pytest.approx(0.2, rel=0.05)
 
 
 def test_a_constant_reward_is_not_blown_up() -> None:
-    scale = RunningScale(1)
+    scale = RunningScale()
     for _ in range(40):
-        scale.update(torch.full((64,), 0.5), torch.zeros(64, dtype=torch.long), torch.ones(64, dtype=torch.bool))
+        scale.update(torch.full((64,), 0.5), torch.zeros(64, dtype=torch.long), torch.ones(64, dtype=torch.bool), 1)
     assert scale.deviation.item() == pytest.approx(SIGMA_FLOOR)

@@ -91,6 +91,9 @@ class Imputer(nn.Module):
             fresh: int64, node positions of the tasks that have new goals; None: all.
         """
 
+    def forget(self) -> None:
+        """Drop what `refit` made and no state has; nothing here."""
+
     def project(self) -> None:
         """Bring parameters back into their range after an optimizer step."""
         self.base.project()

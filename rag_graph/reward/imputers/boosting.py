@@ -34,10 +34,13 @@ class BoostingImputer(Imputer):
         for goal, (columns, trees) in self.trees.items():
             rows = (shown.tasks == goal).nonzero().squeeze(-1)
             if len(rows):
-                found = trees.predict(values[rows][:, columns].numpy())
+                found = trees.predict(values[rows][:, columns].detach().numpy())
                 predicted[rows, goal] = torch.as_tensor(found, dtype=predicted.dtype)
         result: Tensor = predicted[None]
         return result
+
+    def forget(self) -> None:
+        self.trees.clear()
 
     @torch.no_grad()
     def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:

@@ -114,11 +114,9 @@ class EvidenceImputer(Imputer):
         num_tasks, width = self.criteria.columns.shape
         columns = 1 + len(DIRECTIONS) + 2 * width
         self.facts = _Facts(tensors, self.criteria)
-        uses_bounds = torch.tensor([bool({"least", "product"} & set(names)) for _, names in FORMS])
-        no_fact = torch.tensor([not names for _, names in FORMS])
-        stated, bounded = self.facts.stated[:, None], self.facts.bounded[:, None]
-        allowed = torch.where(stated, ~no_fact & (~uses_bounds | bounded), no_fact)[:, self.settings.form]  # [T, H]
-        self.register_buffer("allowed", allowed, persistent=False)
+        forms = self.settings.form
+        self.uses_bounds = torch.tensor([bool({"least", "product"} & set(names)) for _, names in FORMS])[forms]
+        self.no_fact = torch.tensor([not names for _, names in FORMS])[forms]
         self.register_buffer("weights", torch.zeros(num_tasks, columns))
         self.register_buffer("spread", torch.zeros(num_tasks, columns, columns))
         self.register_buffer("noise", torch.ones(num_tasks))
@@ -127,7 +125,11 @@ class EvidenceImputer(Imputer):
         self.register_buffer("level", torch.full((num_tasks,), 0.5))
         self.register_buffer("unit", torch.full((num_tasks,), GOAL_SPREAD))
 
-    allowed: Tensor
+    def prior_of_forms(self, graph: GraphTensors) -> Tensor:
+        """[T, H] log of how far each setting's form counts: those without a fact fade in as the strongest fact of the task fades out."""
+        signed, bounds = self.facts.strengths(graph)
+        fact, bound = ((part.abs().amax(-1, keepdim=True) / FAINT).clamp(max=1).double() for part in (signed, bounds))
+        return torch.where(self.no_fact, 1 - fact, torch.where(self.uses_bounds, bound, fact)).log()
 
     def predict(self, shown: Scores, graph: GraphTensors, contexts: Contexts | None = None) -> tuple[Tensor, Tensor]:
         """(expected score, its standard deviation), [B, N] each. The goal's is of the posterior predictive distribution."""
@@ -138,9 +140,8 @@ class EvidenceImputer(Imputer):
         mean = (columns * self.weights[slot]).sum(-1)
         variance = torch.einsum("bp,bpq,bq->b", columns, self.spread[slot], columns) + self.noise[slot]
         goal = (self.level[slot] + self.unit[slot] * mean).clamp(0, 1)
-        goal = (
-            goal + ((goal / RESOLUTION).round() * RESOLUTION - goal).detach()
-        )  # a gradient passes as if it were not rounded
+        step = RESOLUTION * (self.unit[slot] / GOAL_SPREAD).clamp(max=1)
+        goal = goal + ((goal / step).round() * step - goal).detach()  # a gradient passes as if it were not rounded
         expected = self.base.means.expand_as(shown.values)
         valid = self.criteria.valid[slot]
         places = torch.where(valid, self.criteria.columns[slot], shown.values.shape[-1])
@@ -190,7 +191,7 @@ class EvidenceImputer(Imputer):
         unit = ((within + 2 * GOAL_SPREAD**2) / (count + 1).clamp(min=2)).sqrt()
         cross = (cross - gram[:, :, 0] * level[:, None]) / unit[:, None]
         weights, spread, noise = average_by_evidence(
-            gram, cross, within / unit.square(), count, self.settings, self.allowed[chosen]
+            gram, cross, within / unit.square(), count, self.settings, self.prior_of_forms(graph)[chosen]
         )
         self.weights, self.spread = _put(self.weights, chosen, weights), _put(self.spread, chosen, spread)
         self.noise, self.level = _put(self.noise, chosen, noise), _put(self.level, chosen, level)
@@ -198,13 +199,13 @@ class EvidenceImputer(Imputer):
 
 
 def average_by_evidence(
-    gram: Tensor, cross: Tensor, square: Tensor, count: Tensor, settings: Settings, allowed: Tensor
+    gram: Tensor, cross: Tensor, square: Tensor, count: Tensor, settings: Settings, counts: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Regressions of every setting, averaged by their marginal likelihood.
 
     Args:
         gram: [T, p, p] sum of x x^T; cross: [T, p] sum of x y; square: [T] sum of y^2; count: [T] goals, y centred and in standard deviations.
-        allowed: bool [T, H].
+        counts: [T, H], added to the logarithm of the prior.
 
     Returns:
         posterior mean [T, p]; covariance of the coefficients within and between settings [T, p, p]; noise variance [T].
@@ -225,7 +226,7 @@ def average_by_evidence(
     log_evidence = -0.5 * (
         count[:, None] * settings.noise.log() + variance.log().sum(-1) + determinant + misfit / settings.noise - (gap * moved).sum(-1)
     )  # fmt: skip
-    weight = torch.where(allowed, log_evidence + settings.prior, -torch.inf).softmax(-1)  # [T, H]
+    weight = (log_evidence + settings.prior + counts).softmax(-1)  # [T, H]
     each = mean + moved
     average = torch.einsum("th,thp->tp", weight, each)
     apart = each - average[:, None]
@@ -278,10 +279,6 @@ class _Facts:
         self.direct, self.direct_sign = _columns_of(direct, 2)
         self.chains, self.chain_sign = _columns_of(chains, 3)
         self.bounds, _ = _columns_of(bounds, 2)
-        self.stated, self.bounded = (
-            torch.zeros(self.shape[0] * self.shape[1]).index_fill(0, part[0], 1.0).view(self.shape).any(-1)
-            for part in (self.direct, self.bounds)
-        )
 
     def strengths(self, graph: GraphTensors) -> tuple[Tensor, Tensor]:
         """(signed weights of the linear direction, strengths of the bounds), [T, k] each."""

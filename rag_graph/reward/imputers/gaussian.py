@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.scores import Scores
-from rag_graph.reward.statistics import RunningMeans
+from rag_graph.reward.statistics import CLIP, RunningMeans
 
 PRIOR = 60.0
 """Episodes that the common correlation counts for. Chosen on the development groups of human judgements (docs/log.md)."""
@@ -42,6 +42,8 @@ class CriteriaGaussian(nn.Module):
         size = len(tensors.nodes)
         tasks = tensors.applies.diagonal().nonzero().squeeze(-1)
         signs = tensors.signs_of_facts()
+        # From strength 0.1 on a fact has its sign in full; below it goes to that of no fact.
+        lean = {(i, j): 1 + (sign - 1) * min(1.0, 10 * float(tensors.strength[e])) for e, j, i, sign in tensors.facts()}
         chosen: list[list[int]] = []
         for task in tasks.tolist():
             usable = tensors.applies[task] & ~tensors.reads_references
@@ -55,7 +57,7 @@ class CriteriaGaussian(nn.Module):
         constants = {
             "tasks": tasks, "slot": slot, "columns": torch.tensor(padding, dtype=torch.long),
             "valid": torch.arange(width) < torch.tensor([[len(columns)] for columns in chosen]),
-            "sign": torch.tensor([[signs.get((t, c), 1.0) for c in row] for t, row in zip(tasks.tolist(), padding, strict=True)]),
+            "sign": torch.tensor([[lean.get((t, c), 1.0) for c in row] for t, row in zip(tasks.tolist(), padding, strict=True)]),
         }  # fmt: skip
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
@@ -68,7 +70,9 @@ class CriteriaGaussian(nn.Module):
         """([B, k] standard deviations from the running mean, 0 where unobserved; bool [B, k] observed)."""
         slot = self.slot[scores.tasks]
         columns = self.columns[slot]
-        return base.standardise(scores).gather(-1, columns), scores.observed.gather(-1, columns) & self.valid[slot]
+        return base.standardise(scores).gather(-1, columns).clamp(-CLIP, CLIP), scores.observed.gather(
+            -1, columns
+        ) & self.valid[slot]
 
     def raw(self, z: Tensor, tasks: Tensor, base: RunningMeans) -> Tensor:
         """[B, k] from standard deviations back to scores in [0, 1]."""

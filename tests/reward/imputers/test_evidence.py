@@ -43,7 +43,7 @@ def test_the_average_is_that_of_the_dense_marginal_likelihoods() -> None:
         for parts in ([x.T @ x for x, _ in data], [x.T @ y for x, y in data], [y @ y for _, y in data])
     )
     mean, covariance, noise = average_by_evidence(
-        gram, cross, square, torch.tensor([12.0, 3.0], dtype=torch.float64), settings, allowed
+        gram, cross, square, torch.tensor([12.0, 3.0], dtype=torch.float64), settings, allowed.double().log()
     )
     for task, (x, y) in enumerate(data):
         logs, means, spreads = [], [], []
