@@ -25,7 +25,7 @@ from rag_graph.reward.readout import Paid
 FIT_SCORES = 6144
 """Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
 
-REFRESH = 4
+REFRESH = 8
 """Of so many fits one is of all tasks in the batch, and so are the first; the others are of the tasks with new goals."""
 FIRST_SWEEPS = 25
 """Turns of the first fit of a closed form that is fitted in turns; each later fit starts where the last ended, and the n-th takes 1 + 25 / n."""
