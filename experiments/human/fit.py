@@ -51,9 +51,8 @@ def fitted(table: Table, part: Split, readout: str, seed: int) -> GraphReward:
 def pay(reward: GraphReward, table: Table, part: Split) -> NDArray[np.float64]:
     """[rows] what the rows that were kept apart are paid, their goals hidden."""
     rows = episodes(part.test, table.criteria, part.test_goal, ())
-    total = reward.node_rewards(
-        rows
-    ).total()  # NaN where no score was observed: then nothing is known, and the middle is fair to all
+    total = reward.node_rewards(rows).total()
+    # NaN where no score was observed: then nothing is known, and the middle is fair to all.
     return np.asarray(torch.where(total.isnan(), total.nanmean(), total).double().numpy())
 
 

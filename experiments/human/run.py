@@ -5,8 +5,8 @@
     python experiments/human/run.py --judge                only read results.json
 
 Needs `human_labels` under $RAG_GRAPH_DATA. A cell is a set, a number of goals that are seen, and a share of hidden scores. Every readout sees the
-same rows, goals and gaps. Its numbers are means over splits; differences are paired by split. An interval over splits would pretend that splits
-of one table are independent, so the half widths in brackets are those of a jackknife over groups only where a table says so.
+same rows, goals and gaps. Its numbers are means over splits; differences are paired by split, with their standard error over splits in brackets. Splits
+of one table share its rows, so the error says how far other splits would change the number, and not how far other data would.
 """
 
 from __future__ import annotations

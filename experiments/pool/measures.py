@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.special import comb
 from scipy.stats import rankdata, t
 
+from rag_graph.evaluation.statistics import Interval
+
 Array = NDArray[np.float64]
 
 DIGITS = 6
@@ -113,18 +115,7 @@ def measure(rewards: Array, goals: Array) -> tuple[dict[str, Array], dict[str, f
     return found | {name: policy.goal for name, policy in policies.items()}, {n: p.kl for n, p in policies.items()}
 
 
-class Estimate(NamedTuple):
-    """A mean and its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def clustered(values: Array, weights: Array, sources: NDArray[np.int64]) -> Estimate:
+def clustered(values: Array, weights: Array, sources: NDArray[np.int64]) -> Interval:
     """A weighted mean over prompts with its 95% t interval; prompts of one source count as one unit.
 
     The mean is a ratio of sums over sources; its variance is that of the linearised ratio (Cochran 1977, Sampling Techniques, sec. 6.3).
@@ -145,7 +136,7 @@ def clustered(values: Array, weights: Array, sources: NDArray[np.int64]) -> Esti
     rest = np.bincount(unit, w * (v - mean))
     count = len(rest)
     if count < 2:
-        return Estimate(mean, float("nan"), float("nan"))
+        return Interval(mean, float("nan"), float("nan"))
     error = float(np.sqrt(count / (count - 1) * (rest**2).sum()) / w.sum())
     reach = float(t.ppf(0.975, count - 1)) * error
-    return Estimate(mean, mean - reach, mean + reach)
+    return Interval(mean, mean - reach, mean + reach)

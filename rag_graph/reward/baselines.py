@@ -46,9 +46,8 @@ class RandomReward(Readout):
 
     def worth(self, given: Given) -> Worth:
         known = torch.where(given.scores.observed, given.scores.values, 0.5)
-        each = torch.frac(
-            torch.sin(known * 12.9898 + 1.0) * 43758.5453
-        ).abs()  # alike for all nodes: their order plays no part
+        # Alike for all nodes: their order plays no part.
+        each = torch.frac(torch.sin(known * 12.9898 + 1.0) * 43758.5453).abs()
         noise = torch.frac(torch.sin(each.sum(-1, keepdim=True) * 78.233 + 1.0) * 43758.5453).abs()
         return own_goal(noise.expand_as(given.filled), given.graph, given.tasks)
 

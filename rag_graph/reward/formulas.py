@@ -12,7 +12,7 @@ Bound:     T = sum_j (a_j + b_j). So supporters and conflicts together weigh les
            weight goes to 0 with its strength.
 Flat:      mean of the other nodes in play, each with the sign of its relation to the task; fades with eta, 0 by default.
 
-A task also earns for other tasks that it supports, and is charged for those that it conflicts with. Facts appear nowhere here: they only predict.
+A task also earns for other tasks that it supports, and is charged for those that it conflicts with; what it earns itself adds to w in the bound. Facts appear nowhere here: they only predict.
 Which readout uses what is said in `readouts.py` and `baselines.py`.
 """
 
@@ -89,10 +89,22 @@ def _evenly(nodes: Tensor) -> Tensor:
     return nodes / nodes.sum(-1, keepdim=True).clamp(min=1)
 
 
-def opened(graph: GraphTensors, tasks: Tensor, gates: Tensor, damping: float, steps: int | None = None) -> Tensor:
-    """[B, N] in [0, 1]: the share of a node's credit for what it supports that comes through the gates [B, N] of this episode."""
+def opened(
+    graph: GraphTensors,
+    tasks: Tensor,
+    gates: Tensor,
+    damping: float,
+    steps: int | None = None,
+    full: Tensor | None = None,
+) -> Tensor:
+    """[B, N] in [0, 1]: the share of a node's credit for what it supports that comes through the gates [B, N] of this episode.
+
+    Args:
+        full: [B, N] that credit with all gates open, where it is known already.
+    """
     goals = goal_weights(graph, tasks)
-    full = katz_credit(goals, graph, damping, steps=steps) - goals
+    if full is None:
+        full = katz_credit(goals, graph, damping, steps=steps) - goals
     through = katz_credit(goals, graph, damping, gates, steps) - goals
     return torch.where(full > 0, through / full.clamp(min=1e-12), 1.0)
 
@@ -104,9 +116,9 @@ def rules(
     in_play, is_task = graph.applies[tasks], task_mask(tasks, len(graph.nodes))
     goal = goal_weights(graph, tasks)
     gated, gates = gate(aggregate(filled, graph, in_play), graph, in_play)
-    through = torch.where(is_task, 1.0, opened(graph, tasks, gates, damping, steps))
     goals = torch.cat([goal, graph.goal[None]])  # each episode's own goal, and last all goals together
     earned = katz_credit(goals, graph, damping, steps=steps) - goals
+    through = torch.where(is_task, 1.0, opened(graph, tasks, gates, damping, steps, earned[:-1]))
     credit = torch.where(is_task, earned[-1], earned[:-1]) * in_play
     charge = (
         torch.where(is_task, graph.pull(graph.goal, "penalty"), graph.pull(goal + earned[:-1], "penalty")) * in_play
@@ -116,10 +128,11 @@ def rules(
     others = (torch.where(is_task, 0.0, credit) + charge).sum(-1, keepdim=True)
     own = torch.where(own > 0, own, 1.0)
     bound = own / (own + others)
-    bound_of_credit = torch.where(is_task, 1.0, bound)
+    credit = torch.where(is_task, credit, bound * credit)
+    charge = bound * charge
     flat = eta * flat_weights(graph, tasks)
-    pays = (goal + bound_of_credit * credit) * gated * through + (flat - bound * charge) * filled
-    weights = goal + bound_of_credit * credit + bound * charge + flat.abs()
+    pays = (goal + credit) * gated * through + (flat - charge) * filled
+    weights = goal + credit + charge + flat.abs()
     return Worth(torch.where(weights > 0, pays / weights.clamp(min=1e-12), 0.0), weights, gates)
 
 

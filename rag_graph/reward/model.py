@@ -89,18 +89,23 @@ class RewardModel(nn.Module):
 
     def predict_goal(self, scores: Scores, contexts: Contexts | None = None) -> Tensor:
         """[B] what is expected of each episode's goal from the other scores, its own hidden."""
-        expected, _ = self.imputer.predict(scores.without_goal(self.topology.reads_references), self.graph, contexts)
-        return expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
+        return self._hidden_goal(scores, contexts)[0]
+
+    def _hidden_goal(self, scores: Scores, contexts: Contexts | None) -> tuple[Tensor, Tensor]:
+        """([B] expected goal, its spread), each episode's own goal hidden."""
+        shown = scores.without_goal(self.topology.reads_references)
+        mean, spread = (
+            part.gather(-1, scores.tasks[:, None]).squeeze(-1)
+            for part in self.imputer.predict(shown, self.graph, contexts)
+        )
+        return mean, spread
 
     def goal_interval(
         self, scores: Scores, level: float, contexts: Contexts | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """([B] expected goal from the other scores, low, high): an interval in [0, 1] that covers the goal with probability `level`; NaN where
         the imputer knows no such thing."""
-        expected, spread = self.imputer.predict(
-            scores.without_goal(self.topology.reads_references), self.graph, contexts
-        )
-        mean, deviation = (part.gather(-1, scores.tasks[:, None]).squeeze(-1) for part in (expected, spread))
+        mean, deviation = self._hidden_goal(scores, contexts)
         reach = float(torch.special.ndtri(torch.tensor(0.5 + level / 2))) * deviation
         if not self.imputer.predictive:
             reach = torch.full_like(reach, torch.nan)
@@ -150,7 +155,7 @@ class RewardModel(nn.Module):
         worth = self.readout.worth(given)
         in_play = self.topology.applies[scores.tasks] & self.readout.paid(given)[:, None]
         self.moments.update(worth.values, in_play if self.readout.pays_unobserved else scores.observed)
-        paid = self.readout.pay(given, self.moments)
+        paid = self.readout.centred(given, worth, self.moments)
         self.scale.update(paid.total / self.weight_unit, scores.tasks, paid.paid, len(self.topology.nodes))
 
     def loss(self, scores: Scores, uniform: Tensor, halves: Tensor, contexts: Contexts | None = None) -> Tensor:

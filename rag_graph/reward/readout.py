@@ -81,7 +81,10 @@ class Readout:
 
     def pay(self, given: Given, moments: RunningMoments) -> Paid:
         """What each node pays, centred on its running mean; changes nothing. moments: of `worth`."""
-        worth = self.worth(given)
+        return self.centred(given, self.worth(given), moments)
+
+    def centred(self, given: Given, worth: Worth, moments: RunningMoments) -> Paid:
+        """`pay` of what is worth so much already."""
         values = moments.standardise(worth.values) if self.standardises else worth.values - moments.mean
         return self._paid(given, worth, values)
 

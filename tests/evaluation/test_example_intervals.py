@@ -233,14 +233,14 @@ MEANS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", MEANS)
-def test_coverage_of_means(case: str) -> None:
+def test_coverage_of_means(case: str, coverage: Callable[..., float]) -> None:
     draw, truth = MEANS[case]
     rng = np.random.default_rng(1)
-    assert 0.93 <= _coverage(lambda: stratified_mean(*named(*draw(rng))), truth) <= 0.97
+    assert 0.93 <= coverage(lambda: stratified_mean(*named(*draw(rng))), truth) <= 0.97
 
 
 @pytest.mark.slow
-def test_coverage_on_parcels() -> None:
+def test_coverage_on_parcels(coverage: Callable[..., float]) -> None:
     """What `evaluate` does: four tasks of 200 passages, answered by the heuristic of the weak demonstrations. With examples as units it covers 82%."""
     answers: dict[str, list[float]] = {"topic": [], "sentiment": [], "color": [], "summary": []}
     for made in make_parcels("test", 4000, 999):
@@ -258,19 +258,19 @@ def test_coverage_on_parcels() -> None:
         groups = {task: values[rows].tolist() for task, values in scores.items()}
         return stratified_mean(groups, dict.fromkeys(groups, range(200)) if passages else None)
 
-    assert 0.93 <= _coverage(lambda: interval(True), truth, 2000) <= 0.97
-    assert _coverage(lambda: interval(False), truth, 2000) < 0.87
+    assert 0.93 <= coverage(lambda: interval(True), truth, 2000) <= 0.97
+    assert coverage(lambda: interval(False), truth, 2000) < 0.87
 
 
 @pytest.mark.slow
-def test_coverage_where_it_falls_short_as_the_module_admits() -> None:
+def test_coverage_where_it_falls_short_as_the_module_admits(coverage: Callable[..., float]) -> None:
     rng = np.random.default_rng(1)
     draw = apart(0.9, 20, 8, 8)
-    assert 0.90 <= _coverage(lambda: stratified_mean(*named(*draw(rng))), 0.9) <= 0.94
+    assert 0.90 <= coverage(lambda: stratified_mean(*named(*draw(rng))), 0.9) <= 0.94
 
 
 @pytest.mark.slow
-def test_the_parts_of_this_interval_are_needed() -> None:
+def test_the_parts_of_this_interval_are_needed(coverage: Callable[..., float]) -> None:
     """On the same samples: a t interval of the mean falls short at 97% right, and examples that count as units fall short on shared passages."""
     rng = np.random.default_rng(1)
     draw = share(0.97, 100)
@@ -280,9 +280,9 @@ def test_the_parts_of_this_interval_are_needed() -> None:
         reach = stats.t.ppf(0.975, 99) * values.std(ddof=1) / 10
         return Interval(values.mean(), values.mean() - reach, values.mean() + reach)
 
-    assert _coverage(plain, 0.97) < 0.85
+    assert coverage(plain, 0.97) < 0.85
     shared = passages(0.75, 200, 4)
-    assert _coverage(lambda: stratified_mean(named(*shared(rng))[0]), 0.75) < 0.90
+    assert coverage(lambda: stratified_mean(named(*shared(rng))[0]), 0.75) < 0.90
 
 
 def changes(rise: float, fall: float, n: int, tasks: int = 1) -> Callable[[np.random.Generator], tuple[Sample, Sample]]:
@@ -311,7 +311,7 @@ DIFFERENCES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", DIFFERENCES)
-def test_coverage_of_paired_differences(case: str) -> None:
+def test_coverage_of_paired_differences(case: str, coverage: Callable[..., float]) -> None:
     draw, truth, most = DIFFERENCES[case]
     rng = np.random.default_rng(1)
 
@@ -320,7 +320,7 @@ def test_coverage_of_paired_differences(case: str) -> None:
         names, coded = named(before, units)
         return paired_difference(names, named(after, units)[0], coded)
 
-    assert 0.93 <= _coverage(interval, truth) <= most
+    assert 0.93 <= coverage(interval, truth) <= most
 
 
 F1 = {
@@ -335,7 +335,7 @@ F1 = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", F1)
-def test_coverage_of_macro_f1(case: str) -> None:
+def test_coverage_of_macro_f1(case: str, coverage: Callable[..., float]) -> None:
     shares, right, n, low, high = F1[case]
     labels = "abcde"[: len(shares)]
     p = np.array(shares)
@@ -350,12 +350,4 @@ def test_coverage_of_macro_f1(case: str) -> None:
         without = macro_f1_without(responses, references, labels, range(n))
         return jackknife_interval(macro_f1(responses, references, labels), without)
 
-    assert low <= _coverage(interval, truth, 2000) <= high
-
-
-def _coverage(interval: Callable[[], Interval], truth: float, samples: int = 4000) -> float:
-    covered = 0
-    for _ in range(samples):
-        found = interval()
-        covered += found.low - 1e-12 <= truth <= found.high + 1e-12
-    return covered / samples
+    assert low <= coverage(interval, truth, 2000) <= high

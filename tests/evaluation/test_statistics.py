@@ -122,10 +122,10 @@ DRAWS = {
         ("bernoulli", 10, 0.63, 0.68),
     ],
 )
-def test_coverage_over_seeds(draw: str, seeds: int, low: float, high: float) -> None:
+def test_coverage_over_seeds(draw: str, seeds: int, low: float, high: float, coverage: Callable[..., float]) -> None:
     make, truth = DRAWS[draw]
     rng = np.random.default_rng(1)
-    covered = _coverage(lambda: run_interval(make(rng, (seeds, 1))), truth)
+    covered = coverage(lambda: run_interval(make(rng, (seeds, 1))), truth)
     assert low <= covered <= high
 
 
@@ -142,11 +142,3 @@ def test_coverage_of_several_arms_together(seeds: int) -> None:
         tests += min(holm([paired_p_value(difference) for difference in differences])) >= 0.05
     assert 0.94 <= intervals / 4000 <= 0.97
     assert tests == intervals, "Holm rejects something if and only if Bonferroni does"
-
-
-def _coverage(interval: Callable[[], Interval], truth: float, samples: int = 4000) -> float:
-    covered = 0
-    for _ in range(samples):
-        found = interval()
-        covered += found.low - 1e-12 <= truth <= found.high + 1e-12
-    return covered / samples

@@ -1,13 +1,34 @@
-"""Bounds that an experiment states in its `expected.json` for a run at reduced size, and the check of measured numbers by them."""
+"""The modules of an experiment; the bounds that it states in its `expected.json` for a run at reduced size, and the check of measured numbers by them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture
+def experiment(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Name of an experiment -> its modules by name. They import each other by bare names, which others use too: none is left behind."""
+    loaded: list[str] = []
+
+    def load(name: str) -> Any:
+        folder = root / "experiments" / name
+        names = sorted(path.stem for path in folder.glob("*.py"))
+        loaded.extend(names)
+        for module in names:
+            sys.modules.pop(module, None)
+        monkeypatch.syspath_prepend(str(folder))
+        return SimpleNamespace(**{module: __import__(module) for module in names})
+
+    yield load
+    for module in loaded:
+        sys.modules.pop(module, None)
 
 
 @pytest.fixture(scope="session")

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "experiments" / "human"
-MODULES = ("data", "fit", "run")
-
 
 @pytest.fixture
-def human(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def human(experiment: Callable[[str], Any]) -> Any:
     """The modules of the experiment, by name."""
-    for name in MODULES:
-        sys.modules.pop(name, None)
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    return experiment("human")
 
 
 @pytest.fixture

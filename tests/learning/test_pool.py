@@ -6,9 +6,8 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,20 +19,12 @@ from rag_graph.records import Episode, Example
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments" / "pool"
-MODULES = (
-    "answers", "criteria", "criteria_short", "drawing", "judge", "measures", "outcome", "pools", "sample", "stored",
-)  # fmt: skip
 
 
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def pool(experiment: Callable[[str], Any]) -> Any:
     """The modules of the experiment, by name."""
-    for name in MODULES:
-        sys.modules.pop(name, None)
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    return experiment("pool")
 
 
 # ---------------------------------------------------------------------- measures

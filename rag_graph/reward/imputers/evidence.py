@@ -29,7 +29,7 @@ from torch import Tensor
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.imputers.base import Imputer
-from rag_graph.reward.imputers.gaussian import CriteriaGaussian
+from rag_graph.reward.imputers.gaussian import FAINT, CriteriaGaussian
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.statistics import SIGMA_FLOOR, RunningMeans
 
@@ -38,7 +38,7 @@ FORMS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, ("linear",)), (0.8, ("seen",)), (0.8, ("linear", "seen")), (0.4, ("soft",)), (0.4, ("linear", "soft")),
     (1.0, ("least",)), (1.0, ("product",)), (0.5, ("linear", "least")), (0.5, ("linear", "product")), (1.0, ()),
 )  # fmt: skip
-"""Weight and directions. Those that use `bounds` count where the file states one, the last where the file states no fact about the goal."""
+"""Weight and directions. Those that use `bounds` count where the file states one, the last as far as the file states no fact about the goal (see `prior_of_forms`)."""
 PER_FORM = 24
 """Settings that are tried of each form."""
 MOST_KEPT_SETTINGS = 48
@@ -46,12 +46,10 @@ MOST_KEPT_SETTINGS = 48
 SLOPE, SLOPE_SPREAD = 0.6, 0.4
 """b of one direction, in standard deviations of the goal, and its relative spread. Directions share it."""
 SOFTNESS = 6.0
-FAINT = 0.1
-"""Strengths count relative to the task's strongest fact. If that one is below FAINT, what the facts expect fades with it."""
 MOST_CURVE = 3.0
 """Bound of a square: an outlier must not rule the fit."""
 RESOLUTION = 0.02
-"""Predictions are rounded to it: smaller differences are noise, and goals that tie go on to tie."""
+"""Predictions are rounded to it, and finer where goals vary by less than GOAL_SPREAD: smaller differences are noise, and goals that tie go on to tie."""
 GOAL_SPREAD = 0.25
 """Standard deviation of a goal before any was seen; counts for two observations."""
 CLOSED, LEVEL = 1e-7, 100.0
@@ -136,7 +134,8 @@ class EvidenceImputer(Imputer):
         z, observed = self.criteria.standard(shown, self.base)
         filled = self.criteria.fill(z, observed, shown.tasks)
         slot = self.criteria.slot[shown.tasks]
-        columns = self._columns(filled, z, graph, shown.tasks, slot)
+        raw = self.criteria.raw(filled, shown.tasks, self.base)
+        columns = self._columns(filled, self.facts.directions(filled, z, raw, graph, slot), slot)
         mean = (columns * self.weights[slot]).sum(-1)
         variance = torch.einsum("bp,bpq,bq->b", columns, self.spread[slot], columns) + self.noise[slot]
         goal = (self.level[slot] + self.unit[slot] * mean).clamp(0, 1)
@@ -145,7 +144,6 @@ class EvidenceImputer(Imputer):
         expected = self.base.means.expand_as(shown.values)
         valid = self.criteria.valid[slot]
         places = torch.where(valid, self.criteria.columns[slot], shown.values.shape[-1])
-        raw = self.criteria.raw(filled, shown.tasks, self.base)
         padded = torch.cat([expected, expected[:, :1]], -1).scatter(-1, places, raw)
         at = shown.is_task
         expected = torch.where(at, goal[:, None], padded[:, :-1])
@@ -155,14 +153,13 @@ class EvidenceImputer(Imputer):
     def forward(self, shown: Scores, graph: GraphTensors, contexts: Contexts | None = None) -> Tensor:
         return self.predict(shown, graph, contexts)[0][None]
 
-    def _columns(self, filled: Tensor, z: Tensor, graph: GraphTensors, tasks: Tensor, slot: Tensor) -> Tensor:
-        """[B, p] the regression's columns."""
-        directions = self.facts.directions(filled, z, self.criteria.raw(filled, tasks, self.base), graph, slot)
+    def _columns(self, filled: Tensor, directions: Tensor, slot: Tensor) -> Tensor:
+        """[B, p] the regression's columns. filled: [B, k]; directions: [B, D] of the facts."""
         standard = (directions - self.centre[slot]) / self.scale[slot]
-        width = self.criteria.valid.sum(-1).clamp(min=1).to(z.dtype).sqrt()[slot]
+        width = self.criteria.valid.sum(-1).clamp(min=1).to(filled.dtype).sqrt()[slot]
         squares = (filled.square() - 1).clamp(-MOST_CURVE, MOST_CURVE) / 2**0.5
         own = [torch.where(self.criteria.valid[slot], part, 0.0) / width[:, None] for part in (filled, squares)]
-        return torch.cat([torch.ones_like(z[:, :1]), standard, *own], -1)
+        return torch.cat([torch.ones_like(filled[:, :1]), standard, *own], -1)
 
     @torch.no_grad()
     def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
@@ -180,7 +177,7 @@ class EvidenceImputer(Imputer):
         goal, seen = (
             part.gather(-1, scores.tasks[:, None])[:, 0].double() for part in (scores.filled, scores.observed)
         )
-        columns = self._columns(filled, z, graph, scores.tasks, slot).double()
+        columns = self._columns(filled, directions, slot).double()
         counted = columns * seen[:, None]
         gram = _sums(slot, counted[:, :, None] * columns[:, None], self.spread)[chosen]
         cross = _sums(slot, counted * goal[:, None], self.weights)[chosen]

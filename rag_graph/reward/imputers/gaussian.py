@@ -20,6 +20,8 @@ from rag_graph.reward.statistics import CLIP, RunningMeans
 
 PRIOR = 60.0
 """Episodes that the common correlation counts for. Chosen on the development groups of human judgements (docs/log.md)."""
+FAINT = 0.1
+"""From this strength on a fact counts in full; below, what it says fades with it. Strengths count relative to the task's strongest fact."""
 MOST_COLUMNS = 48
 """Criteria of a task at most, those that the file names first: an episode costs their number to the third power."""
 
@@ -41,15 +43,16 @@ class CriteriaGaussian(nn.Module):
         super().__init__()
         size = len(tensors.nodes)
         tasks = tensors.applies.diagonal().nonzero().squeeze(-1)
-        signs = tensors.signs_of_facts()
-        # From strength 0.1 on a fact has its sign in full; below it goes to that of no fact.
-        lean = {(i, j): 1 + (sign - 1) * min(1.0, 10 * float(tensors.strength[e])) for e, j, i, sign in tensors.facts()}
+        # A faint fact has its sign in part: a strength that goes to 0 goes to the sign of no fact.
+        lean = {
+            (i, j): 1 + (sign - 1) * min(1.0, float(tensors.strength[e]) / FAINT) for e, j, i, sign in tensors.facts()
+        }
         chosen: list[list[int]] = []
         for task in tasks.tolist():
             usable = tensors.applies[task] & ~tensors.reads_references
             usable[task] = False
             found = usable.nonzero().squeeze(-1).tolist()
-            chosen.append(sorted(found, key=lambda node: (task, node) not in signs)[:MOST_COLUMNS])
+            chosen.append(sorted(found, key=lambda node: (task, node) not in lean)[:MOST_COLUMNS])
         width = max([1, *map(len, chosen)])
         padding = [columns + [0] * (width - len(columns)) for columns in chosen]
         slot = torch.zeros(size, dtype=torch.long)
