@@ -112,8 +112,8 @@ class Reward:
         settings = {} if fit_steps is None else {"fit_steps": fit_steps}
         self.reward = GraphReward(
             graph,
-            RewardConfig(goal_observed=0.3, **settings),
             lambda episode, nodes=None: episode.scores,
+            RewardConfig(goal_observed=0.3, **settings),
             lambda **_: [],
         )
         names = list(graph.spec.tasks)

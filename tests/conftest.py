@@ -372,7 +372,7 @@ def graph_trainer(make_graph: Callable[..., AuxiliaryGraph], tiny_model: Callabl
         model, tokenizer = tiny_model(3)  # type: ignore[misc]
         graph = make_graph([("c0", "t", "prerequisite"), ("c1", "t", "supports")])
         config = RewardConfig(reserved=0.4, fit_steps=1, learn={"method": method, "warm_up": 0})
-        reward = GraphReward(graph, config, score, EpisodeBuilder(examples), seed=0)
+        reward = GraphReward(graph, score, config, EpisodeBuilder(examples), seed=0)
         args: dict[str, Any] = {
             "output_dir": str(folder), "per_device_train_batch_size": 8, "gradient_accumulation_steps": 2, "total_episodes": 48,
             "response_length": 6, "learning_rate": 1e-3, "bf16": False, "use_cpu": True, "report_to": "none", "save_strategy": "no",

@@ -36,7 +36,7 @@ def episodes(
 def fitted(table: Table, part: Split, readout: str, seed: int) -> GraphReward:
     """A reward that has learned from the training rows of a split."""
     config = RewardConfig(readout=readout, reserved=0.0)
-    reward = GraphReward(table.graph, config, lambda episode, nodes=None: episode.scores, lambda *_, **__: [], seed)
+    reward = GraphReward(table.graph, lambda episode, nodes=None: episode.scores, config, lambda *_, **__: [], seed)
     rows = episodes(part.train, table.criteria, part.train_goal, part.labelled.tolist())
     np.random.default_rng(seed).shuffle(rows)
     chunk = CHUNK if reward.model.readout.fit == "gradient" else len(rows)

@@ -102,7 +102,7 @@ def run_lm(
     examples = [Example(str(prompt), "goal", {"input": f"k{prompt}"}) for prompt in range(LM_PROMPTS)]
     # Examples are few here, so that a reserved split would take whole prompts away: these arms reserve nothing.
     observed = config.model_copy(update={"goal_observed": share, "reserved": 0.0})
-    reward = GraphReward(task.graph(graph_name), observed, scorer, EpisodeBuilder(examples), seed)
+    reward = GraphReward(task.graph(graph_name), scorer, observed, EpisodeBuilder(examples), seed)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         settings: dict[str, Any] = {

@@ -58,7 +58,7 @@ def reward_for(
     def score(episode: Episode, nodes: Collection[str] | None = None) -> dict[str, float]:
         return {n: value for n, value in seen[episode.id].items() if nodes is None or n in nodes}
 
-    return GraphReward(pool.graph, config, score, lambda *_, **__: [], mask)
+    return GraphReward(pool.graph, score, config, lambda *_, **__: [], mask)
 
 
 def judge_mask(pool: Stored, part: str, mask: int, readouts: Sequence[str]) -> Judged:

@@ -10,6 +10,9 @@ from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example
 
+Scorer = Callable[[Episode], float | None]
+"""A researcher's own score of a node: a number in [0, 1], or None where there is nothing to observe."""
+
 
 class FrozenClassifier:
     """TF-IDF and logistic regression, fitted once on a task's training examples and never again.
@@ -65,7 +68,7 @@ class NodeScorer:
         self,
         graph: AuxiliaryGraph,
         classifiers: Mapping[str, LabelModel] | None = None,
-        scorers: Mapping[str, Callable[[Episode], float | None]] | None = None,
+        scorers: Mapping[str, Scorer] | None = None,
     ) -> None:
         self.graph = graph
         self.classifiers = dict(classifiers or {})

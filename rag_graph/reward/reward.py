@@ -13,6 +13,7 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +21,10 @@ from torch import Tensor
 
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError
+from rag_graph.evaluation.scorer import NodeScorer, Scorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
+from rag_graph.graph.reader import load_graph
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of
@@ -61,10 +64,11 @@ class GraphReward(Observation):
     """Node scores of episodes -> rewards.
 
     Args:
-        graph: the auxiliary graph.
-        config: readout, eta, share of observed and of reserved goals, imputer, graph learning.
-        score: an episode and the wanted nodes -> their scores; absent where not observable (`NodeScorer.score`).
-        make_episodes: columns of a trainer's batch -> episodes without scores.
+        graph: an auxiliary graph, a graph-definition file, or the name of a shipped graph.
+        scorers: your own functions by node, for `NodeScorer`; or what scores all nodes, (episode, wanted nodes) -> their scores, absent
+            where not observable (`NodeScorer.score`). None: every node by its metric in the file.
+        config: readout, eta, share of observed and of reserved goals, imputer, graph learning. Default `RewardConfig()`.
+        make_episodes: columns of a trainer's batch -> episodes without scores. Without it the reward takes scored episodes, no batches.
         seed: of the observation mask and of the imputer.
         embeddings: of node texts; needed where `config.text_encoder` is not 'hashing'.
         readout: a function of your own that pays: scores without gaps [B, N], graph, tasks [B] -> [B, N]. `config.readout` then says which
@@ -78,15 +82,19 @@ class GraphReward(Observation):
 
     def __init__(
         self,
-        graph: AuxiliaryGraph,
-        config: RewardConfig,
-        score: ScoreNodes,
-        make_episodes: MakeEpisodes,
+        graph: AuxiliaryGraph | str | Path,
+        scorers: Mapping[str, Scorer] | ScoreNodes | None = None,
+        config: RewardConfig | None = None,
+        make_episodes: MakeEpisodes | None = None,
         seed: int = 0,
         embeddings: TextEmbeddings | None = None,
         readout: OwnReadout | None = None,
     ) -> None:
-        super().__init__(graph, config, score, make_episodes, seed)
+        graph = load_graph(graph) if isinstance(graph, str | Path) else graph
+        config = RewardConfig() if config is None else config
+        if scorers is None or isinstance(scorers, Mapping):
+            scorers = NodeScorer(graph, scorers=scorers).score
+        super().__init__(graph, config, scorers, make_episodes or _no_batches, seed)
         if embeddings is None and config.text_encoder != HASHING:
             raise ConfigError(
                 f"reward.text_encoder is '{config.text_encoder}' and no embeddings were given. Pass embeddings=TextEmbeddings(name, encode)."
@@ -343,6 +351,12 @@ class GraphReward(Observation):
             return {}
         edges = zip(self.graph.spec.edges, self._learned_strengths(), self.model.learner.movable.tolist(), strict=True)
         return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value, moves in edges if moves}
+
+
+def _no_batches(*_: Any, **__: Any) -> Sequence[Episode]:
+    raise ConfigError(
+        "this reward was made without make_episodes, so it cannot read a trainer's batch. Pass GraphReward(..., make_episodes=function)."
+    )
 
 
 def _rows(episodes: Sequence[Episode], rewards: NodeRewards) -> list[PaidEpisode]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import CodeType, FunctionType
@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.records import Episode
+from rag_graph.evaluation.scorer import Scorer
 from rag_graph.retrieval_methods import DENSE_METHODS
 
 if TYPE_CHECKING:  # opening a run loads no torch
     from rag_graph.rag.context_pool import MakeRetriever
     from rag_graph.reward.readouts import OwnReadout
-
-Scorer = Callable[[Episode], float | None]
 
 
 @dataclass(frozen=True, slots=True)

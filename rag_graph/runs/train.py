@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError, DataError
+from rag_graph.evaluation.scorer import Scorer
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.folder import claim_folder, locked
-from rag_graph.runs.own_parts import OwnParts, Scorer
+from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.run import Run
 from rag_graph.runtime import write_json

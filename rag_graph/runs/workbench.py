@@ -19,7 +19,7 @@ from rag_graph.config import RetrievalConfig, RunConfig
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
 from rag_graph.evaluation.evaluate import Evaluation, evaluate
-from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
+from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer, Scorer
 from rag_graph.generation.end_tokens import end_token_ids
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model, lora_config
@@ -38,7 +38,7 @@ from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.text import HASHING, TextEmbeddings
 from rag_graph.runs.answer import Answer
 from rag_graph.runs.manifest import saved_contexts
-from rag_graph.runs.own_parts import OwnParts, Scorer
+from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.ppo_arguments import ppo_arguments
 from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runtime import cache_folder, resolve_device
@@ -99,8 +99,8 @@ class Workbench:
         """A new reward; of a finished run, as training left it."""
         reward = GraphReward(
             self.graph,
-            self.config.reward,
             self.scorer.score,
+            self.config.reward,
             self.builder,
             self.config.seed,
             _node_texts(self.config),

@@ -27,7 +27,7 @@ def test_the_data_and_the_reward_reserve_the_same_examples(make_graph: Callable[
     graph = make_graph([])
     found = [is_reserved(example, graph, 0.1, 7) for example in EXAMPLES]
     assert sum(found) / 5000 == pytest.approx(0.1, abs=0.015)
-    reward = GraphReward(graph, RewardConfig(reserved=0.1), lambda episode, nodes: {}, lambda *_, **__: [], 7)
+    reward = GraphReward(graph, lambda episode, nodes: {}, RewardConfig(reserved=0.1), lambda *_, **__: [], 7)
     assert [reward.is_reserved(Episode("1", example, "", "")) for example in EXAMPLES] == found
 
 

@@ -232,7 +232,7 @@ def test_reward_mode_sees_a_goal_only_where_its_episode_did(config: Any, tmp_pat
         return {"brief": float(len(scored) % 2), **({"answer": 1.0} if episode.example.references else {})}
 
     settings = RewardConfig(readout="gated_fixed", goal_observed=0.5, reserved=0.0)
-    reward = GraphReward(graph, settings, score, trainer.builder)
+    reward = GraphReward(graph, score, settings, trainer.builder)
     retriever.pay = lambda episodes, seen: reward.node_rewards(reward.observe(episodes, seen)).total()
     observed = [row % 2 == 0 for row in range(8)]
     retriever.update(retriever.pipeline.prepare(examples), [0.0] * 8, observed, 0)

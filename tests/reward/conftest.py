@@ -85,7 +85,7 @@ def make_reward(build_parcels: Callable[..., list[Episode]]) -> Callable[..., Gr
     def make(readout: str = "expected_goal", **settings: Any) -> GraphReward:
         graph = load_graph("parcels")
         config = RewardConfig(**{"readout": readout, "fit_steps": 4, "reserved": 0.0, **settings})
-        return GraphReward(graph, config, NodeScorer(graph).score, build_parcels, seed=3)
+        return GraphReward(graph, NodeScorer(graph).score, config, build_parcels, seed=3)
 
     return make
 

@@ -71,7 +71,7 @@ def taught(graph: MakeGraph) -> Callable[..., GraphReward]:
     ) -> GraphReward:
         config = {"fit_steps": 1, "reserved": 0.2, "learn": {"method": "alignment"}, **settings}
         reward = GraphReward(
-            graph(relations, config.pop("tuned", True)), RewardConfig(**config), planted, build, seed=1
+            graph(relations, config.pop("tuned", True)), planted, RewardConfig(**config), build, seed=1
         )
         for update in range(updates):
             reward(**columns(update))
@@ -116,7 +116,7 @@ def test_data_contradict_no_rule(taught: Callable[..., GraphReward]) -> None:
 @pytest.mark.parametrize("method", ["none", "alignment"])
 def test_a_fact_that_the_file_lacks_is_proposed(make_graph: MakeGraph, method: str) -> None:
     config = RewardConfig(fit_steps=1, reserved=0.2, learn={"method": method})
-    reward = GraphReward(make_graph([]), config, planted, build, seed=1)
+    reward = GraphReward(make_graph([]), planted, config, build, seed=1)
     for update in range(60):
         reward(**columns(update))
         reward.learn()
@@ -234,8 +234,8 @@ def test_reserved_goals_reach_neither_the_imputer_nor_the_reward(readout: str, g
     config = RewardConfig(readout=readout, reserved=0.2, fit_steps=2, learn={"method": "alignment"})
     # The graph's strengths are what the reserved goals may move, and through them the reward; they are taken out of the comparison.
     config_still = config.model_copy(update={"learn": GraphLearningConfig(method="none")})
-    probe = GraphReward(graph(), config, planted, build, seed=1)
-    pair = [GraphReward(graph(), config_still, score, build, seed=1) for score in (planted, opposite)]
+    probe = GraphReward(graph(), planted, config, build, seed=1)
+    pair = [GraphReward(graph(), score, config_still, build, seed=1) for score in (planted, opposite)]
     for update in range(8):
         for reward in pair:
             reward(**columns(update))
@@ -371,7 +371,7 @@ def test_shipped_graphs_learn_without_trouble(graph: MakeGraph) -> None:
     spec = GraphSpec.model_validate(graph().spec.model_dump(by_alias=True))
     for method in ("alignment", "meta_gradient"):
         reward = GraphReward(
-            AuxiliaryGraph(spec), RewardConfig(learn={"method": method}), NodeScorer(AuxiliaryGraph(spec)).score, build
+            AuxiliaryGraph(spec), NodeScorer(AuxiliaryGraph(spec)).score, RewardConfig(learn={"method": method}), build
         )
         reward(**columns(0))
         reward.learn()
@@ -389,13 +389,13 @@ def test_learned_supports_in_a_cycle_never_make_credit_diverge(make_graph: MakeG
     def alike(episode: Episode, nodes: Any = None) -> dict[str, float]:
         return dict.fromkeys(("t", *names), zlib.crc32(episode.response.encode()) / 2**32)
 
-    reward = GraphReward(make_graph([*cycle, ("c0", "t", "supports")]), config, alike, build, seed=1)
+    reward = GraphReward(make_graph([*cycle, ("c0", "t", "supports")]), alike, config, build, seed=1)
     for update in range(40):
         reward(**columns(update, 16))
         reward.learn()
     assert reward.model.strength.max() > 0.35, "they did move"
     assert max(abs(value or 0.0) for value in reward(**columns(41, 16))) < 100
-    GraphReward(reward.learned_graph(), config, alike, build)  # the next run takes the learned graph
+    GraphReward(reward.learned_graph(), alike, config, build)  # the next run takes the learned graph
 
 
 def test_evidence_that_is_no_number_or_none_at_all_moves_nothing(model: Callable[..., RewardModel]) -> None:
@@ -424,7 +424,7 @@ def test_edges_into_tasks_that_are_no_goal_learn_too(make_graph: MakeGraph) -> N
         value = zlib.crc32(episode.response.encode()) / 2**32
         return {"u": value, "c0": value}
 
-    reward = GraphReward(graph_of_u, RewardConfig(fit_steps=0, learn={"method": "alignment"}), score, of_u)
+    reward = GraphReward(graph_of_u, score, RewardConfig(fit_steps=0, learn={"method": "alignment"}), of_u)
     for update in range(20):
         reward([""] * 64, [f"{update}/{k}" for k in range(64)], [[1]] * 64)
         reward.learn()

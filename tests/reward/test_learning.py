@@ -49,7 +49,7 @@ def test_audits_judge_what_is_paid(make_graph: Callable[..., AuxiliaryGraph], re
         return {"t": float(c[0] > 0.4), "c0": c[0], "c1": c[1]}
 
     config = RewardConfig(readout=readout, goal_observed=0.5, reserved=0.2, fit_steps=2)
-    reward = GraphReward(make_graph([("c0", "t", "supports")]), config, score, build, seed=2)
+    reward = GraphReward(make_graph([("c0", "t", "supports")]), score, config, build, seed=2)
     for update in range(10):
         names = [str(64 * update + k) for k in range(64)]
         reward([""] * 64, [""] * 64, [[1]] * 64, example_id=names)

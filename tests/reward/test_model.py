@@ -75,7 +75,7 @@ def test_what_compares_with_the_reference_never_predicts_a_hidden_goal(
     spec["criteria"] = {"near": {"metric": "token_f1"}, **spec["criteria"]}
     graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     config = RewardConfig(readout=readout, reserved=0.0, fit_steps=2)
-    reward = GraphReward(graph, config, NodeScorer(graph).score, build_parcels, seed=3)
+    reward = GraphReward(graph, NodeScorer(graph).score, config, build_parcels, seed=3)
     for _ in range(10):
         reward(**answers)
         reward.learn()

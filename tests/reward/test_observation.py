@@ -20,7 +20,7 @@ GRAPH = load_graph("parcels")
 
 def test_a_scorer_that_cannot_leave_nodes_out_is_refused(build_parcels: Callable[..., list[Episode]]) -> None:
     with pytest.raises(ConfigError, match=r"score\(episode, nodes\).*NodeScorer"):
-        GraphReward(GRAPH, RewardConfig(), lambda episode: {}, build_parcels)
+        GraphReward(GRAPH, lambda episode: {}, RewardConfig(), build_parcels)
 
 
 def test_the_share_of_observed_goals_is_what_was_asked(
@@ -40,7 +40,7 @@ def test_what_compares_with_the_reference_is_hidden_with_the_goal(
     graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     for share, seen in ((0.0, False), (1.0, True)):
         reward = GraphReward(
-            graph, RewardConfig(goal_observed=share, reserved=0.0), NodeScorer(graph).score, build_parcels
+            graph, NodeScorer(graph).score, RewardConfig(goal_observed=share, reserved=0.0), build_parcels
         )
         reward(**answers)
         reward.learn()
@@ -82,7 +82,7 @@ def test_your_own_scorers_see_no_reference_of_a_hidden_goal(
 
     scorer = NodeScorer(graph, scorers={"judge": judge})
     for settings, seen in (({"goal_observed": 0.0}, False), ({"reserved": 0.99}, False), ({}, True)):
-        reward = GraphReward(graph, RewardConfig(**{"reserved": 0.0, **settings}), scorer.score, build_parcels, seed=3)
+        reward = GraphReward(graph, scorer.score, RewardConfig(**{"reserved": 0.0, **settings}), build_parcels, seed=3)
         reward(**answers)
         reward.learn()
         assert all(("judge" in episode.scores) == seen for episode in reward.last_episodes if not episode.error)
@@ -101,7 +101,7 @@ def test_probability_is_an_inclusion_probability(
     def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
         return {"topic": 0.9 if episode.response == "right" else 0.3}
 
-    reward = GraphReward(GRAPH, config, score, build_parcels, seed=5)
+    reward = GraphReward(GRAPH, score, config, build_parcels, seed=5)
     episodes = reward.observe(
         [
             Episode(f"1/{i}", Example(f"e{i}", "topic", {"input": "x"}, ("r",)), "p", answer)

@@ -22,8 +22,8 @@ def episode(name: str, quality: float, task: str = "t") -> Episode:
 def preferring(make_graph: Callable[..., AuxiliaryGraph]) -> GraphReward:
     return GraphReward(
         make_graph([]),
-        RewardConfig(readout="prior_gnn", reserved=0.0),
         lambda e, nodes=None: dict(e.scores),
+        RewardConfig(readout="prior_gnn", reserved=0.0),
         lambda **_: [],
         seed=0,
     )
@@ -53,6 +53,6 @@ def test_preferences_between_tasks_or_without_an_imputer_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="both must be of one"):
         preferring.prefer(episode("a", 1.0), episode("b", 0.0, "u"))
-    plain = GraphReward(make_graph([]), RewardConfig(readout="flat"), lambda e, nodes=None: {}, lambda **_: [], seed=0)
+    plain = GraphReward(make_graph([]), lambda e, nodes=None: {}, RewardConfig(readout="flat"), lambda **_: [], seed=0)
     with pytest.raises(ConfigError, match="learns no imputer"):
         plain.prefer(episode("a", 1.0), episode("b", 0.0))

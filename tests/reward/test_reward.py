@@ -145,7 +145,7 @@ def test_each_node_is_scored_once_whatever_is_hidden_reserved_or_learned(
 ) -> None:
     counted = Counted()
     config = RewardConfig(fit_steps=1, reserved=0.5, goal_observed=0.5, learn={"method": method, "warm_up": 0})
-    reward = GraphReward(GRAPH, config, NodeScorer(GRAPH, scorers=counted.scorers()).score, build_unlike, seed=1)
+    reward = GraphReward(GRAPH, NodeScorer(GRAPH, scorers=counted.scorers()).score, config, build_unlike, seed=1)
     paid = reward(**answers)
     if reward.wants_influence:
         held_out = reward.held_out()
@@ -198,8 +198,8 @@ def test_permuting_the_file_permutes_the_rewards(
     spec["edges"] = list(reversed(spec["edges"]))
     other_graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
     config = RewardConfig(fit_steps=0, goal_observed=0.5, reserved=0.0)
-    first = GraphReward(GRAPH, config, NodeScorer(GRAPH).score, build_parcels, seed=3)
-    second = GraphReward(other_graph, config, NodeScorer(other_graph).score, build_parcels, seed=3)
+    first = GraphReward(GRAPH, NodeScorer(GRAPH).score, config, build_parcels, seed=3)
+    second = GraphReward(other_graph, NodeScorer(other_graph).score, config, build_parcels, seed=3)
     for reward in (first, second):
         for _ in range(5):
             reward(**answers)
@@ -218,8 +218,8 @@ def test_nothing_that_pays_is_none_and_no_goal_is_refused(
     spec["tasks"]["topic"]["goal"] = 0.0
     partly = GraphReward(
         AuxiliaryGraph(GraphSpec.model_validate(spec)),
-        RewardConfig(readout="goal_only", reserved=0.0),
         NodeScorer(GRAPH).score,
+        RewardConfig(readout="goal_only", reserved=0.0),
         build_parcels,
     )
     assert [value is None for value in partly(**answers)] == [True, True] + [False] * 6
@@ -227,7 +227,7 @@ def test_nothing_that_pays_is_none_and_no_goal_is_refused(
         task["goal"] = 0.0
     with pytest.raises(ConfigError, match="no task has a goal weight"):
         GraphReward(
-            AuxiliaryGraph(GraphSpec.model_validate(spec)), RewardConfig(), NodeScorer(GRAPH).score, build_parcels
+            AuxiliaryGraph(GraphSpec.model_validate(spec)), NodeScorer(GRAPH).score, RewardConfig(), build_parcels
         )
 
 

@@ -54,11 +54,11 @@ def test_a_graph_is_embedded_once_between_runs(tmp_path: Path) -> None:
 def test_an_encoder_that_is_named_must_be_given() -> None:
     graph = load_graph("parcels")
     with pytest.raises(ConfigError, match="text_encoder is 'bert'.*no embeddings were given"):
-        GraphReward(graph, RewardConfig(text_encoder="bert"), lambda e, nodes=None: {}, lambda **_: [])
+        GraphReward(graph, lambda e, nodes=None: {}, RewardConfig(text_encoder="bert"), lambda **_: [])
     reward = GraphReward(
         graph,
-        RewardConfig(text_encoder="bert"),
         lambda e, nodes=None: {},
+        RewardConfig(text_encoder="bert"),
         lambda **_: [],
         embeddings=TextEmbeddings("bert", Counting()),
     )

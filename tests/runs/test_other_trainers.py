@@ -55,7 +55,7 @@ def make_reward() -> GraphReward:
     CALLS.clear()
     config = RewardConfig(goal_observed=0.5, reserved=0.3, fit_steps=2)
     scorers = {node: partial(random_score, node) for node in (*GRAPH.spec.tasks, "well_formed")}
-    return GraphReward(GRAPH, config, NodeScorer(GRAPH, scorers=scorers).score, EpisodeBuilder(DATA.train), seed=0)
+    return GraphReward(GRAPH, NodeScorer(GRAPH, scorers=scorers).score, config, EpisodeBuilder(DATA.train), seed=0)
 
 
 def settings(folder: Path) -> dict[str, Any]:
