@@ -28,16 +28,17 @@ $(VENV)/installed: setup.cfg constraints.txt
 quickstart: $(VENV)/installed
 	$(BIN)/rag-graph train experiments/quickstart/config.yaml
 
-# A worker per core with one thread each, because small tensors gain nothing from more. Learning tests use all threads, one after the other.
+# A worker per core with one thread each, because small tensors gain nothing from more.
+PYTEST := OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --maxprocesses 4
 test: $(VENV)/installed
-	OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST) --dist loadfile
 
 # The last release of TRL with PPO, in a folder of its own: slow tests and benchmarks/ppo_vs_trl.py compare ours with it.
 .stock_trl/trl: | $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target .stock_trl trl==1.12.0
 
 test-slow: $(VENV)/installed .stock_trl/trl
-	$(BIN)/python -m pytest -m "slow and not gpu and not hub"
+	$(PYTEST) --dist load -m "slow and not gpu and not hub"
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check $(RUFF_PATHS)

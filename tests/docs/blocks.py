@@ -178,7 +178,7 @@ class Sandbox:
             assert all(f"\n{extra} =\n" in (self.root / "setup.cfg").read_text() for extra in found.split(",")), text
             return subprocess.CompletedProcess(text, 0, "", "")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "PATH": path, "COLUMNS": "200", "OMP_NUM_THREADS": "2", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "PATH": path, "COLUMNS": "200", "HF_HUB_OFFLINE": "1"}
         return subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=900, stdin=subprocess.DEVNULL)  # fmt: skip
 
     def _harmless(self, line: str) -> str:
