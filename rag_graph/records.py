@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +107,11 @@ class Episode:
     probability: float = 1.0
     """Inclusion probability: the chance, over the draw of the seed, that the goal score of this episode is known, in `scores` or `reserved`.
     The sum of known goal scores / probability, over the number of episodes, is an unbiased mean (see `rag_graph.reward.observation`)."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The columns of its row by name, for functions that ask for them; among them `prompts` and `completions` as the trainer has them (chat
+    messages). Dropped when the episode has been scored and is kept."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Node -> what its function raised. The node's score is missing; the other scores of the episode stand."""
 
     @property
     def source(self) -> str:

@@ -20,9 +20,8 @@ from rag_graph.runtime import append_records, write_json
 class RunRecorder(TrainerCallback):  # type: ignore[misc]
     """After every update: progress and episodes.jsonl (the trainer itself writes metrics.jsonl)."""
 
-    def __init__(self, folder: Path, progress: StageProgress, reward: GraphReward, max_bad_episodes: float) -> None:
+    def __init__(self, folder: Path, progress: StageProgress, reward: GraphReward) -> None:
         self.folder, self.progress, self.reward = folder, progress, reward
-        self.max_bad_episodes = max_bad_episodes
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         keep_until(self.folder / "episodes.jsonl", state.global_step)
@@ -41,11 +40,12 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
                 for episode, paid in zip(reward.last_episodes, paid_records(reward.last_rewards), strict=True)
             ),
         )
-        bad = sum(bool(episode.error) for episode in reward.last_episodes) / max(1, len(reward.last_episodes))
-        if bad > self.max_bad_episodes:
+        try:
+            reward.check_failures()
+        except TrainingError as error:
             raise TrainingError(
-                f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {folder / 'episodes.jsonl'}."
-            )
+                f"update {state.global_step}: {error}. See the fields 'failed' and 'error' in {folder / 'episodes.jsonl'}."
+            ) from None
         self.progress.advance(
             reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
         )
@@ -106,6 +106,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "scores": {name: round(value, 4) for name, value in episode.scores.items()},
         "reserved": {name: round(value, 4) for name, value in episode.reserved.items()},
         "goal_probability": episode.probability,
+        "failed": dict(episode.failed),
         "error": episode.error,
     }
 
