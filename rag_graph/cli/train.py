@@ -92,7 +92,7 @@ def _explain(settings: RunConfig) -> None:
     typer.echo(
         f"\n# graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; tasks {', '.join(graph.spec.tasks)}"
     )
-    warning = warning_of_run(graph, settings.reward.goal_observed, settings.reward.reserved)
+    warning = warning_of_run(graph, settings.reward)
     if warning:
         typer.echo(f"# warning: {warning}")
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"

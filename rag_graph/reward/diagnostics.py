@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rag_graph.records import NodeRewards
 from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.scores import Scores
 
 BINS = 10
 MEMORY = 0.98
@@ -117,3 +118,35 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
         if was_seen[column]:
             logged[f"{node}/score"] = scores[column]
     return logged
+
+
+def goal_scores(
+    scores: Scores, expected: Tensor, goal: Tensor, reserved: Tensor, graph: GraphTensors
+) -> dict[str, float]:
+    """`score/TASK` for each goal task of the episodes, and `score`: the mean goal in score units, in [0, 1].
+
+    An episode counts by its goal where that is observed, or measured because it is reserved; else by its prediction. This is a number for
+    the log: neither the pay nor the imputer sees the reserved goals. `score` is the mean of the tasks that occur, weighted by their goal
+    weights. No running statistic, no rule and no eta is in it, so it can be compared over a training and between readouts.
+
+    Args:
+        expected: [B] what is predicted of each goal from the other scores.
+        goal, reserved: [B] see `Observation.reserved_goals`.
+    """
+    own = scores.tasks[:, None]
+    known = torch.where(reserved, goal, expected.clamp(0, 1))
+    values = torch.where(scores.observed.gather(-1, own).squeeze(-1), scores.values.gather(-1, own).squeeze(-1), known)
+    tasks = [task for task in scores.tasks.unique().tolist() if graph.goal[task] > 0]
+    means = {task: float(values[scores.tasks == task].mean()) for task in tasks}
+    if not means:
+        return {}
+    weights = {task: float(graph.goal[task]) for task in tasks}
+    mean = sum(weights[task] * means[task] for task in tasks) / sum(weights.values())
+    return {"score": mean, **{f"score/{graph.nodes[task]}": value for task, value in means.items()}}
+
+
+def node_scores(scores: Scores, graph: GraphTensors) -> dict[str, float]:
+    """`nodes/NODE/score`: the mean of what was observed of each node, over the episodes it bears on; absent where nothing was."""
+    seen = scores.observed & graph.applies[scores.tasks]
+    means = (torch.where(seen, scores.values, 0.0).sum(0) / seen.sum(0).clamp(min=1)).tolist()
+    return {f"nodes/{graph.nodes[node]}/score": means[node] for node in seen.any(0).nonzero().flatten().tolist()}

@@ -15,7 +15,7 @@ from torch import Tensor
 from rag_graph.config import RewardConfig
 from rag_graph.reward.alarms import Alarms
 from rag_graph.reward.batch import Batch
-from rag_graph.reward.diagnostics import Calibration, leakage
+from rag_graph.reward.diagnostics import Calibration, goal_scores, leakage
 from rag_graph.reward.imputers.base import hide
 from rag_graph.reward.imputers.graph_network import HEADS
 from rag_graph.reward.memory import EPISODES, Memory
@@ -111,7 +111,9 @@ class RewardLearning:
             "reward/leakage": leakage(model.graph, scores.values, scores.observed, utility),
             "reward/goal_spread": float(spread[at].mean()),
         }
-        return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
+        own = expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
+        means = goal_scores(scores, own, goal, reserved, model.topology)
+        return means | {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
     def fit(self, fresh: Tensor | None = None) -> float:
         """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form.

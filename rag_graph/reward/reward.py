@@ -28,7 +28,7 @@ from rag_graph.graph.reader import load_graph
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of
-from rag_graph.reward.diagnostics import node_metrics
+from rag_graph.reward.diagnostics import goal_scores, node_metrics, node_scores
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.node_functions import NodeFunction, OneScoring, paying_nodes
@@ -128,7 +128,8 @@ class GraphReward(Observation):
     ) -> list[float | None]:
         """Scalar reward of each completion; None where nothing that pays was observed.
 
-        TRL's GRPO and RLOO pass `log_metric`: through it the metrics of the last update reach their logs.
+        TRL's GRPO and RLOO pass `log_metric`: through it the mean scores of this batch reach their logs (`measure`; of an evaluation too), and
+        the metrics of the last update.
         """
         if not prompts:
             return []
@@ -162,9 +163,10 @@ class GraphReward(Observation):
                 RuntimeWarning,
                 stacklevel=2,
             )
-        self._kept.extend(_rows(episodes, rewards))
+        scored = _rows(episodes, rewards)
+        self._kept.extend(scored)
         if callable(columns.get("log_metric")):  # else it is a column of the data
-            for name, value in self.metrics().items():
+            for name, value in {**self.metrics(), **self.measure(scored)}.items():
                 columns["log_metric"](name, value)
         return rewards
 
@@ -333,8 +335,26 @@ class GraphReward(Observation):
         self.learning.load_state_dict(state)
         self._kept.clear()
 
+    @torch.no_grad()
+    def measure(self, kept: Sequence[PaidEpisode]) -> dict[str, float]:
+        """How good scored episodes are, in score units: `score`, `score/TASK` and `nodes/NODE/score`, each in [0, 1]. Nothing changes.
+
+        A goal counts as it is where it is observed or reserved, else by its prediction; see `diagnostics.goal_scores`. A trainer logs
+        this of held-out answers, as `eval_score`.
+
+        Args:
+            kept: what was scored and paid, such as `take_kept()` returned.
+        """
+        episodes = [one.episode for one in kept if not one.episode.error]
+        if not episodes:
+            return {}
+        scores, contexts = self.batch_of(episodes)
+        expected, topology = self.model.predict_goal(scores, contexts), self.model.topology
+        means = goal_scores(scores, expected, *self.reserved_goals(episodes), topology)
+        return means | node_scores(scores, topology)
+
     def metrics(self) -> dict[str, float]:
-        """Of the last update. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
+        """Of the last update. `score/TASK` and `score`: the mean goal in score units, observed or predicted. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
         how well it is predicted; of the reward: utility, held-out goal, leakage, alarms; of the graph: strengths."""
         if self.last_rewards is None:
             return {}

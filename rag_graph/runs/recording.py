@@ -46,9 +46,8 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {folder / 'episodes.jsonl'}."
             )
-        self.progress.advance(
-            reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
-        )
+        shown = {"score": "score", "reward": "objective/scores", "kl": "objective/kl"}
+        self.progress.advance(**{label: logs.get(name, float("nan")) for label, name in shown.items()})
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def run_stages(
     progress.say(
         f"graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; run folder {folder}"
     )
-    warning = warning_of_run(graph, config.reward.goal_observed, config.reward.reserved)
-    if warning:
+    warning = warning_of_run(graph, config.reward)
+    if warning and own.readout is None:
         progress.say(f"warning: {warning}")
     data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
     if resumed is None:

@@ -13,11 +13,14 @@ from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.records import Episode
 from rag_graph.reward.diagnostics import (
     Calibration,
+    goal_scores,
     leakage,
+    node_scores,
     pareto_front,
 )
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.reward import GraphReward
+from rag_graph.reward.scores import Scores
 
 GRAPH = load_graph("parcels")
 
@@ -70,3 +73,23 @@ def test_flat_leaks_and_gates_do_not(trained: Callable[..., GraphReward], answer
 def test_the_pareto_front_is_what_nothing_beats() -> None:
     points = torch.tensor([[0.1, 0.9], [0.5, 0.5], [0.4, 0.5], [0.9, 0.1], [0.5, 0.5], [0.2, 0.2]])
     assert pareto_front(points).tolist() == [True, True, False, True, True, False]
+
+
+def test_the_score_takes_each_goal_as_it_is_best_known(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """Nodes t, u, c0; goals of 1 and of .5. Of t: one goal observed (.8), one reserved (.6), one predicted (.1); of u: one predicted
+    beyond 1, which no score is."""
+    tensors = GraphTensors.of(make_graph([], criteria=1))
+    nan = float("nan")
+    values = torch.tensor([[0.8, nan, 0.5], [nan, nan, 1.0], [nan, nan, 0.0], [nan, nan, nan]])
+    observed = torch.tensor([[True, False, True], [False, False, True], [False, False, True], [False] * 3])
+    scores = Scores(values, observed, torch.zeros(4, 3), torch.tensor([0, 0, 0, 1]))
+    expected, goal = torch.tensor([0.3, 0.2, 0.1, 1.25]), torch.tensor([0.0, 0.6, 0.0, 0.0])
+    found = goal_scores(scores, expected, goal, torch.tensor([False, True, False, False]), tensors)
+    assert found == {
+        "score": pytest.approx((1.0 * 0.5 + 0.5 * 1.0) / 1.5),
+        "score/t": pytest.approx((0.8 + 0.6 + 0.1) / 3),
+        "score/u": 1.0,
+    }
+    one = goal_scores(Scores(*(part[:3] for part in scores)), expected[:3], goal[:3], torch.zeros(3).bool(), tensors)
+    assert one == dict.fromkeys(("score", "score/t"), pytest.approx((0.8 + 0.2 + 0.1) / 3)), "of the tasks that occur"
+    assert node_scores(scores, tensors) == {"nodes/t/score": pytest.approx(0.8), "nodes/c0/score": pytest.approx(0.5)}
