@@ -46,8 +46,8 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 f"{bad:.0%} of the episodes of update {state.global_step} failed, more than max_bad_episodes; see the field 'error' in {folder / 'episodes.jsonl'}."
             )
-        shown = {"score": "score", "reward": "objective/scores", "kl": "objective/kl"}
-        self.progress.advance(**{label: logs.get(name, float("nan")) for label, name in shown.items()})
+        score, reward_mean, kl = (logs.get(n, float("nan")) for n in ("score", "objective/scores", "objective/kl"))
+        self.progress.advance(score=score, reward=reward_mean, kl=kl)
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
