@@ -93,9 +93,7 @@ def test_a_module_of_that_name_hides_nothing(folder: Path) -> None:
     assert function(None) == 0.75
 
 
-def test_another_module_of_an_installed_name_is_not_taken_for_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_module_of_an_installed_name_is_not_taken_for_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = type(sys)("statistics")
     module.__spec__ = None
     monkeypatch.setitem(sys.modules, "statistics", module)

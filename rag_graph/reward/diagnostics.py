@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -120,29 +122,30 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
     return logged
 
 
-def goal_scores(
+def mean_goals(
     scores: Scores, expected: Tensor, goal: Tensor, reserved: Tensor, graph: GraphTensors
 ) -> dict[str, float]:
-    """`score/TASK` for each goal task of the episodes, and `score`: the mean goal in score units, in [0, 1].
+    """Goal task -> the mean goal of its episodes in score units, in [0, 1]; of the tasks that occur.
 
-    An episode counts by its goal where that is observed, or measured because it is reserved; else by its prediction. This is a number for
-    the log: neither the pay nor the imputer sees the reserved goals. `score` is the mean of the tasks that occur, weighted by their goal
-    weights. No running statistic, no rule and no eta is in it, so it can be compared over a training and between readouts.
+    An episode counts by its goal where that is observed, or measured because it is reserved; else by its prediction. This is for the log:
+    neither the pay nor the imputer sees the reserved goals. No running statistic, no rule and no eta is in it, so it can be compared over a
+    training and between readouts.
 
     Args:
         expected: [B] what is predicted of each goal from the other scores.
         goal, reserved: [B] see `Observation.reserved_goals`.
     """
-    own = scores.tasks[:, None]
-    known = torch.where(reserved, goal, expected.clamp(0, 1))
-    values = torch.where(scores.observed.gather(-1, own).squeeze(-1), scores.values.gather(-1, own).squeeze(-1), known)
+    seen, values = (part.gather(-1, scores.tasks[:, None]).squeeze(-1) for part in (scores.observed, scores.values))
+    values = torch.where(seen, values, torch.where(reserved, goal, expected.clamp(0, 1)))
     tasks = [task for task in scores.tasks.unique().tolist() if graph.goal[task] > 0]
-    means = {task: float(values[scores.tasks == task].mean()) for task in tasks}
-    if not means:
-        return {}
-    weights = {task: float(graph.goal[task]) for task in tasks}
-    mean = sum(weights[task] * means[task] for task in tasks) / sum(weights.values())
-    return {"score": mean, **{f"score/{graph.nodes[task]}": value for task, value in means.items()}}
+    return {graph.nodes[task]: float(values[scores.tasks == task].mean()) for task in tasks}
+
+
+def weighted_score(means: Mapping[str, float], graph: GraphTensors) -> dict[str, float]:
+    """`score`: the mean of the tasks' mean goals, weighted by their goal weights. Empty where there is none."""
+    weights = {task: float(graph.goal[graph.nodes.index(task)]) for task in means}
+    total = sum(weights.values())
+    return {"score": sum(weights[task] * mean for task, mean in means.items()) / total} if means else {}
 
 
 def node_scores(scores: Scores, graph: GraphTensors) -> dict[str, float]:

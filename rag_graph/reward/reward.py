@@ -28,7 +28,7 @@ from rag_graph.graph.reader import load_graph
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of
-from rag_graph.reward.diagnostics import goal_scores, node_metrics, node_scores
+from rag_graph.reward.diagnostics import mean_goals, node_metrics, node_scores, weighted_score
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.node_functions import NodeFunction, OneScoring, paying_nodes
@@ -339,7 +339,7 @@ class GraphReward(Observation):
     def measure(self, kept: Sequence[PaidEpisode]) -> dict[str, float]:
         """How good scored episodes are, in score units: `score`, `score/TASK` and `nodes/NODE/score`, each in [0, 1]. Nothing changes.
 
-        A goal counts as it is where it is observed or reserved, else by its prediction; see `diagnostics.goal_scores`. A trainer logs
+        A goal counts as it is where it is observed or reserved, else by its prediction; see `diagnostics.mean_goals`. A trainer logs
         this of held-out answers, as `eval_score`.
 
         Args:
@@ -350,11 +350,13 @@ class GraphReward(Observation):
             return {}
         scores, contexts = self.batch_of(episodes)
         expected, topology = self.model.predict_goal(scores, contexts), self.model.topology
-        means = goal_scores(scores, expected, *self.reserved_goals(episodes), topology)
-        return means | node_scores(scores, topology)
+        means = mean_goals(scores, expected, *self.reserved_goals(episodes), topology)
+        known = {**weighted_score(means, topology), **{f"score/{task}": mean for task, mean in means.items()}}
+        return known | node_scores(scores, topology)
 
     def metrics(self) -> dict[str, float]:
-        """Of the last update. `score/TASK` and `score`: the mean goal in score units, observed or predicted. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
+        """Of the last update. `score/TASK`: the mean goal in score units, observed or predicted; `score`: their mean by goal weights, a task that
+        the update lacks with its last mean. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
         how well it is predicted; of the reward: utility, held-out goal, leakage, alarms; of the graph: strengths."""
         if self.last_rewards is None:
             return {}

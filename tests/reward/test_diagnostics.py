@@ -13,10 +13,11 @@ from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.records import Episode
 from rag_graph.reward.diagnostics import (
     Calibration,
-    goal_scores,
     leakage,
+    mean_goals,
     node_scores,
     pareto_front,
+    weighted_score,
 )
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.reward import GraphReward
@@ -84,12 +85,10 @@ def test_the_score_takes_each_goal_as_it_is_best_known(make_graph: Callable[...,
     observed = torch.tensor([[True, False, True], [False, False, True], [False, False, True], [False] * 3])
     scores = Scores(values, observed, torch.zeros(4, 3), torch.tensor([0, 0, 0, 1]))
     expected, goal = torch.tensor([0.3, 0.2, 0.1, 1.25]), torch.tensor([0.0, 0.6, 0.0, 0.0])
-    found = goal_scores(scores, expected, goal, torch.tensor([False, True, False, False]), tensors)
-    assert found == {
-        "score": pytest.approx((1.0 * 0.5 + 0.5 * 1.0) / 1.5),
-        "score/t": pytest.approx((0.8 + 0.6 + 0.1) / 3),
-        "score/u": 1.0,
-    }
-    one = goal_scores(Scores(*(part[:3] for part in scores)), expected[:3], goal[:3], torch.zeros(3).bool(), tensors)
-    assert one == dict.fromkeys(("score", "score/t"), pytest.approx((0.8 + 0.2 + 0.1) / 3)), "of the tasks that occur"
+    found = mean_goals(scores, expected, goal, torch.tensor([False, True, False, False]), tensors)
+    assert found == {"t": pytest.approx((0.8 + 0.6 + 0.1) / 3), "u": 1.0}
+    assert weighted_score(found, tensors) == {"score": pytest.approx((1.0 * 0.5 + 0.5 * 1.0) / 1.5)}
+    one = mean_goals(Scores(*(part[:3] for part in scores)), expected[:3], goal[:3], torch.zeros(3).bool(), tensors)
+    assert one == {"t": pytest.approx((0.8 + 0.2 + 0.1) / 3)}, "of the tasks that occur"
+    assert weighted_score({}, tensors) == {}
     assert node_scores(scores, tensors) == {"nodes/t/score": pytest.approx(0.8), "nodes/c0/score": pytest.approx(0.5)}

@@ -333,3 +333,23 @@ def test_a_hidden_goal_counts_by_its_prediction(answers: dict[str, Any], trained
     assert all(torch.equal(value, after[name]) for name, value in before.items() if isinstance(value, torch.Tensor))
     failed = [one._replace(episode=replace(one.episode, error="down", scores={})) for one in kept]
     assert reward.measure(failed) == {}, "what failed is no answer of 0"
+
+
+def test_a_task_that_an_update_lacks_counts_with_its_last_mean(
+    answers: dict[str, Any], make_reward: Callable[..., GraphReward]
+) -> None:
+    """Else the score would rise and fall with the tasks that a small batch happens to draw."""
+    reward = make_reward()
+    reward(**answers)
+    reward.learn()
+    whole = reward.metrics()["score"]
+    state = reward.state_dict()
+    for one in (reward, make_reward()):
+        one.load_state_dict(state)
+        right = {name: column[:1] for name, column in answers.items()}  # a right answer of the task topic
+        one(**right)
+        one.learn()
+        metrics, goals = one.metrics(), {name: task.goal for name, task in GRAPH.spec.tasks.items()}
+        assert [name for name in metrics if name.startswith("score/")] == ["score/topic"]
+        change = goals["topic"] * (1.0 - 0.5) / sum(goals.values())
+        assert metrics["score"] == pytest.approx(whole + change)
