@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from rag_graph.errors import ConfigError
+from rag_graph.own_code import locate, parse
 from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod, is_vector_store
-from rag_graph.settings_file import read_settings, to_yaml
+from rag_graph.settings_file import flatten, read_settings, to_yaml
 
 
 class Settings(BaseModel):
@@ -85,6 +87,12 @@ class DataConfig(Settings):
 
     train: int | None = Field(None, ge=1)
     test: int | None = Field(None, ge=1)
+    test_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the rows that is held out, of data sets that state no `test`; examples of one unit (a passage, a text) stay together",
+    )
 
 
 class RetrieverLearningConfig(Settings):
@@ -289,6 +297,12 @@ class EvaluationConfig(Settings):
     without_retrieval: bool = Field(False, description="also answer the held-out examples without evidence")
 
 
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+"""Trackers of experiments, through their integrations in transformers."""
+NO_RESULT = ("name", "output_dir", "report_to", "reward.max_bad_episodes", "ppo.checkpoint_every")
+"""Settings that change no result of a run."""
+
+
 class RunConfig(Settings):
     """The settings of a run. `rag-graph train FILE --dry-run` prints them with all defaults."""
 
@@ -297,6 +311,11 @@ class RunConfig(Settings):
     seed: int = Field(0, ge=0)
     output_dir: str | None = Field(None, description="the run's folder; default runs/NAME-seedSEED, numbered if taken")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    scorers: dict[str, str] = Field(
+        {},
+        description="your own functions by node, as module:function; the module is a file beside this config, or installed; or file.py:function",
+    )
+    report_to: tuple[Tracker, ...] = Field((), description="where the metrics of PPO go beside metrics.jsonl")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     retrieval: RetrievalConfig = RetrievalConfig()
@@ -306,22 +325,71 @@ class RunConfig(Settings):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def fingerprint(self) -> str:
-        """12 hex digits over all settings that affect results: all but name and output_dir."""
-        content = self.model_dump(mode="json", exclude={"name", "output_dir"})
+        """12 hex digits over all settings that affect results: all but `NO_RESULT`, and the folders of scorers."""
+        content = self.settings_of_results()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def settings_of_results(self) -> dict[str, Any]:
+        """The settings that affect results, `a.b` -> value; scorers by module and function, wherever their file is."""
+        settings = flatten(self.model_dump(mode="json"))
+        scorers = {f"scorers.{node}": parse(reference).short for node, reference in self.scorers.items()}
+        return {key: value for key, value in {**settings, **scorers}.items() if key not in NO_RESULT}
 
     def to_yaml(self) -> str:
         return to_yaml(self)
 
+    @field_validator("scorers")
+    @classmethod
+    def _are_references(cls, scorers: dict[str, str]) -> dict[str, str]:
+        for node, reference in scorers.items():
+            try:
+                parse(reference)
+            except ConfigError as error:
+                raise ValueError(f"{node}: {error}") from None
+        return scorers
+
+    @field_validator("report_to")
+    @classmethod
+    def _once(cls, trackers: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(trackers))
+
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a run's YAML file and apply overrides of the form `a.b=c`.
+    """Read a run's YAML file and apply overrides of the form `a.b=c`. Scorers that the file names get the absolute path of their module, where it lies
+    beside the file. Their code is not run here.
 
     Args:
         path: the file; None starts from the defaults.
         overrides: texts such as "ppo.learning_rate=1e-4". Later ones win.
 
     Raises:
-        ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once.
+        ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once; a scorer whose module is
+            neither beside the file nor installed.
     """
+    config = read_config(path, overrides)
+    if not config.scorers:
+        return config
+    folder = None if path is None else Path(path).absolute().parent
+    return config.model_copy(update={"scorers": located(config.scorers, folder)})
+
+
+def read_config(path: str | Path | None, overrides: Iterable[str] = ()) -> RunConfig:
+    """The same as it is written: no scorer is looked for. So a run folder can be read that somebody else made."""
     return read_settings(path, RunConfig, overrides)
+
+
+def located(scorers: Mapping[str, str], folder: Path | None) -> dict[str, str]:
+    """Scorers with the place of their code; see `own_code.locate`.
+
+    Raises:
+        ConfigError: all that were not found.
+    """
+    found, problems = {}, []
+    for node, reference in scorers.items():
+        try:
+            found[node] = locate(reference, folder)
+        except ConfigError as error:
+            problems.append(f"scorers.{node}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rag_graph.cli.train import AcceptChanged, Code
+
 
 def ask(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
@@ -15,6 +17,8 @@ def ask(
         str | None, typer.Option(help="The task; default the first one that has a question, else the first one.")
     ] = None,
     given: Annotated[str | None, typer.Option("--input", help="The passage that a question is about.")] = None,
+    accept_changed: AcceptChanged = [],  # noqa: B006 (typer reads the default, nobody changes it)
+    code: Code = None,
 ) -> None:
     """Ask the model of a run. Shows the draft, the evidence with reasons, the answer, and the rewards of the nodes.
 
@@ -26,7 +30,7 @@ def ask(
 
     from rag_graph.runs.run import Run
 
-    answer = Run(run).ask(text, task, given)
+    answer = Run(run, accept_changed=accept_changed, code=code).ask(text, task, given)
     console = Console()
     console.print(f"[bold]task[/]    {answer.episode.example.task}")
     if answer.drafted:

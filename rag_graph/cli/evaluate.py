@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from rag_graph.cli.train import AcceptChanged, Code
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder.", metavar="RUN")],
@@ -19,6 +21,8 @@ def evaluate(
     ] = None,
     retrieval: Annotated[bool, typer.Option(help="Answer with evidence.")] = True,
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes; default a new file in RUN/evaluation.")] = None,
+    accept_changed: AcceptChanged = [],  # noqa: B006 (typer reads the default, nobody changes it)
+    code: Code = None,
 ) -> None:
     """Evaluate the model of a run: the metrics of each task, each with its 95% interval. Writes JSON.
 
@@ -33,8 +37,8 @@ def evaluate(
 
     from rag_graph.runs.run import Run
 
-    evaluation = Run(run).evaluate(data, task, retrieval=retrieval, out=out)
-    table = Table("task", "metric", "n", "mean [95% interval]", header_style="bold")
+    evaluation = Run(run, accept_changed=accept_changed, code=code).evaluate(data, task, retrieval=retrieval, out=out)
+    table = Table("task", "metric", "n", "mean [95% interval]", title="Greedy answers", title_justify="left", header_style="bold")  # fmt: skip
     for result in evaluation.results:
         table.add_row(
             result.task, result.metric, str(result.n), f"{result.value:.3f} \\[{result.low:.3f}, {result.high:.3f}]"

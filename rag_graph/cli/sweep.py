@@ -115,7 +115,7 @@ def _table(plan: Sweep, seconds: float) -> Table:
 
     rows = [(run, shown_state(run.path)) for run in plan.runs]
     done = sum(state == "finished" for _, state in rows)
-    table = Table("arm", "seed", "state", "update", "reward", "held-out goal", title=f"{done} of {len(rows)} runs finished, {seconds:.0f} s", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))  # fmt: skip
+    table = Table("arm", "seed", "state", "update", "score", "reward", "held-out goal", title=f"{done} of {len(rows)} runs finished, {seconds:.0f} s", title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))  # fmt: skip
     # On a small terminal: what is going on first, then what waits.
     order = {"running": 0, "failed": 1, "stopped": 1, "interrupted": 2, "waiting": 3, "finished": 4}
     shown = rows if len(rows) <= MOST_LINES else sorted(rows, key=lambda row: order.get(row[1], 5))[:MOST_LINES]
@@ -124,7 +124,7 @@ def _table(plan: Sweep, seconds: float) -> Table:
         at = f"{last['update']}/{run.config.ppo.updates}" if last.get("stage") == "ppo" else str(last.get("stage", ""))
         numbers = (
             f"{last[key]:.3f}" if last.get(key) is not None else ""
-            for key in ("objective/scores", "reward/held_out_goal")
+            for key in ("score", "objective/scores", "reward/held_out_goal")
         )
         table.add_row(escape(run.arm), str(run.config.seed), state, at, *numbers)
     if len(shown) < len(rows):

@@ -17,6 +17,20 @@ Overrides = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Change one setting, such as `--set ppo.updates=20`. Repeatable."),
 ]
+AcceptChanged = Annotated[
+    list[str],
+    typer.Option(
+        "--accept-changed",
+        metavar="NODE",
+        help="The code of this scorer may have changed since the run began. Repeatable.",
+    ),
+]
+Code = Annotated[
+    Path | None,
+    typer.Option(
+        "--code", metavar="FOLDER", help="Where the modules of the run's scorers are now, if they have moved."
+    ),
+]
 
 
 def train(
@@ -32,6 +46,8 @@ def train(
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped; it needs no CONFIG."),
     ] = None,
+    accept_changed: AcceptChanged = [],  # noqa: B006
+    code: Code = None,
 ) -> None:
     """Train: warm-up, evaluation, PPO with the graph's rewards, evaluation again; ends with a table and a run folder.
 
@@ -42,11 +58,17 @@ def train(
     `rag-graph train experiments/quickstart/config.yaml --set seed=1 --set reward.readout=flat`
 
     `rag-graph train --resume runs/quickstart-seed0`
+
+    `rag-graph train --resume runs/mine-seed0 --accept-changed polite`
     """
     if (config is None) == (resume is None):
         raise ConfigError("give a CONFIG to start a run, or --resume RUN to resume one.")
     if resume is not None and (overrides or dry_run):
         raise ConfigError("--resume: a run goes on with the settings it began with; --set and --dry-run do not apply.")
+    if resume is None and (accept_changed or code):
+        raise ConfigError(
+            "--accept-changed and --code are for --resume: a new run takes the code that its config names."
+        )
     settings = load_config(config, overrides) if config is not None else None
     if dry_run and settings is not None:
         _explain(settings)
@@ -59,15 +81,12 @@ def train(
 
     try:
         if resume is not None:
-            run = runs.resume(resume, command=sys.argv)
+            run = runs.resume(resume, accept_changed=accept_changed, code=code, command=sys.argv)
         else:
             assert settings is not None
             run = runs.train(settings, command=sys.argv)
-    except KeyboardInterrupt:
-        typer.echo(
-            "interrupted. What was written so far stays in the run folder; `rag-graph train --resume RUN` goes on.",
-            err=True,
-        )
+    except KeyboardInterrupt as stop:
+        typer.echo(" ".join(["interrupted.", *getattr(stop, "__notes__", [])]), err=True)
         raise typer.Exit(1) from None
     present_run(run)
     console = Console()
@@ -82,7 +101,14 @@ def train(
 
 
 def _explain(settings: RunConfig) -> None:
+    from rag_graph.runs.named_scorers import named_scorers
+    from rag_graph.runs.trackers import check_trackers
+
     graph = load_graph(settings.graph)
+    check_trackers(settings.report_to)
+    named = named_scorers(settings)
+    for scorer in named.values():
+        scorer.load()
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
         from rag_graph.generation.language_model import check_source
 
@@ -92,9 +118,11 @@ def _explain(settings: RunConfig) -> None:
     typer.echo(
         f"\n# graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; tasks {', '.join(graph.spec.tasks)}"
     )
-    warning = warning_of_run(graph, settings.reward.goal_observed, settings.reward.reserved)
+    warning = warning_of_run(graph, settings.reward)
     if warning:
         typer.echo(f"# warning: {warning}")
+    for node, scorer in named.items():
+        typer.echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"
     typer.echo(
         f"# what will happen: {settings.sft.steps} supervised steps; evaluation; {ppo.updates} PPO updates of {ppo.batch_size} episodes"

@@ -45,7 +45,8 @@ def read_rows(dataset: Dataset, split: str, root: Path) -> Rows:
     stated = dataset.path if split == "train" else dataset.test
     if stated is None:
         raise DataError(
-            f"the data set '{dataset.path}' states no 'test' file: there is no held-out part to evaluate on."
+            f"the data set '{dataset.path}' states no 'test' file: there is no held-out part to evaluate on. State one, or hold a share of "
+            "its rows out: data.test_share in the config, such as --set data.test_share=0.2."
         )
     yield from read_table(find_file(stated, root))
 
@@ -96,7 +97,8 @@ def _hub_rows(dataset: Dataset, split: str) -> Rows:
         loaded = load_dataset(dataset.hub, dataset.config, split=split, revision=dataset.revision)
     except Exception as error:  # network, name and format errors of many types
         raise DataError(
-            f"hub data set '{dataset.hub}' (split {split}) cannot be loaded: {error}. Check the name and the network, or use 'path:'."
+            f"hub data set '{dataset.hub}' (split {split}) cannot be loaded: {error}. Check the name and the network, or use 'path:'. "
+            "Where there is no such split, data.test_share in the config holds out a share of the rows."
         ) from None
     for number, row in enumerate(loaded, 1):
         yield f"{dataset.hub}[{split}]:{number}", row

@@ -11,6 +11,7 @@ from typing import Any
 
 from rag_graph.config import DataConfig
 from rag_graph.data.files import Rows, find_file, read_rows, read_table
+from rag_graph.data.held_out import held_out_units
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.data.passages import read_passages
 from rag_graph.data.prompts import render_prompt
@@ -20,6 +21,8 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import ContextNode, Example
 
+Pair = tuple[Example, str | None]
+"""An example, and its weak answer if there is one."""
 OPTIONAL = NOT_SHOWN - {"reference", "unit"}
 """Fields that only training rows must have."""
 MADE_SIZES = {"train": 2000, "test": 200}
@@ -38,7 +41,7 @@ class RunData:
 
     train: list[Example]
     test: list[Example]
-    groups: list[list[tuple[Example, str | None]]]
+    groups: list[list[Pair]]
     contexts: dict[str, list[ContextNode]]
     hashes: dict[str, str] = field(default_factory=dict)
     reserved: frozenset[str] = frozenset()
@@ -66,9 +69,10 @@ def load_data(
         DataError: a task without data, a bad row (with its line), an empty data set.
     """
     examples: dict[str, list[list[Example]]] = {"train": [], "test": []}
-    groups: list[list[tuple[Example, str | None]]] = []
+    groups: list[list[Pair]] = []
     hashes: dict[str, str] = {}
     made = [name for name, task in graph.spec.tasks.items() if task.dataset and task.dataset.name]
+    divided = _divided(graph, config.test_share)
     for split in splits:
         limit = getattr(config, split)
         if made:
@@ -78,7 +82,8 @@ def load_data(
         for name, task in graph.spec.tasks.items():
             if name in made:
                 continue
-            loaded = _from_rows(graph, name, task, split, limit, seed)
+            pairs = divided[name][split] if name in divided else _from_rows(graph, name, task, split)
+            loaded = _drawn(pairs, name, split, limit, seed)
             examples[split].append([example for example, _ in loaded])
             groups += [[pair] for pair in loaded] if split == "train" else []
         for part in examples[split]:
@@ -99,10 +104,10 @@ def load_data(
 
 def _parcels(
     tasks: Sequence[str], split: str, passages: int, seed: int
-) -> tuple[list[list[Example]], list[list[tuple[Example, str | None]]]]:
+) -> tuple[list[list[Example]], list[list[Pair]]]:
     rng = random.Random(f"parcels/questions/{split}/{seed}")
     by_task: dict[str, list[Example]] = {name: [] for name in tasks}
-    groups: list[list[tuple[Example, str | None]]] = []
+    groups: list[list[Pair]] = []
     demonstrations = list(make_parcels(split, passages, seed))
     per_passage = len(demonstrations) // passages
     for start in range(0, len(demonstrations), per_passage):
@@ -121,9 +126,42 @@ def _parcels(
     return list(by_task.values()), groups
 
 
-def _from_rows(
-    graph: AuxiliaryGraph, name: str, task: Task, split: str, limit: int | None, seed: int
-) -> list[tuple[Example, str | None]]:
+def _divided(graph: AuxiliaryGraph, share: float) -> dict[str, dict[str, list[Pair]]]:
+    """Task -> its rows, divided into "train" and "test": of the tasks whose data set states no held-out part, where a share is wanted.
+
+    Raises:
+        DataError: a task would have no row on one side.
+    """
+    lacking = {
+        name: task
+        for name, task in graph.spec.tasks.items()
+        if share and task.dataset and task.dataset.name is None and task.dataset.test is None
+    }
+    rows = {name: _from_rows(graph, name, task, "train") for name, task in lacking.items()}
+    units = held_out_units((example for pairs in rows.values() for example, _ in pairs), share) if rows else frozenset()
+    divided: dict[str, dict[str, list[Pair]]] = {}
+    for name, pairs in rows.items():
+        parts: dict[str, list[Pair]] = {"train": [], "test": []}
+        for example, weak in pairs:
+            parts["test" if example.sampling_unit in units else "train"].append((example, weak))
+        if not all(parts.values()):
+            side = "held-out" if parts["train"] else "training"
+            raise DataError(
+                f"task '{name}': with data.test_share {share:g}, none of its {len(pairs)} rows is in the {side} part, for rows of one unit (a passage, "
+                "a text) stay together. Choose another share, or state a file under 'test:'."
+            )
+        divided[name] = parts
+    return divided
+
+
+def _drawn(pairs: list[Pair], name: str, split: str, limit: int | None, seed: int) -> list[Pair]:
+    """In a random order, `limit` at most; all seeds are evaluated on the same test examples."""
+    pairs = list(pairs)
+    random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(pairs)
+    return pairs[:limit]
+
+
+def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str) -> list[Pair]:
     """Examples, each with its weak answer if the row has one."""
     if task.dataset is None:
         raise DataError(f"task '{name}' of graph '{graph.name}' has no dataset. Add 'dataset:' to the task.")
@@ -143,10 +181,7 @@ def _from_rows(
     examples = list(zip(loaded, weak, strict=True))
     if not examples:
         raise DataError(f"task '{name}': its {split} data set is empty.")
-    random.Random(f"{name}/{split}/{seed if split == 'train' else 0}").shuffle(
-        examples
-    )  # all seeds are evaluated on the same test examples
-    return examples[:limit]
+    return examples
 
 
 def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> list[Example]:

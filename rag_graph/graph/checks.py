@@ -38,6 +38,7 @@ def check_all(data: dict[str, Any], resolve: Callable[[str], Path | None]) -> Fo
         if isinstance(context, dict):
             yield from _check_context(("contexts", name), context, blocks["tasks"], resolve)
     yield from _check_edges(data.get("edges"), blocks)
+    yield from _check_columns_shown(data.get("edges"), blocks)
 
 
 def _mapping(data: dict[str, Any], block: str) -> dict[str, Any]:
@@ -73,7 +74,10 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
         yield (*location, "labels"), f"labels stated twice: {', '.join(duplicates)}."
     prompt = task.get("prompt")
     for name in {"context", "labels"} & set(fields or {}):
-        yield (*location, "fields", name), f"'{name}' is filled by the prompt itself. Give the field another name."
+        yield (
+            (*location, "fields", name),
+            f"'{name}' is filled by the prompt itself. Give the field another name, such as 'text: {(fields or {})[name]}', and show it as {{text}}.",
+        )
     if isinstance(prompt, str):
         if fields and not set(PLACEHOLDER.findall(prompt)) - {"context", "labels"}:
             yield (
@@ -106,6 +110,25 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
             )
         if fields is not None and "reference" not in fields:
             yield (*location, "fields"), "no 'reference': name the column that contains the correct answer."
+
+
+def _check_columns_shown(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
+    """A column that has the name of a placeholder: `{context}` is the retrieved evidence, and `{labels}` are the labels, never a column."""
+    listed = [edge for edge in (edges if isinstance(edges, list) else ()) if isinstance(edge, dict)]
+    ends = [(edge.get("from"), edge.get("to")) for edge in listed]
+    grounded = {target for source, target in ends if isinstance(source, str) and isinstance(target, str) and source in blocks["contexts"]}  # fmt: skip
+    for name, task in blocks["tasks"].items():
+        fields, prompt = (task.get("fields"), task.get("prompt")) if isinstance(task, dict) else (None, None)
+        if not isinstance(fields, dict) or not isinstance(prompt, str):
+            continue
+        shown = set(PLACEHOLDER.findall(prompt))
+        filled = ({"labels"} if task.get("labels") else set()) | ({"context"} if name in grounded else set())
+        for ours, column in fields.items():
+            if column in ("context", "labels") and column in shown - filled and ours not in shown | NOT_SHOWN:
+                yield (
+                    ("tasks", name, "prompt"),
+                    f"{{{column}}} is not the column '{column}', and is always empty here. The field '{ours}' reads that column: write {{{ours}}}.",
+                )
 
 
 def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any], tasks: dict[str, Any]) -> Found:

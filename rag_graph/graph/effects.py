@@ -19,10 +19,13 @@ from collections.abc import Iterable
 
 import networkx
 
+from rag_graph.config import RewardConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import Edge, Semantics
 from rag_graph.yaml_document import Location
 
+BY_RULES = ("expected_goal", "prior_gnn")
+"""The readouts that pay the goal, the rules, and eta."""
 NO_RULE = "no rule: where every goal is observed, this graph changes nothing."
 
 
@@ -32,17 +35,29 @@ def has_rules(graph: AuxiliaryGraph) -> bool:
     return any(graph.role(edge) == "rule" and found.matters(edge) for edge in graph.spec.edges)
 
 
-def warning_of_run(graph: AuxiliaryGraph, goal_observed: float, reserved: float = 0.0) -> str:
-    """A sentence where a graph cannot change what a run pays, else an empty string.
+def warning_of_run(graph: AuxiliaryGraph, reward: RewardConfig) -> str:
+    """A sentence where a graph cannot change what a run pays, or only until its shaping has faded to 0; else an empty string.
 
     Args:
-        goal_observed: share of episodes whose goal is observed, in [0, 1].
-        reserved: share of examples whose goal is never paid, in [0, 1): there a graph of facts still predicts.
+        reward: which goals are observed, what shaping there is (eta: `auxiliary`, `auxiliary_end`), and the readout. Readouts that follow no
+            rules are never warned of.
     """
-    if goal_observed < 1 or has_rules(graph):
+    if reward.readout not in BY_RULES or reward.goal_observed < 1 or has_rules(graph) or reward.auxiliary_end > 0:
         return ""
-    but = f", except on the {100 * reserved:.3g}% of the examples that are reserved" if reserved else ""
-    return f"this graph can have no effect{but}: every goal is observed (reward.goal_observed: 1), and '{graph.name}' has no rule."
+    but = f", except on the {100 * reward.reserved:.3g}% of the examples that are reserved" if reward.reserved else ""
+    why = f"every goal is observed (reward.goal_observed: 1), and '{graph.name}' has no rule."
+    if reward.auxiliary == 0 or not _has_others(graph):
+        return f"this graph can have no effect{but}: {why}"
+    return (
+        f"reward.auxiliary falls from {reward.auxiliary:.3g} to 0, and nothing else of this graph is paid{but}: {why} At the end of the training the "
+        "goal alone is paid. State rules (such as supports), or set reward.auxiliary_end above 0 to keep paying the other nodes."
+    )
+
+
+def _has_others(graph: AuxiliaryGraph) -> bool:
+    """True if in the episodes of some goal task another node is scored, which eta pays."""
+    goals = [name for name, task in graph.spec.tasks.items() if task.goal > 0]
+    return any(graph.applies(node, task) for task in goals for node in graph.spec.criteria)
 
 
 def without_effect(graph: AuxiliaryGraph) -> list[tuple[Location, str]]:

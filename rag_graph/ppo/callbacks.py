@@ -69,7 +69,7 @@ def write_completions(folder: Path, name: str, rows: Iterable[Mapping[str, Any]]
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """A bar of updates with reward, KL and the time left."""
+    """A bar of updates with score, reward, KL and the time left. The score is there where a reward reports one, as `GraphReward` does."""
 
     bar: Any = None
 
@@ -80,7 +80,7 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
             )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        shown = {"reward": "objective/scores", "kl": "objective/kl", "held-out": "eval_objective/scores"}
+        shown = {"score": "score", "reward": "objective/scores", "kl": "objective/kl", "held-out score": "eval_score", "held-out reward": "eval_objective/scores"}  # fmt: skip
         numbers = {label: logs[name] for label, name in shown.items() if logs and name in logs}
         if self.bar is not None and numbers:
             self.bar.set_postfix({label: f"{value:.3f}" for label, value in numbers.items() if not math.isnan(value)})

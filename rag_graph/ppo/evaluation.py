@@ -21,7 +21,7 @@ def answer_held_out(trainer: Any, rows: Dataset, prefix: str) -> dict[str, float
     The table of answers goes to `completions/PREFIX-UPDATE.jsonl`.
 
     Returns:
-        means over the rows, each name with `PREFIX_` before it.
+        means over the rows, each name with `PREFIX_` before it: of the table, and what the rewards measure, such as `PREFIX_score`.
     """
     accelerator, names, stop_ids = trainer.accelerator, trainer.rewards.names, trainer.engine.stop_ids
     mine, size = (
@@ -35,11 +35,11 @@ def answer_held_out(trainer: Any, rows: Dataset, prefix: str) -> dict[str, float
         longest = max(1, *map(len, episodes.completion_ids))
         scored = trainer.rewards.score(batch, episodes.completions, episodes.completion_ids, longest, trainer.state)
         table += completion_table(episodes, scored, names, stop_ids)
-    trainer.rewards.forget()
+    measured = trainer.rewards.measure(gather_object)
     table = gather_object(table)
     if trainer.is_world_process_zero():
         write_completions(Path(trainer.args.output_dir), f"{prefix}-{trainer.state.global_step:06d}", table)
-    return {f"{prefix}_{name}": value for name, value in table_means(table, names).items()}
+    return {f"{prefix}_{name}": value for name, value in {**table_means(table, names), **measured}.items()}
 
 
 def is_best(metrics: dict[str, float], args: Any, state: Any) -> bool:

@@ -27,6 +27,7 @@ from rag_graph.ppo.reward_protocols import (
     Reward,
     RewardFunction,
     Row,
+    ScoringReward,
     ShapingReward,
     StatefulReward,
     has_part,
@@ -161,6 +162,19 @@ class Rewards:
         for reward in self.layers():
             if has_part(reward, LearningReward):
                 reward.take_kept()
+
+    def measure(self, gather: Callable[[list[Any]], list[Any]] = list) -> dict[str, float]:
+        """What the functions say of what they scored since the last update, which was an evaluation; nothing is learned from it.
+
+        Args:
+            gather: as in `learn`.
+        """
+        found: dict[str, float] = {}
+        for reward in self.layers():
+            if has_part(reward, ScoringReward):
+                found |= reward.measure(gather(reward.take_kept()))
+        self.forget()
+        return found
 
     def advance(self, progress: float, kl: float = math.nan) -> None:
         """Tell the functions that ask for it how much of the training is done, and how far the policy is from its reference."""

@@ -82,6 +82,15 @@ class MeasuredReward(Protocol):
 
 
 @runtime_checkable
+class ScoringReward(LearningReward, Protocol):
+    """A reward that learns, and that can say how good answers are in units that no training moves. An evaluation asks it."""
+
+    def measure(self, kept: Sequence[Any]) -> dict[str, float]:
+        """Numbers about the kept entries of all processes, such as mean scores. Nothing is learned from them."""
+        ...
+
+
+@runtime_checkable
 class StatefulReward(Protocol):
     """A reward whose state belongs into checkpoints: nested dicts and lists of tensors, numbers and texts."""
 

@@ -223,7 +223,8 @@ class GraphPPOTrainer(PPOSetup):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> dict[str, float]:
-        """Answer held-out prompts greedily and score them: the mean reward in all and per function, share cut short, length.
+        """Answer held-out prompts greedily and score them: the mean reward in all and per function, share cut short, length, and
+        what the rewards measure (`ScoringReward`; of a `GraphReward` `eval_score`, `eval_score/TASK` and `eval_nodes/NODE/score`).
 
         Logged under `eval_...`; the answers go to `completions/eval-UPDATE.jsonl`. Rewards do not learn from them.
         """

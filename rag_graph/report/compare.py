@@ -27,15 +27,15 @@ from rag_graph.report.comparison import Arm, Comparison, Row, Versus
 from rag_graph.runs.run import Run
 from rag_graph.settings_file import flatten
 
-IDENTITY = ("seed", "name", "output_dir", "device")
+IDENTITY = ("seed", "device")
 
 
 def compare(runs: Iterable[str | Path | Run], metric: str = "score", baseline: str | Path | None = None) -> Comparison:
     """Compare finished runs.
 
     Args:
-        runs: run folders, folders of sweeps, globs such as "runs/flat-*", or runs. Runs of one config (but for seed, name, folder and device) are one
-            arm.
+        runs: run folders, folders of sweeps, globs such as "runs/flat-*", or runs. Runs of one config are one arm: seed, name, folder and device do not
+            count, nor do settings that change no result (`config.NO_RESULT`).
         metric: "score" (the tasks' scores after PPO), "gain" (after minus before), "TASK/METRIC" such as "question/exact_match", or a
             column of metrics.jsonl such as "objective/kl", of which the last tenth of the updates is averaged.
         baseline: label of an arm, or one of its run folders; default the first arm.
@@ -119,8 +119,11 @@ def _folders(one: str) -> list[Path]:
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    settings = flatten(run.config.model_dump(mode="json", exclude=set(IDENTITY)))
-    own = flatten({"own": run.manifest.get("own_parts", {})})
+    known = run.config.settings_of_results()
+    settings = {key: value for key, value in known.items() if key not in IDENTITY and not key.startswith("scorers.")}
+    own = flatten({"own": run.manifest.get("own_parts", {})})  # a scorer that the config names is among them
+    for change in run.manifest.get("changed_parts", []):
+        own[f"own.changed.{change['part']}"] = f"{change['was']} to {change['now']}"
     graph = run.manifest.get("graph_hash")
     return {**settings, **own, "graph": f"{Path(settings['graph']).stem}#{graph[:6]}" if graph else settings["graph"]}
 

@@ -23,6 +23,7 @@ NODE_CHARTS = (
     ("observed", "How often each node was observed", "share of the episodes it bears on", (-0.02, 1.02)),
 )  # fmt: skip
 CHARTS = (
+    ("Score of the answers", "mean goal of the answers of an update in score units, observed or predicted", {"score": "score"}),
     ("Goal on held-out examples, and what is paid", "goal score of reserved examples, never paid; paid utility in score units", {"held-out goal": "reward/held_out_goal", "paid utility": "reward/utility"}),
     ("Reward", "mean over the episodes of an update", {"reward": "objective/scores", "reward minus KL penalty": "objective/rlhf_reward"}),
     ("KL to the reference policy", "nats per episode", {"KL": "objective/kl"}),

@@ -53,7 +53,7 @@ def _metrics(results: dict[str, Any]) -> Table:
     sizes = sorted({record["n"] for record in results["before"]["results"]})
     size = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     table = Table(
-        title=f"Held-out examples, {size} a task: mean [95% interval]",
+        title=f"Held-out examples, {size} a task, greedy: mean [95% interval]",
         title_justify="left",
         box=None,
         padding=(0, 1, 0, 0),
@@ -88,7 +88,7 @@ def _nodes(run: Run) -> Table:
         "observed",
         "score",
         "reward",
-        title=f"Nodes: first {span} -> last {span} updates of PPO",
+        title=f"Nodes, sampled answers: first {span} -> last {span} updates of PPO",
         title_justify="left",
         box=None,
         padding=(0, 2, 0, 0),

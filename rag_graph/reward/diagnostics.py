@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from rag_graph.records import NodeRewards
 from rag_graph.reward.graph_tensors import GraphTensors
+from rag_graph.reward.scores import Scores
 
 BINS = 10
 MEMORY = 0.98
@@ -117,3 +120,36 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
         if was_seen[column]:
             logged[f"{node}/score"] = scores[column]
     return logged
+
+
+def mean_goals(
+    scores: Scores, expected: Tensor, goal: Tensor, reserved: Tensor, graph: GraphTensors
+) -> dict[str, float]:
+    """Goal task -> the mean goal of its episodes in score units, in [0, 1]; of the tasks that occur.
+
+    An episode counts by its goal where that is observed, or measured because it is reserved; else by its prediction. This is for the log:
+    neither the pay nor the imputer sees the reserved goals. No running statistic, no rule and no eta is in it, so it can be compared over a
+    training and between readouts.
+
+    Args:
+        expected: [B] what is predicted of each goal from the other scores.
+        goal, reserved: [B] see `Observation.reserved_goals`.
+    """
+    seen, values = (part.gather(-1, scores.tasks[:, None]).squeeze(-1) for part in (scores.observed, scores.values))
+    values = torch.where(seen, values, torch.where(reserved, goal, expected.clamp(0, 1)))
+    tasks = [task for task in scores.tasks.unique().tolist() if graph.goal[task] > 0]
+    return {graph.nodes[task]: float(values[scores.tasks == task].mean()) for task in tasks}
+
+
+def weighted_score(means: Mapping[str, float], graph: GraphTensors) -> dict[str, float]:
+    """`score`: the mean of the tasks' mean goals, weighted by their goal weights. Empty where there is none."""
+    weights = {task: float(graph.goal[graph.nodes.index(task)]) for task in means}
+    total = sum(weights.values())
+    return {"score": sum(weights[task] * mean for task, mean in means.items()) / total} if means else {}
+
+
+def node_scores(scores: Scores, graph: GraphTensors) -> dict[str, float]:
+    """`nodes/NODE/score`: the mean of what was observed of each node, over the episodes it bears on; absent where nothing was."""
+    seen = scores.observed & graph.applies[scores.tasks]
+    means = (torch.where(seen, scores.values, 0.0).sum(0) / seen.sum(0).clamp(min=1)).tolist()
+    return {f"nodes/{graph.nodes[node]}/score": means[node] for node in seen.any(0).nonzero().flatten().tolist()}

@@ -15,7 +15,7 @@ from torch import Tensor
 from rag_graph.config import RewardConfig
 from rag_graph.reward.alarms import Alarms
 from rag_graph.reward.batch import Batch
-from rag_graph.reward.diagnostics import Calibration, leakage
+from rag_graph.reward.diagnostics import Calibration, leakage, mean_goals, weighted_score
 from rag_graph.reward.imputers.base import hide
 from rag_graph.reward.imputers.graph_network import HEADS
 from rag_graph.reward.memory import EPISODES, Memory
@@ -49,6 +49,8 @@ class RewardLearning:
         self.alarms = Alarms()
         self.new_alarms: Sequence[str] = ()
         self.fits = 0
+        self.task_means: dict[str, float] = {}
+        """Goal task -> its mean goal in the last update that had an episode of it."""
 
     def learn(
         self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float, auxiliary: float
@@ -111,7 +113,11 @@ class RewardLearning:
             "reward/leakage": leakage(model.graph, scores.values, scores.observed, utility),
             "reward/goal_spread": float(spread[at].mean()),
         }
-        return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
+        own = expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
+        means = mean_goals(scores, own, goal, reserved, model.topology)
+        self.task_means |= means
+        score = weighted_score(self.task_means, model.topology) | {f"score/{t}": mean for t, mean in means.items()}
+        return score | {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
     def fit(self, fresh: Tensor | None = None) -> float:
         """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form.
@@ -148,6 +154,7 @@ class RewardLearning:
             "generator": self.generator.get_state(),
             "memory": self.memory.state_dict(),
             "fits": self.fits,
+            "task_means": dict(self.task_means),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -159,6 +166,7 @@ class RewardLearning:
         self.generator.set_state(state["generator"])
         self.memory.load_state_dict(state["memory"])
         self.fits = int(state["fits"])
+        self.task_means = {str(task): float(mean) for task, mean in state["task_means"].items()}
         if not self.model.imputer.in_state:
             self.model.imputer.forget()
             if len(self.memory):

@@ -30,7 +30,7 @@ from rag_graph.reward.arguments import ScoreNodes, config_of, scoring_of
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of
 from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, with_columns
-from rag_graph.reward.diagnostics import node_metrics
+from rag_graph.reward.diagnostics import mean_goals, node_metrics, node_scores, weighted_score
 from rag_graph.reward.failures import failure_metrics, too_many
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
@@ -137,7 +137,8 @@ class GraphReward(Observation):
     ) -> list[float | None]:
         """Scalar reward of each completion; None where nothing that pays was observed.
 
-        TRL's GRPO and RLOO pass `log_metric`: through it the metrics of the last update reach their logs.
+        TRL's GRPO and RLOO pass `log_metric`: through it the mean scores of this batch reach their logs (`measure`; of an evaluation too), and
+        the metrics of the last update.
         """
         if not prompts:
             return []
@@ -168,9 +169,10 @@ class GraphReward(Observation):
                 f"{MOST_KEPT} episodes were scored since the reward last learned; the oldest are forgotten. Call learn() after each update; "
                 "in transformers' trainers the callback LearningRewards(reward) does."
             )
-        self._kept.extend(paid_episodes(episodes, rewards))
+        scored = paid_episodes(episodes, rewards)
+        self._kept.extend(scored)
         if callable(columns.get("log_metric")):  # else it is a column of the data
-            for name, value in self.metrics().items():
+            for name, value in {**self.metrics(), **self.measure(scored)}.items():
                 columns["log_metric"](name, value)
         return rewards
 
@@ -380,8 +382,28 @@ class GraphReward(Observation):
         self._kept.clear()
         self._too_many_failed = ""
 
+    @torch.no_grad()
+    def measure(self, kept: Sequence[PaidEpisode]) -> dict[str, float]:
+        """How good scored episodes are, in score units: `score`, `score/TASK` and `nodes/NODE/score`, each in [0, 1]. Nothing changes.
+
+        A goal counts as it is where it is observed or reserved, else by its prediction; see `diagnostics.mean_goals`. A trainer logs
+        this of held-out answers, as `eval_score`.
+
+        Args:
+            kept: what was scored and paid, such as `take_kept()` returned.
+        """
+        episodes = [one.episode for one in kept if not one.episode.error]
+        if not episodes:
+            return {}
+        scores, contexts = self.batch_of(episodes)
+        expected, topology = self.model.predict_goal(scores, contexts), self.model.topology
+        means = mean_goals(scores, expected, *self.reserved_goals(episodes), topology)
+        known = {**weighted_score(means, topology), **{f"score/{task}": mean for task, mean in means.items()}}
+        return known | node_scores(scores, topology)
+
     def metrics(self) -> dict[str, float]:
-        """Of the last update. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
+        """Of the last update. `score/TASK`: the mean goal in score units, observed or predicted; `score`: their mean by goal weights, a task that
+        the update lacks with its last mean. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
         how well it is predicted; of the reward: utility, held-out goal, leakage, alarms; of the graph: strengths."""
         if self.last_rewards is None:
             return {}

@@ -51,7 +51,7 @@ def describe_run(
         rows = (to_json(asdict(node)) + "\n" for node in nodes)
         write_atomically(folder / f"contexts/{split}.jsonl", "".join(rows))
     about = manifest(config.seed, list(command), data.hashes, config.fingerprint(), graph_hash)
-    more = {"graph_root": str(graph.root.resolve()), "own_parts": own.names()}
+    more = {"graph_root": str(graph.root.resolve()), **own.in_manifest()}
     write_json(folder / "manifest.json", {**about, **more})
 
 

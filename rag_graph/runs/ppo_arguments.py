@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rag_graph.config import RunConfig
 from rag_graph.ppo.arguments import GraphPPOConfig
+from rag_graph.runs.trackers import PROJECT, run_name
 
 
 def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfig:
@@ -36,7 +38,9 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfi
         seed=config.seed,
         bf16=ppo.bf16,
         use_cpu=device == "cpu",
-        report_to="none",
+        report_to=list(config.report_to) or "none",
+        run_name=run_name(folder),
+        project=os.environ.get("TRACKIO_PROJECT", PROJECT),
         save_strategy="steps" if ppo.checkpoint_every else "no",
         save_steps=ppo.checkpoint_every or 1,
         save_total_limit=1,

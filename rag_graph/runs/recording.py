@@ -46,9 +46,8 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 f"update {state.global_step}: {error}. See the fields 'failed' and 'error' in {folder / 'episodes.jsonl'}."
             ) from None
-        self.progress.advance(
-            reward=logs.get("objective/scores", float("nan")), kl=logs.get("objective/kl", float("nan"))
-        )
+        score, reward_mean, kl = (logs.get(n, float("nan")) for n in ("score", "objective/scores", "objective/kl"))
+        self.progress.advance(score=score, reward=reward_mean, kl=kl)
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:

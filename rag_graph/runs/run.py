@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_graph.config import RunConfig, load_config
+from rag_graph.config import RunConfig, read_config
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
 from rag_graph.graph.strengths import key_of, read_strengths
 from rag_graph.runs.folder import state_of
+from rag_graph.runs.named_scorers import scorers_of_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runtime import read_json, read_records
 
@@ -35,7 +37,10 @@ class Run:
 
     Args:
         path: the folder, such as "runs/quickstart-seed0".
-        scorers, retriever, readout: parts of your own that the run was made with; needed only for `ask` and `evaluate`.
+        scorers, retriever, readout: parts of your own that the run was made with; needed only for `ask` and `evaluate`. Scorers that the
+            config names are found again by themselves.
+        code: the folder with the modules of those scorers, if they are not where they were.
+        accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before.
 
     Raises:
         DataError: no run folder.
@@ -48,9 +53,12 @@ class Run:
         scorers: Mapping[str, Scorer] | None = None,
         retriever: MakeRetriever | None = None,
         readout: OwnReadout | None = None,
+        code: str | Path | None = None,
+        accept_changed: Collection[str] = (),
     ) -> None:
         self.path = Path(path)
-        self.own = OwnParts(scorers or {}, retriever, readout)
+        self.given = OwnParts(dict(scorers or {}), retriever, readout)
+        self.code, self.accept_changed = code, tuple(accept_changed)
         if not self.path.is_dir():
             raise DataError(f"{path}: no such run folder. `rag-graph train` makes one and says where.")
         if not (self.path / "config.yaml").is_file():
@@ -63,7 +71,18 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        return load_config(self.path / "config.yaml")
+        return read_config(self.path / "config.yaml")
+
+    @cached_property
+    def own(self) -> OwnParts:
+        """Your own parts: those that were given, and the scorers that the config names. Their code has not run yet.
+
+        Raises:
+            DataError: the code of a scorer is gone, or may not run unseen.
+        """
+        stated = self.config.scorers
+        named = scorers_of_run(self.path, stated, self.given.scorers, self.code)
+        return replace(self.given, named=named, by_file=tuple(stated))
 
     @property
     def status(self) -> dict[str, Any]:
@@ -259,4 +278,4 @@ class Run:
                 raise DataError(
                     f"{self.path}: {name} is missing, so the run cannot answer. Its tables and figures can still be read."
                 )
-        self.own.check_same(self.manifest.get("own_parts", {}), str(self.path))
+        self.own.check_same(self.manifest.get("own_parts", {}), str(self.path), self.accept_changed)

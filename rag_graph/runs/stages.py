@@ -31,6 +31,7 @@ from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.recording import RunRecorder, episode_record, evaluation_record
+from rag_graph.runs.trackers import tracked
 from rag_graph.runs.warm_up import WARM_UP, warm_up
 from rag_graph.runs.workbench import Workbench
 from rag_graph.runtime import seed_everything, to_json, write_atomically, write_json
@@ -57,8 +58,8 @@ def run_stages(
     progress.say(
         f"graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; run folder {folder}"
     )
-    warning = warning_of_run(graph, config.reward.goal_observed, config.reward.reserved)
-    if warning:
+    warning = warning_of_run(graph, config.reward)
+    if warning and own.readout is None:
         progress.say(f"warning: {warning}")
     data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
     if resumed is None:
@@ -133,7 +134,7 @@ class Stages:
 
     def _ppo(self) -> None:
         bench, folder, config = self.bench, self.folder, self.bench.config
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tracked(config.report_to, folder):
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             recorder = RunRecorder(folder, self.progress, bench.reward)
             trainer = bench.trainer(folder, [recorder])

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from rag_graph.config import RunConfig, Settings, load_config
+from rag_graph.config import RunConfig, Settings, load_config, read_config
 from rag_graph.errors import ConfigError
 from rag_graph.runs.executors import is_open, run_here, run_on_ray
 from rag_graph.runs.folder import is_locked
@@ -103,7 +103,7 @@ class Sweep:
             raise ConfigError(f"{path}: two arms of the grid are the same: {twice}. State each value once.")
         for run in self.runs:
             written = run.path / "config.yaml"
-            if written.is_file() and load_config(written).fingerprint() != run.config.fingerprint():
+            if written.is_file() and read_config(written).fingerprint() != run.config.fingerprint():
                 raise ConfigError(
                     f"{run.path}: holds a run of other settings than {path} asks for. Choose another 'folder', or delete it."
                 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +15,16 @@ from rag_graph.errors import ConfigError, DataError
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.folder import claim_folder, locked
+from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.run import Run
+from rag_graph.runs.trackers import check_trackers
 from rag_graph.runtime import write_json
 
 if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
     from rag_graph.rag.context_pool import MakeRetriever
     from rag_graph.reward.readouts import OwnReadout
 
@@ -30,6 +36,7 @@ def train(
     scorers: Mapping[str, Scorer] | None = None,
     retriever: MakeRetriever | None = None,
     readout: OwnReadout | None = None,
+    callbacks: Sequence[TrainerCallback | type[TrainerCallback]] = (),
     progress: StageProgress | None = None,
     command: Sequence[str] = (),
 ) -> Run:
@@ -39,9 +46,11 @@ def train(
     Args:
         config: a config, or a YAML file.
         overrides: changes of the file, such as "ppo.updates=20".
-        scorers: your own functions of an episode, by node of the graph: a number in [0, 1], or None if there is nothing to observe.
+        scorers: your own functions of an episode, by node of the graph: a number in [0, 1], or None if there is nothing to observe;
+            beside those that the config names.
         retriever: makes your own retriever from the passages that ground a task; it replaces `retrieval.method`.
         readout: your own function that pays: scores without gaps [B, N], the graph's tensors, task of each episode [B] -> [B, N].
+        callbacks: of transformers (`TrainerCallback`); they watch PPO.
         progress: shows the progress; default bars on stderr.
 
     Raises:
@@ -51,11 +60,13 @@ def train(
         config = load_config(config, overrides)
     elif tuple(overrides):
         raise ConfigError("overrides change what a file says; this config was loaded. Give them to load_config.")
-    own = OwnParts(scorers or {}, retriever, readout)
+    scorers = dict(scorers or {})
+    own = OwnParts(scorers, retriever, readout, named_scorers(config, scorers), callbacks=tuple(callbacks))
+    check_trackers(config.report_to)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
-    with _at_work(folder, progress) as shown:
+    with _at_work(folder, progress, own) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before
 
         run_stages(config, graph, folder, shown, list(command or sys.argv), own)
@@ -68,36 +79,63 @@ def resume(
     scorers: Mapping[str, Scorer] | None = None,
     retriever: MakeRetriever | None = None,
     readout: OwnReadout | None = None,
+    callbacks: Sequence[TrainerCallback | type[TrainerCallback]] = (),
+    accept_changed: Collection[str] = (),
+    code: str | Path | None = None,
     progress: StageProgress | None = None,
     command: Sequence[str] = (),
 ) -> Run:
     """Continue a run that was stopped, from its warm-up or its newest complete checkpoint. The result is the same as without the stop.
     The arguments are those of `train`. A run with your own parts needs the same parts again.
 
+    Args:
+        accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before. What changed is written into
+            the manifest.
+        code: the folder with the modules of the scorers that the config names; None: they are where they were.
+
     Raises:
         DataError: no run folder, a finished run, other parts than before, or data sets that have changed.
+        ConfigError: `accept_changed` names no part of the run; a tracker that is not installed.
     """
-    run = Run(path, scorers=scorers, retriever=retriever, readout=readout)
+    run = Run(path, scorers=scorers, retriever=retriever, readout=readout, code=code, accept_changed=accept_changed)
     if run.status["status"] == "finished":
         raise DataError(f"{path}: this run has finished; its results are in {run.path / 'results.json'}.")
     manifest = run.manifest
     if not manifest:
         raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
-    run.own.check_same(manifest["own_parts"], str(path))
-    with _at_work(run.path, progress) as shown:
+    own = replace(run.own, callbacks=tuple(callbacks))
+    own.check_same(manifest["own_parts"], str(path), accept_changed)
+    check_trackers(run.config.report_to)
+    own.check(run.config.retrieval)
+    changed = own.changes_since(manifest["own_parts"])
+    if changed:
+        manifest = {**manifest, **own.in_manifest(), "changed_parts": [*manifest.get("changed_parts", []), *changed]}
+    with _at_work(run.path, progress, own) as shown:
         from rag_graph.runs.stages import run_stages
 
-        run_stages(run.config, run.stated_graph, run.path, shown, list(command or sys.argv), run.own, manifest)
+        run_stages(run.config, run.stated_graph, run.path, shown, list(command or sys.argv), own, manifest)
     return run
 
 
 @contextlib.contextmanager
-def _at_work(folder: Path, progress: StageProgress | None) -> Iterator[StageProgress]:
-    """Lock the folder, and record an error or an interruption."""
+def _at_work(folder: Path, progress: StageProgress | None, own: OwnParts) -> Iterator[StageProgress]:
+    """Lock the folder. Record an error or an interruption, and add to it how the run goes on."""
     with locked(folder), progress or StageProgress() as shown:
         try:
             yield shown
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             write_json(folder / "status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
+            error.add_note(how_to_go_on(folder, own))
             raise
+
+
+def how_to_go_on(folder: Path, own: OwnParts) -> str:
+    """What to type so that a run that was stopped goes on."""
+    if not (folder / "manifest.json").is_file():
+        return f"{folder}: stopped before it began. Start it again with its config."
+    given = {"scorers": own.scorers, "retriever": own.retriever, "readout": own.readout}
+    again = ", ".join(f"{name}=..." for name, part in given.items() if part)
+    if again:
+        return f"What was written so far stays. To go on, in Python: rag_graph.resume({str(folder)!r}, {again})"
+    return f"What was written so far stays. To go on: rag-graph train --resume {shlex.quote(str(folder))}"

@@ -84,7 +84,8 @@ class Workbench:
         self._classifiers = {
             task: FrozenClassifier([e for e in shown if e.task == task], config.seed) for task in classified
         }
-        self.scorer = NodeScorer(graph, self._classifiers, own.scorers)
+        self.scorers = own.functions()
+        self.scorer = NodeScorer(graph, self._classifiers, self.scorers)
         if saved is None:
             self.scorer.require_all()
         self.device = resolve_device(config.device if saved is None else "auto")
@@ -145,7 +146,7 @@ class Workbench:
             train_dataset=[{"prompt": "", "example_id": example.id} for example in self.examples],
             processing_class=self.tokenizer,
             peft_config=lora_config(lora) if lora else None,
-            callbacks=list(callbacks),
+            callbacks=[*callbacks, *self.own.callbacks],
         )
 
     # ------------------------------------------------------------------ answers
@@ -163,7 +164,7 @@ class Workbench:
             scorers: for this evaluation, beside the run's own and in place of those of the same node.
             on_batch: called with the size of each batch when it is answered.
         """
-        scorer = NodeScorer(self.graph, self._classifiers, {**self.own.scorers, **scorers}) if scorers else self.scorer
+        scorer = NodeScorer(self.graph, self._classifiers, {**self.scorers, **scorers}) if scorers else self.scorer
         pipeline, batch = (
             self.pipelines["test"] if retrieval else self._pipeline(None),
             self.config.evaluation.batch_size,

@@ -13,6 +13,7 @@ import pytest
 
 from rag_graph.config import DataConfig
 from rag_graph.data.load import load_contexts, load_data, read_examples
+from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError
 from rag_graph.graph import load_graph
 from rag_graph.records import Example
@@ -215,3 +216,75 @@ def test_a_passage_of_parcels_is_one_unit_of_all_its_tasks() -> None:
     data = load_data(PARCELS, DataConfig(train=8, test=20), seed=0)
     by_task = {name: [e.sampling_unit for e in data.test if e.task == name] for name in PARCELS.spec.tasks}
     assert list(by_task.values()) == [[f"test/{k}" for k in range(20)]] * 4
+
+
+UNDIVIDED = """\
+format: 1
+name: g
+tasks:
+  question:
+    kind: extraction
+    goal: 1.0
+    dataset: {path: all.csv}
+    fields: {question: question, input: context, reference: answer}
+    metrics: {exact_match: 1.0}
+    prompt: "{input} {question}"
+  topic:
+    kind: classification
+    labels: [red, blue]
+    dataset: {path: all.csv}
+    fields: {input: context, reference: labels}
+    metrics: {accuracy: 1.0}
+    prompt: "{input} ?"
+"""
+
+
+def test_a_share_is_held_out_where_the_data_set_states_no_part(
+    tmp_path: Path, write_graph: Callable[..., Path]
+) -> None:
+    """Of 40 passages, each with two rows; both tasks read them."""
+    rows = [
+        {"id": f"{p}.{n}", "question": f"{n} ?", "context": f"passage {p}", "answer": "x", "labels": "red"}
+        for p in range(40)
+        for n in range(2)
+    ]
+    pandas.DataFrame(rows).to_csv(tmp_path / "all.csv", index=False)
+    graph = load_graph(write_graph(UNDIVIDED))
+    with pytest.raises(
+        DataError, match=r"no held-out part .* data.test_share in the config, such as --set data.test_share=0.2"
+    ):
+        load_data(graph, DataConfig(), seed=0)
+    data = load_data(graph, DataConfig(test_share=0.25), seed=0)
+    assert len(data.test) == 40
+    assert len(data.train) == 120
+    sides = [{example.inputs["input"] for example in part} for part in (data.train, data.test)]
+    assert len(sides[0]) == 30
+    assert len(sides[1]) == 10
+    assert not sides[0] & sides[1], "a passage is on one side, in both tasks"
+    assert {example.id for example in data.train}.isdisjoint(example.id for example in data.test)
+    assert {pair[0].id for group in data.groups for pair in group} == {example.id for example in data.train}
+    other = load_data(graph, DataConfig(test_share=0.25, test=5, train=7), seed=1)
+    assert {example.id for example in other.test} <= {example.id for example in data.test}, (
+        "for every seed the same part"
+    )
+    assert (len(other.test), len(other.train)) == (10, 14)
+    pandas.DataFrame(rows[:2]).to_csv(tmp_path / "all.csv", index=False)
+    with pytest.raises(DataError, match="with data.test_share 0.25, none of its 2 rows is in the held-out part"):
+        load_data(graph, DataConfig(test_share=0.25), seed=0)
+
+
+def test_a_stated_part_stays_what_it_is(project: Callable[..., Path]) -> None:
+    graph = load_graph(project())
+    assert load_data(graph, DataConfig(test_share=0.5), seed=0).hashes == load_data(graph, DataConfig(), seed=0).hashes
+
+
+def test_columns_may_be_called_like_placeholders(tmp_path: Path) -> None:
+    """What counts is our name of a field; the prompt shows the column that it reads."""
+    fields = {"passage": "context", "kind": "labels", "input": "input", "asked": "prompt", "reference": "reference"}
+    prompt = "{passage} | {kind} | {input} | {asked} | {labels} | {context}"
+    task = PARCELS.spec.tasks["topic"].model_copy(update={"fields": fields, "prompt": prompt, "labels": ("a", "b")})
+    row = {"context": "C", "labels": "L", "input": "I", "prompt": "P", "reference": "a"}
+    (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n")
+    (example,) = read_examples(tmp_path / "t.jsonl", "topic", task)
+    assert render_prompt(task, example) == "C | L | I | P | a, b |"
+    assert example.references == ("a",)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rag_graph.config import RewardConfig
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph, graph_warnings
 from rag_graph.graph.effects import NO_RULE, has_rules, warning_of_run, without_effect
@@ -99,12 +100,30 @@ def test_an_auxiliary_task_and_tasks_that_a_criterion_does_not_apply_to(make_gra
 
 def test_a_run_is_warned_where_every_goal_is_observed_and_nothing_is_a_rule(make_graph: Make) -> None:
     facts, rules = make_graph([FACT]), make_graph([FACT, RULE])
-    assert warning_of_run(rules, 1.0) == ""
-    assert warning_of_run(facts, 0.9) == ""
-    assert warning_of_run(facts, 1.0) == (
+    everything = RewardConfig(reserved=0.0)
+    assert warning_of_run(rules, everything) == ""
+    assert warning_of_run(facts, RewardConfig(goal_observed=0.9)) == ""
+    assert warning_of_run(facts, everything) == (
         "this graph can have no effect: every goal is observed (reward.goal_observed: 1), and 'g' has no rule."
     )
-    assert "except on the 2.5% of the examples that are reserved" in warning_of_run(facts, 1.0, 0.025)
+    assert "except on the 2.5% of the examples that are reserved" in warning_of_run(facts, RewardConfig(reserved=0.025))
+    assert warning_of_run(facts, RewardConfig(readout="flat")) == "", "flat pays the other nodes without rules"
+
+
+def test_a_run_is_warned_where_shaping_fades_to_nothing(make_graph: Make) -> None:
+    """eta is all that pays the criteria, and at the end of the training it is 0."""
+    facts, rules = make_graph([FACT]), make_graph([FACT, RULE])
+    fading = RewardConfig(auxiliary=0.3, reserved=0.0)
+    assert warning_of_run(facts, fading) == (
+        "reward.auxiliary falls from 0.3 to 0, and nothing else of this graph is paid: every goal is observed (reward.goal_observed: 1), "
+        "and 'g' has no rule. At the end of the training the goal alone is paid. State rules (such as supports), or set "
+        "reward.auxiliary_end above 0 to keep paying the other nodes."
+    )
+    assert warning_of_run(facts, RewardConfig(auxiliary=0.3, auxiliary_end=0.1)) == ""
+    assert warning_of_run(rules, fading) == ""
+    assert warning_of_run(facts, RewardConfig(auxiliary=0.3, goal_observed=0.5)) == ""
+    alone = make_graph([], criteria=0)
+    assert warning_of_run(alone, fading).startswith("this graph can have no effect:"), "eta has nothing to pay"
 
 
 def test_places_are_those_of_the_file_that_says_it(write_graph: Callable[..., Path]) -> None:

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.callbacks import METRICS, LearningRewards, MetricsFile, begin_folder, keep_until, write_completions
+from rag_graph.ppo.callbacks import (
+    METRICS,
+    LearningRewards,
+    MetricsFile,
+    ProgressBar,
+    begin_folder,
+    keep_until,
+    write_completions,
+)
 from rag_graph.ppo.reward_protocols import WrappedReward
 from tests.ppo.tiny_run import arguments, constant
 
@@ -151,3 +159,15 @@ def test_the_state_of_a_reward_travels_in_the_checkpoints_of_other_trainers(tmp_
     assert resumed.learned == [["a"], ["b"]]
     with pytest.warns(RuntimeWarning, match=r"checkpoint-3: no state of the reward"):
         LearningRewards(resumed).on_train_begin(args, SimpleNamespace(global_step=3), None)
+
+
+def test_the_bar_tells_the_score(capsys: pytest.CaptureFixture[str]) -> None:
+    bar, state = ProgressBar(), SimpleNamespace(is_world_process_zero=True, max_steps=2, global_step=0)
+    bar.on_train_begin(None, state, None)
+    bar.on_log(None, state, None, {"score": 0.625, "objective/scores": 1.0, "objective/kl": math.nan})
+    bar.on_log(None, state, None, {"eval_score": 0.75, "eval_objective/scores": 2.0})
+    bar.on_train_end(None, state, None)
+    shown = capsys.readouterr().err
+    assert "score=0.625, reward=1.000" in shown
+    assert "kl=" not in shown
+    assert "held-out score=0.750, held-out reward=2.000" in shown

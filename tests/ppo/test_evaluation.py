@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,3 +53,50 @@ def test_held_out_rows_are_answered_once_each(tiny_model: Callable[[int], Any], 
     assert metrics["eval_objective/scores"] == metrics["eval_rewards/by_number"] == 3.5
     assert metrics["eval_val/response_tokens"] == sum(row["tokens"] for row in table) / 8
     assert answer_held_out(trainer, as_dataset(ROWS, "eval_dataset"), "eval") == metrics, "greedy: no random number"
+
+
+class Measuring:
+    """A reward that learns, and says how long the answers are that it kept."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.learned: list[str] = []
+
+    def __call__(self, prompts: list[str], **_: Any) -> list[float]:
+        self.kept += prompts
+        return [0.0] * len(prompts)
+
+    def take_kept(self) -> list[str]:
+        kept, self.kept = self.kept, []
+        return kept
+
+    def learn(self, kept: Sequence[str]) -> None:
+        self.learned += kept
+
+    def measure(self, kept: Sequence[str]) -> dict[str, float]:
+        return {"score": sum(map(len, kept)) / len(kept)}
+
+
+def test_what_a_reward_measures_of_held_out_answers_is_logged(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    reward = Measuring()
+    trainer = make(tiny_model, tmp_path, reward, per_device_eval_batch_size=3)
+    metrics = answer_held_out(trainer, as_dataset(ROWS, "eval_dataset"), "eval")
+    assert metrics["eval_score"] == sum(len(row["prompt"]) for row in ROWS) / 8
+    trainer.rewards.learn()
+    assert reward.learned == [], "an evaluation teaches nothing"
+
+
+def test_a_graph_reward_says_how_good_held_out_answers_are(graph_trainer: Callable[..., Any], tmp_path: Path) -> None:
+    trainer, _ = graph_trainer(tmp_path, "none", per_device_eval_batch_size=8)
+    rows = [{"prompt": "red kettle", "example_id": str(row)} for row in range(24)]
+    metrics = trainer.evaluate(rows)
+    (answer,) = {row["completion"] for row in map(json.loads, (tmp_path / "completions/eval-000000.jsonl").open())}
+    length = min(1.0, len(answer) / 40)
+    found = {name: metrics[f"eval_{name}"] for name in ("score", "score/t", "nodes/t/score", "nodes/c1/score")}
+    assert found == pytest.approx(
+        {"score": length, "score/t": length, "nodes/t/score": length, "nodes/c1/score": min(1.0, answer.count("e") / 4)}
+    )
+    trainer.train()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["eval_score"] == metrics["eval_score"]
+    assert all(line["score"] == line["score/t"] for line in lines[1:])

@@ -15,10 +15,14 @@ from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.diagnostics import (
     Calibration,
     leakage,
+    mean_goals,
+    node_scores,
     pareto_front,
+    weighted_score,
 )
 from rag_graph.reward.graph_tensors import GraphTensors
 from rag_graph.reward.reward import GraphReward
+from rag_graph.reward.scores import Scores
 
 GRAPH = load_graph("parcels")
 
@@ -71,3 +75,21 @@ def test_flat_leaks_and_gates_do_not(trained: Callable[..., GraphReward], answer
 def test_the_pareto_front_is_what_nothing_beats() -> None:
     points = torch.tensor([[0.1, 0.9], [0.5, 0.5], [0.4, 0.5], [0.9, 0.1], [0.5, 0.5], [0.2, 0.2]])
     assert pareto_front(points).tolist() == [True, True, False, True, True, False]
+
+
+def test_the_score_takes_each_goal_as_it_is_best_known(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """Nodes t, u, c0; goals of 1 and of .5. Of t: one goal observed (.8), one reserved (.6), one predicted (.1); of u: one predicted
+    beyond 1, which no score is."""
+    tensors = GraphTensors.of(make_graph([], criteria=1))
+    nan = float("nan")
+    values = torch.tensor([[0.8, nan, 0.5], [nan, nan, 1.0], [nan, nan, 0.0], [nan, nan, nan]])
+    observed = torch.tensor([[True, False, True], [False, False, True], [False, False, True], [False] * 3])
+    scores = Scores(values, observed, torch.zeros(4, 3), torch.tensor([0, 0, 0, 1]))
+    expected, goal = torch.tensor([0.3, 0.2, 0.1, 1.25]), torch.tensor([0.0, 0.6, 0.0, 0.0])
+    found = mean_goals(scores, expected, goal, torch.tensor([False, True, False, False]), tensors)
+    assert found == {"t": pytest.approx((0.8 + 0.6 + 0.1) / 3), "u": 1.0}
+    assert weighted_score(found, tensors) == {"score": pytest.approx((1.0 * 0.5 + 0.5 * 1.0) / 1.5)}
+    one = mean_goals(Scores(*(part[:3] for part in scores)), expected[:3], goal[:3], torch.zeros(3).bool(), tensors)
+    assert one == {"t": pytest.approx((0.8 + 0.2 + 0.1) / 3)}, "of the tasks that occur"
+    assert weighted_score({}, tensors) == {}
+    assert node_scores(scores, tensors) == {"nodes/t/score": pytest.approx(0.8), "nodes/c0/score": pytest.approx(0.5)}

@@ -296,3 +296,66 @@ def test_a_reward_that_the_trainer_cannot_teach_says_so(
 
 def test_a_column_may_be_called_log_metric(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) -> None:
     assert make_reward()(**answers, log_metric=["x"] * 8) == make_reward()(**answers)
+
+
+@pytest.mark.parametrize("readout", ["expected_goal", "flat", "goal_only"])
+def test_the_score_is_the_mean_goal_whatever_is_paid(
+    readout: str, answers: dict[str, Any], make_reward: Callable[..., GraphReward]
+) -> None:
+    """Half of the answers are right. Every goal is observed or reserved, so each readout says the same, at its first update and later."""
+    reward = make_reward(readout, reserved=0.4)
+    truth = {name: NodeScorer(GRAPH).score(one)[one.example.task] for one in reward.make_episodes(**answers) for name in [one.id + one.response]}  # fmt: skip
+    for _ in range(3):
+        logged: dict[str, float] = {}
+        reward(**answers, log_metric=logged.__setitem__)
+        episodes = [one.episode for one in reward._kept]
+        reward.learn()
+        metrics = reward.metrics()
+        assert any(one.reserved for one in episodes)
+        for task in GRAPH.spec.tasks:
+            known = [truth[one.id + one.response] for one in episodes if one.example.task == task]
+            assert metrics[f"score/{task}"] == logged[f"score/{task}"] == pytest.approx(sum(known) / len(known))
+        goals = {name: task.goal for name, task in GRAPH.spec.tasks.items()}
+        weighted = sum(weight * metrics[f"score/{name}"] for name, weight in goals.items() if weight) / sum(
+            goals.values()
+        )
+        assert metrics["score"] == logged["score"] == pytest.approx(weighted)
+
+
+def test_a_hidden_goal_counts_by_its_prediction(answers: dict[str, Any], trained: Callable[..., GraphReward]) -> None:
+    reward = trained(goal_observed=0.0, caution=0.5)
+    reward(**answers)
+    kept = reward.take_kept()
+    expected = [one.mean for one in reward.predict_goal([one.episode for one in kept])]
+    before = flat(reward.state_dict())
+    found = reward.measure(kept)
+    assert found["score/question"] == pytest.approx(sum(expected[4:6]) / 2)
+    assert "nodes/question/score" not in found, "it was never observed"
+    assert found["nodes/grounded/score"] == pytest.approx(
+        sum(one.episode.scores["grounded"] for one in kept if "grounded" in one.episode.scores)
+        / sum("grounded" in one.episode.scores for one in kept)
+    )
+    after = flat(reward.state_dict())
+    assert all(torch.equal(value, after[name]) for name, value in before.items() if isinstance(value, torch.Tensor))
+    failed = [one._replace(episode=replace(one.episode, error="down", scores={})) for one in kept]
+    assert reward.measure(failed) == {}, "what failed is no answer of 0"
+
+
+def test_a_task_that_an_update_lacks_counts_with_its_last_mean(
+    answers: dict[str, Any], make_reward: Callable[..., GraphReward]
+) -> None:
+    """Else the score would rise and fall with the tasks that a small batch happens to draw."""
+    reward = make_reward()
+    reward(**answers)
+    reward.learn()
+    whole = reward.metrics()["score"]
+    state = reward.state_dict()
+    for one in (reward, make_reward()):
+        one.load_state_dict(state)
+        right = {name: column[:1] for name, column in answers.items()}  # a right answer of the task topic
+        one(**right)
+        one.learn()
+        metrics, goals = one.metrics(), {name: task.goal for name, task in GRAPH.spec.tasks.items()}
+        assert [name for name in metrics if name.startswith("score/")] == ["score/topic"]
+        change = goals["topic"] * (1.0 - 0.5) / sum(goals.values())
+        assert metrics["score"] == pytest.approx(whole + change)

@@ -127,6 +127,10 @@ def test_the_same_reward_trains_and_learns(
     assert all(piece.context.text in episode.prompt for episode in grounded for piece in episode.evidence)
     logged = [row for row in trainer.state.log_history if any(name.startswith("nodes/") for name in row)]
     assert logged, "each trainer logs what each node paid"
+    assert all(0 <= row["score"] <= 1 for row in logged), "and how good the answers are"
+    assert {name for row in logged for name in row if name.startswith("score/")} <= {
+        f"score/{n}" for n in GRAPH.spec.tasks
+    }
 
 
 def test_evidence_survives_a_data_set(rows: list[dict[str, Any]]) -> None:
