@@ -14,6 +14,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import CodeType
 from typing import Any
 
 from rag_graph.errors import ConfigError, DataError, near_miss
@@ -68,19 +69,21 @@ class OwnFunction:
         self.required = [p.name for p in named if p.default is p.empty]
         must = [p.name for p in (*positional, *named) if p.default is p.empty]
         if not self.is_batch and (len(set(must)) > 1 or not (positional or starred)):
+            name = self.name if self.name.isidentifier() else "score"
             raise ConfigError(
                 f"scorers['{node}']: {self.name}({', '.join(p.name for p in parameters)}) is neither in TRL's signature nor a function of one episode. "
-                + HOW.format(name=self.name)
+                + HOW.format(name=name)
             )
 
     @property
     def file(self) -> str:
-        code = getattr(inspect.unwrap(_plain(self.function)), "__code__", None)
+        """The file that the function is written in; empty if that is not known."""
+        code = _code(self.function)
         return "" if code is None else str(code.co_filename)
 
     def __str__(self) -> str:
         """NAME (FILE:LINE)."""
-        code = getattr(inspect.unwrap(_plain(self.function)), "__code__", None)
+        code = _code(self.function)
         return (
             self.name if code is None else f"{self.name} ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
         )
@@ -252,6 +255,15 @@ def _plain(function: Any) -> Any:
     while isinstance(function, partial):
         function = function.func
     return function
+
+
+def _code(function: Any) -> CodeType | None:
+    plain = inspect.unwrap(_plain(function))
+    plain = (
+        plain if hasattr(plain, "__code__") or hasattr(plain, "__func__") else getattr(type(plain), "__call__", None)
+    )
+    code = getattr(plain, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

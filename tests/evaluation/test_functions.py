@@ -323,3 +323,11 @@ def test_each_function_is_called_once_a_batch() -> None:
     found = NodeScorer(GRAPH, scorers=mine).score_all(episodes(), wanted)
     assert [sorted(one) for one in found] == [["correct", "form", "length"], ["form"], ["correct", "form", "length"], ["correct", "length"]]  # fmt: skip
     assert calls == {"correct": 1, "form": 1, "length": 1}
+
+
+def test_a_function_is_named_with_its_place() -> None:
+    line = exact_match.__code__.co_firstlineno
+    assert str(OwnFunction("form", exact_match)) == f"exact_match (test_functions.py:{line})"
+    assert str(OwnFunction("form", partial(exact_match, answer="x"))) == f"exact_match (test_functions.py:{line})"
+    assert str(OwnFunction("form", Judge(1))) == f"Judge (test_functions.py:{Judge.__call__.__code__.co_firstlineno})"
+    assert str(OwnFunction("form", len)) == "len"
