@@ -2,7 +2,7 @@
 
 | kind | told by | called with | returns |
 |---|---|---|---|
-| batch, TRL's signature | a parameter `completions`, or none but `**columns` | lists: prompts, completions, every column, by name | a list |
+| batch, TRL's signature | a parameter `completions`, `prompts` or `completion_ids`, or none but `**columns` | lists: prompts, completions, every column, by name | a list |
 | episode | one positional parameter | an `Episode` | a number |
 
 A score is a number in [0, 1], or None where there is nothing to observe. Both kinds may be coroutines; all of a batch run at the same time.
@@ -28,7 +28,9 @@ Scorer = Callable[..., Any]
 
 SHARED = ("trainer_state", "log_metric")
 """What a trainer passes once per batch, not once per row."""
-GIVEN = ("prompts", "completions", "completion_ids", *SHARED)
+BATCH = ("completions", "prompts", "completion_ids")
+"""Parameters that a function in TRL's signature has, one of them at least."""
+GIVEN = (*BATCH, *SHARED)
 """Parameters that are no columns of the data."""
 ROUNDING = 1e-6
 """So far outside [0, 1] a score is rounded into it."""
@@ -61,7 +63,7 @@ class OwnFunction:
         positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
         self.takes_all = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
         starred = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
-        by_name = any(p.name == "completions" for p in named)
+        by_name = any(p.name in BATCH for p in named)
         self.is_batch = by_name or (self.takes_all and not positional and not starred)
         self.asks = [p.name for p in named if p.name not in GIVEN] if self.is_batch else []
         """Columns that it names."""
@@ -259,9 +261,8 @@ def _plain(function: Any) -> Any:
 
 def _code(function: Any) -> CodeType | None:
     plain = inspect.unwrap(_plain(function))
-    plain = (
-        plain if hasattr(plain, "__code__") or hasattr(plain, "__func__") else getattr(type(plain), "__call__", None)
-    )
+    if not hasattr(plain, "__code__") and not hasattr(plain, "__func__") and callable(plain):
+        plain = type(plain).__call__
     code = getattr(plain, "__code__", None)
     return code if isinstance(code, CodeType) else None
 

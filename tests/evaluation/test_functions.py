@@ -300,6 +300,7 @@ def test_a_function_that_cannot_be_called_gets_a_sentence(given: Any, message: s
         (partial(exact_match, answer="x"), True),
         (lambda **columns: [], True),
         (lambda prompts, completions: [], True),
+        (lambda completion_ids, **columns: [], True),
         (lambda episode: 1, False),
         (lambda episode, weight=2: 1, False),
         (lambda *episodes: 1, False),
