@@ -353,3 +353,10 @@ def test_a_task_that_an_update_lacks_counts_with_its_last_mean(
         assert [name for name in metrics if name.startswith("score/")] == ["score/topic"]
         change = goals["topic"] * (1.0 - 0.5) / sum(goals.values())
         assert metrics["score"] == pytest.approx(whole + change)
+
+
+def test_shaping_that_fades_to_nothing_is_warned_of(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    config = RewardConfig(auxiliary=0.3)
+    with pytest.warns(RuntimeWarning, match="reward.auxiliary falls from 0.3 to 0, and nothing else of this graph"):
+        GraphReward(make_graph([("c0", "t", "indicates")]), config=config)
+    GraphReward(make_graph([("c0", "t", "supports")]), config=config)  # a warning here would be an error
