@@ -187,7 +187,7 @@ def test_a_scorer_of_the_config_is_known_by_its_code_not_by_its_folder(
     folders.append(scored("d", 1, "polite#2", changed_parts=changed))
     found = compare(folders)
     assert [(row.label, row.seeds) for row in found.rows] == [
-        ("polite=polite#1, own.changed.polite=None", (0, 1)),
-        ("polite=polite#2, own.changed.polite=None", (0,)),
-        ("polite=polite#2, own.changed.polite=polite#1 to polite#2", (1,)),
+        ("polite=polite#1", (0, 1)),
+        ("polite=polite#2", (0,)),
+        ("polite=polite#1 then polite#2", (1,)),
     ]
