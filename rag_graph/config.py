@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rag_graph.errors import ConfigError
-from rag_graph.own_code import locate, parse
+from rag_graph.own_code import locate_all, parse
 from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod, is_vector_store
 from rag_graph.settings_file import flatten, read_settings, to_yaml
 
@@ -370,26 +370,9 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     if not config.scorers:
         return config
     folder = None if path is None else Path(path).absolute().parent
-    return config.model_copy(update={"scorers": located(config.scorers, folder)})
+    return config.model_copy(update={"scorers": locate_all(config.scorers, folder, "scorers")})
 
 
 def read_config(path: str | Path | None, overrides: Iterable[str] = ()) -> RunConfig:
     """The same as it is written: no scorer is looked for. So a run folder can be read that somebody else made."""
     return read_settings(path, RunConfig, overrides)
-
-
-def located(scorers: Mapping[str, str], folder: Path | None) -> dict[str, str]:
-    """Scorers with the place of their code; see `own_code.locate`.
-
-    Raises:
-        ConfigError: all that were not found.
-    """
-    found, problems = {}, []
-    for node, reference in scorers.items():
-        try:
-            found[node] = locate(reference, folder)
-        except ConfigError as error:
-            problems.append(f"scorers.{node}: {error}")
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return found

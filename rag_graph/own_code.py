@@ -13,7 +13,7 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -94,36 +94,58 @@ def locate(reference: str, folder: Path | None) -> str:
     )
 
 
+def locate_all(references: Mapping[str, str], folder: Path | None, key: str) -> dict[str, str]:
+    """Name -> reference with its place; see `locate`. key: of the config that has them, for the errors.
+
+    Raises:
+        ConfigError: all that were not found.
+    """
+    found, problems = {}, []
+    for name, reference in references.items():
+        try:
+            found[name] = locate(reference, folder)
+        except ConfigError as error:
+            problems.append(f"{key}.{name}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found
+
+
 def installed(name: str) -> ModuleSpec | None:
     """Where `import name` of a top-level module comes from, without what Python finds only because of where it was started."""
+    path, by_chance = _search_path()
     for finder in sys.meta_path:
-        if finder is PathFinder:
-            spec = PathFinder.find_spec(name, _installed_path())
-        else:  # built-in modules, and projects that are installed to be edited
-            find = getattr(finder, "find_spec", None)
-            spec = None if find is None else find(name, None)
+        find = getattr(finder, "find_spec", None)
+        if find is None:
+            continue
+        spec = find(
+            name, path if finder is PathFinder else None
+        )  # others: built-in modules, projects installed to be edited
+        file = None if spec is None or not spec.has_location else Path(str(spec.origin))
+        if file is not None and (file.parent.parent if spec.submodule_search_locations else file.parent) in by_chance:
+            continue  # found by something that searches all of sys.path
         if spec is not None:
-            return spec
+            return spec  # type: ignore[no-any-return]
     return None
 
 
-def _installed_path() -> list[str]:
-    """sys.path without the first mention of the working directory and of the script's folder: Python puts them there by itself. Where
-    PYTHONPATH or an installed project names them again, they stay."""
+def _search_path() -> tuple[list[str], set[Path]]:
+    """sys.path without the first mention of the working directory and of the script's folder, and what is not in it therefore. Python puts them there
+    by itself; where PYTHONPATH or an installed project names them again, they stay."""
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     chance = _working_directory() | _STARTED_IN | ({Path(script).absolute().parent} if script else set())
-    kept = []
+    once, kept = set(chance), []
     for entry in sys.path:
         place = Path(entry)
-        if entry == "" or place in chance:
-            chance -= _working_directory() if entry == "" else {place}
+        if entry == "" or place in once:
+            once -= _working_directory() if entry == "" else {place}
         else:
             kept.append(entry)
-    return kept
+    return kept, chance - set(map(Path, kept))
 
 
 def source_of(reference: str) -> Path:
-    """The file of the code. For a part of an installed package this imports the package around it.
+    """The file of the code. The module is not imported; a module inside an installed package needs the package around it, which is.
 
     Raises:
         ConfigError: there is no such file, or no such module is installed any more.
@@ -133,10 +155,16 @@ def source_of(reference: str) -> Path:
         if not Path(named.module).is_file():
             raise ConfigError(f"'{reference}': there is no file {named.module} any more.")
         return Path(named.module)
-    _import_top(named.module.split(".")[0])
-    spec = importlib.util.find_spec(named.module)
-    if spec is None or spec.origin is None or not Path(spec.origin).is_file():
-        raise ConfigError(f"'{reference}': no Python file of a module '{named.module}' is installed.")
+    top, dot, _ = named.module.partition(".")
+    if dot:
+        _import_top(top)
+    spec = importlib.util.find_spec(named.module) if dot else installed(top)
+    if spec is None:
+        raise ConfigError(f"'{reference}': no module '{named.module}' is installed. Install it where this runs.")
+    if spec.origin is None or not Path(spec.origin).is_file():
+        raise ConfigError(
+            f"'{reference}': module '{named.module}' has no Python file, so its code cannot be told apart. Name a function of your own that calls it."
+        )
     return Path(spec.origin)
 
 
@@ -153,7 +181,9 @@ def load(reference: str) -> Callable[..., Any]:
     """
     named, file = parse(reference), source_of(reference)
     try:
-        module = _from_file(file) if named.is_file else importlib.import_module(named.module)
+        module = _from_file(file) if named.is_file else _installed_module(named.module)
+    except ConfigError:
+        raise
     except Exception as error:  # anyone's code: say whose
         hint = ""
         if isinstance(error, ModuleNotFoundError):
@@ -192,6 +222,11 @@ def _from_file(file: Path) -> ModuleType:
     if inner and inner[-1] == "__init__":
         inner.pop()
     return importlib.import_module(".".join([top, *inner]))
+
+
+def _installed_module(name: str) -> ModuleType:
+    _import_top(name.partition(".")[0])
+    return importlib.import_module(name)
 
 
 def _import_top(name: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag_graph.config import RunConfig, load_config
+from rag_graph.config import RunConfig, load_config, read_config
 from rag_graph.errors import ConfigError
 from rag_graph.settings_file import flatten
 
@@ -76,9 +76,10 @@ def test_missing_file_and_bad_override() -> None:
         load_config(None, ["ppo.update=3"])
 
 
-def test_the_fingerprint_ignores_names_and_nothing_else() -> None:
+def test_the_fingerprint_ignores_what_changes_no_result() -> None:
     base = RunConfig()
-    assert load_config(None, ["name=x", "output_dir=/y"]).fingerprint() == base.fingerprint()
+    for nothing in ("name=x", "output_dir=/y", "ppo.checkpoint_every=3", "report_to=[wandb]", "max_bad_episodes=0.5"):
+        assert load_config(None, [nothing]).fingerprint() == base.fingerprint()
     for key, value in (
         ("seed", 1),
         ("ppo.lam", 0.9),
@@ -98,3 +99,28 @@ def test_any_override_is_taken_or_refused(key: str, value: str) -> None:
 @pytest.mark.parametrize("name", ["quickstart", "news"])
 def test_shipped_configs_load(root: Path, name: str) -> None:
     assert load_config(root / f"experiments/{name}/config.yaml").name == name
+
+
+def test_scorers_get_their_place_and_the_fingerprint_ignores_it(tmp_path: Path) -> None:
+    fingerprints = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mine.py").write_text("raise SystemExit('reading a config runs no code')\n")
+        (tmp_path / name / "run.yaml").write_text("scorers: {polite: 'mine:polite'}\n")
+        config = load_config(tmp_path / name / "run.yaml")
+        assert config.scorers == {"polite": f"{tmp_path / name / 'mine.py'}:polite"}
+        assert read_config(tmp_path / name / "run.yaml").scorers == {"polite": "mine:polite"}
+        fingerprints |= {config.fingerprint(), read_config(tmp_path / name / "run.yaml").fingerprint()}
+    assert len(fingerprints) == 1
+    other = load_config(tmp_path / "a/run.yaml", ["scorers.polite=mine.py:rude"])
+    assert other.scorers == {"polite": f"{tmp_path / 'a/mine.py'}:rude"}
+    assert other.fingerprint() not in fingerprints
+    (tmp_path / "a/run.yaml").write_text("scorers: {polite: mine}\n")
+    with pytest.raises(ConfigError, match=r"scorers: polite: 'mine' names no function. Write module:function"):
+        load_config(tmp_path / "a/run.yaml")
+
+
+def test_a_tracker_is_one_of_three_and_counts_once() -> None:
+    assert load_config(None, ["report_to=[wandb, tensorboard, wandb]"]).report_to == ("wandb", "tensorboard")
+    with pytest.raises(ConfigError, match=r"report_to.0: Input should be 'tensorboard', 'wandb' or 'trackio'"):
+        load_config(None, ["report_to=[mlflow]"])

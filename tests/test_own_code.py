@@ -46,6 +46,8 @@ def test_beside_the_config_comes_first_then_what_is_installed(folder: Path) -> N
     assert load(locate("mine.rules:polite", folder))(None) == 0.5, "a package imports its own modules"
     assert load("statistics:mean")([1, 3]) == 2
     assert source_of("json.decoder:scanstring").name == "decoder.py"
+    with pytest.raises(ConfigError, match="module 'time' has no Python file"):
+        source_of("time:time")
 
 
 def test_what_is_in_neither_place_is_refused_with_both(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

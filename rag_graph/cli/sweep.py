@@ -133,12 +133,13 @@ def _table(plan: Sweep, seconds: float) -> Table:
 
 
 def _reason(run: Path) -> str:
-    """The last line of its log."""
+    """The last error in its log, else the last line."""
     from rag_graph.runs.executors import log_of
 
     log = log_of(run)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if log.is_file() else []
-    return f"{lines[-1] if lines else 'no log'} (all of it in {log})"
+    errors = [line for line in lines if line.startswith("error: ")]
+    return f"{(errors or lines or ['no log'])[-1]} (all of it in {log})"
 
 
 def _compare(finished: list[Path], out: Path, console: Console) -> None:

@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import networkx
 
 from rag_graph.data.reserved import draw
+from rag_graph.errors import DataError
 from rag_graph.records import Example
+
+Pair = tuple[Example, str | None]
+"""An example, and its weak answer if there is one."""
+
+
+def divide(rows: Mapping[str, Sequence[Pair]], share: float) -> dict[str, dict[str, list[Pair]]]:
+    """Rows of tasks -> the same in two parts, "train" and "test".
+
+    Raises:
+        DataError: a task would have no row on one side.
+    """
+    units = held_out_units((example for pairs in rows.values() for example, _ in pairs), share) if rows else frozenset()
+    divided: dict[str, dict[str, list[Pair]]] = {}
+    for name, pairs in rows.items():
+        parts: dict[str, list[Pair]] = {"train": [], "test": []}
+        for example, weak in pairs:
+            parts["test" if example.sampling_unit in units else "train"].append((example, weak))
+        if not all(parts.values()):
+            side = "held-out" if parts["train"] else "training"
+            raise DataError(
+                f"task '{name}': with data.test_share {share:g}, none of its {len(pairs)} rows is in the {side} part, for rows of one unit (a passage, "
+                "a text) stay together. Choose another share, or state a file under 'test:'."
+            )
+        divided[name] = parts
+    return divided
 
 
 def held_out_units(examples: Iterable[Example], share: float) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rag_graph.config import DataConfig
 from rag_graph.data.files import Rows, find_file, read_rows, read_table
-from rag_graph.data.held_out import held_out_units
+from rag_graph.data.held_out import Pair, divide
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.data.passages import read_passages
 from rag_graph.data.prompts import render_prompt
@@ -21,8 +21,6 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import ContextNode, Example
 
-Pair = tuple[Example, str | None]
-"""An example, and its weak answer if there is one."""
 OPTIONAL = NOT_SHOWN - {"reference", "unit"}
 """Fields that only training rows must have."""
 MADE_SIZES = {"train": 2000, "test": 200}
@@ -72,7 +70,14 @@ def load_data(
     groups: list[list[Pair]] = []
     hashes: dict[str, str] = {}
     made = [name for name, task in graph.spec.tasks.items() if task.dataset and task.dataset.name]
-    divided = _divided(graph, config.test_share)
+    lacking = {
+        name: task
+        for name, task in graph.spec.tasks.items()
+        if config.test_share and task.dataset and task.dataset.name is None and task.dataset.test is None
+    }
+    divided = divide(
+        {name: _from_rows(graph, name, task, "train") for name, task in lacking.items()}, config.test_share
+    )
     for split in splits:
         limit = getattr(config, split)
         if made:
@@ -124,34 +129,6 @@ def _parcels(
             f"the data set parcels has no task '{unknown[0]}'. Its tasks: topic, sentiment, question, summary."
         )
     return list(by_task.values()), groups
-
-
-def _divided(graph: AuxiliaryGraph, share: float) -> dict[str, dict[str, list[Pair]]]:
-    """Task -> its rows, divided into "train" and "test": of the tasks whose data set states no held-out part, where a share is wanted.
-
-    Raises:
-        DataError: a task would have no row on one side.
-    """
-    lacking = {
-        name: task
-        for name, task in graph.spec.tasks.items()
-        if share and task.dataset and task.dataset.name is None and task.dataset.test is None
-    }
-    rows = {name: _from_rows(graph, name, task, "train") for name, task in lacking.items()}
-    units = held_out_units((example for pairs in rows.values() for example, _ in pairs), share) if rows else frozenset()
-    divided: dict[str, dict[str, list[Pair]]] = {}
-    for name, pairs in rows.items():
-        parts: dict[str, list[Pair]] = {"train": [], "test": []}
-        for example, weak in pairs:
-            parts["test" if example.sampling_unit in units else "train"].append((example, weak))
-        if not all(parts.values()):
-            side = "held-out" if parts["train"] else "training"
-            raise DataError(
-                f"task '{name}': with data.test_share {share:g}, none of its {len(pairs)} rows is in the {side} part, for rows of one unit (a passage, "
-                "a text) stay together. Choose another share, or state a file under 'test:'."
-            )
-        divided[name] = parts
-    return divided
 
 
 def _drawn(pairs: list[Pair], name: str, split: str, limit: int | None, seed: int) -> list[Pair]:

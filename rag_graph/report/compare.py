@@ -122,8 +122,10 @@ def _settings(run: Run) -> dict[str, Any]:
     known = run.config.settings_of_results()
     settings = {key: value for key, value in known.items() if key not in IDENTITY and not key.startswith("scorers.")}
     own = flatten({"own": run.manifest.get("own_parts", {})})  # a scorer that the config names is among them
-    for change in run.manifest.get("changed_parts", []):
-        own[f"own.changed.{change['part']}"] = f"{change['was']} to {change['now']}"
+    for change in reversed(run.manifest.get("changed_parts", [])):  # a run of two codes is no run of the second
+        key = f"own.scorers.{change['part']}"
+        key = key if key in own else f"own.{change['part']}"
+        own[key] = f"{change['was']} then {own[key]}"
     graph = run.manifest.get("graph_hash")
     return {**settings, **own, "graph": f"{Path(settings['graph']).stem}#{graph[:6]}" if graph else settings["graph"]}
 

@@ -116,8 +116,9 @@ class RewardLearning:
         own = expected.gather(-1, scores.tasks[:, None]).squeeze(-1)
         means = mean_goals(scores, own, goal, reserved, model.topology)
         self.task_means |= means
-        score = weighted_score(self.task_means, model.topology) | {f"score/{t}": mean for t, mean in means.items()}
-        return score | {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
+        found |= weighted_score(self.task_means, model.topology)
+        found |= {f"score/{task}": mean for task, mean in means.items()}
+        return {name: value for name, value in found.items() if value == value} | self.alarms.metrics()
 
     def fit(self, fresh: Tensor | None = None) -> float:
         """Fit the imputer to what is remembered. Returns its loss; NaN for a closed form.

@@ -23,6 +23,7 @@ from rag_graph.errors import ConfigError, TrainingError
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import load_graph
 from rag_graph.records import Episode, NodeRewards
@@ -95,6 +96,8 @@ class GraphReward(Observation):
             raise ConfigError(
                 f"reward.text_encoder is '{config.text_encoder}' and no embeddings were given. Pass embeddings=TextEmbeddings(name, encode)."
             )
+        if readout is None and config.auxiliary > 0 and (warning := warning_of_run(graph, config)):
+            warnings.warn(warning, RuntimeWarning, stacklevel=2)
         self.embeddings = embeddings or TextEmbeddings()
         text = self.embeddings.of_graph(graph)
         with torch.random.fork_rng():

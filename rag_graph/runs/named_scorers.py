@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rag_graph.config import RunConfig, located
+from rag_graph.config import RunConfig
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.own_code import digest_of, load, parse, source_of
+from rag_graph.own_code import digest_of, load, locate_all, parse, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,12 @@ def scorers_of_run(
     """
     wanted = {node: reference for node, reference in scorers.items() if node not in given}
     if code is not None:
+        if not Path(code).is_dir():
+            raise ConfigError(f"code (--code) {code}: no such folder.")
         moved = {node: parse(reference).short for node, reference in wanted.items()}
-        return {node: _named(node, found) for node, found in located(moved, Path(code).absolute()).items()}
+        return {
+            node: _named(node, found) for node, found in locate_all(moved, Path(code).absolute(), "scorers").items()
+        }
     remedy = "Name the folder that has it now: Run(path, code=FOLDER), --code FOLDER; or give the function in Python, scorers={...}."
     found = {}
     for node, reference in wanted.items():

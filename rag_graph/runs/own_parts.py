@@ -46,7 +46,7 @@ class OwnParts:
     by_file: Collection[str] = ()
     callbacks: Sequence[TrainerCallback | type[TrainerCallback]] = ()
 
-    def functions(self) -> dict[str, Scorer]:
+    def functions(self) -> dict[str, Scorer | None]:
         """Node -> scorer. Loads the code of those that the config names.
 
         Raises:

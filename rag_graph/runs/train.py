@@ -126,7 +126,8 @@ def _at_work(folder: Path, progress: StageProgress | None, own: OwnParts) -> Ite
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             write_json(folder / "status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
-            error.add_note(how_to_go_on(folder, own))
+            if status == "interrupted" or (folder / "manifest.json").is_file():
+                error.add_note(how_to_go_on(folder, own))
             raise
 
 

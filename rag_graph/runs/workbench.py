@@ -6,6 +6,7 @@ config + graph + own parts (+ the folder of a finished run)
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -101,15 +102,17 @@ class Workbench:
     @cached_property
     def reward(self) -> GraphReward:
         """A new reward; of a finished run, as training left it."""
-        reward = GraphReward(
-            self.graph,
-            self.scorer,
-            self.config.reward,
-            self.builder,
-            self.config.seed,
-            _node_texts(self.config),
-            self.own.readout,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="reward.auxiliary falls")  # the run has said it
+            reward = GraphReward(
+                self.graph,
+                self.scorer,
+                self.config.reward,
+                self.builder,
+                self.config.seed,
+                _node_texts(self.config),
+                self.own.readout,
+            )
         if self.saved is not None:
             reward.load_state_dict(load_state(self.saved, "reward"))
         return reward

@@ -100,7 +100,9 @@ def test_ctrl_c_says_so_and_keeps_what_was_written(
         finally:
             process.kill()
     assert process.returncode == 1
-    assert "interrupted. What was written so far stays" in errors
+    assert (
+        f"interrupted. What was written so far stays. To go on: rag-graph train --resume {tmp_path / 'r'}\n" in errors
+    )
     assert "Traceback" not in errors
     assert json.loads((tmp_path / "r/status.json").read_text())["status"] == "interrupted"
     assert all(json.loads(line) for line in (tmp_path / "r/metrics.jsonl").read_text().splitlines())
@@ -114,6 +116,7 @@ def test_train_takes_a_config_or_a_run(run_cli: Cli) -> None:
         (["train"], "give a CONFIG to start a run, or --resume RUN to resume one"),
         (["train", "a.yaml", "--resume", "runs/x"], "give a CONFIG to start a run, or --resume RUN"),
         (["train", "--resume", "runs/x", "--set", "seed=1"], "--set and --dry-run do not apply"),
+        (["train", "a.yaml", "--accept-changed", "polite"], "--accept-changed and --code are for --resume"),
     ):
         done = run_cli(*arguments)
         assert done.returncode == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,3 +164,30 @@ def test_a_sweeps_folder_stands_for_its_runs(make: Callable[..., Path], tmp_path
     (tmp_path / "sweep/readout=flat/seed0/results.json").write_text("{")
     found = compare([tmp_path / "sweep"])
     assert any("seed0 cannot be read and is left out" in warning for warning in found.warnings)
+
+
+def test_what_changes_no_result_is_no_arm(make: Callable[..., Path]) -> None:
+    folders = [make("a", 0, 0.5, "ppo.checkpoint_every=5"), make("b", 1, 0.5, "report_to=[tensorboard]", "device=cpu")]
+    folders.append(make("c", 2, 0.5, "max_bad_episodes=0.5", "name=c"))
+    (row,) = compare(folders).rows
+    assert row.seeds == (0, 1, 2)
+
+
+def test_a_scorer_of_the_config_is_known_by_its_code_not_by_its_folder(
+    make: Callable[..., Path], tmp_path: Path
+) -> None:
+    def scored(name: str, seed: int, digest: str, **more: Any) -> Path:
+        (tmp_path / f"{name}-code").mkdir(exist_ok=True)
+        (tmp_path / f"{name}-code/mine.py").write_text("def polite(episode): return 1.0")
+        override = f"scorers.polite={tmp_path}/{name}-code/mine.py:polite"
+        return make(name, seed, 0.5, override, own_parts={"scorers": {"polite": digest}}, **more)
+
+    folders = [scored("a", 0, "polite#1"), scored("b", 1, "polite#1"), scored("c", 0, "polite#2")]
+    changed = [{"when": "then", "part": "polite", "was": "polite#1", "now": "polite#2"}]
+    folders.append(scored("d", 1, "polite#2", changed_parts=changed))
+    found = compare(folders)
+    assert [(row.label, row.seeds) for row in found.rows] == [
+        ("polite=polite#1", (0, 1)),
+        ("polite=polite#2", (0,)),
+        ("polite=polite#1 then polite#2", (1,)),
+    ]

@@ -29,7 +29,8 @@ def test_the_results_stand_in_it_and_fit_into_80_characters(finished_run: Path) 
     assert run.results is not None
     text = shown(summary_tables(run))
     assert max(map(len, text.splitlines())) <= 80
-    assert "Held-out examples, 8 a task" in text
+    assert "Held-out examples, 8 a task, greedy: mean [95% interval]" in text
+    assert "Nodes, sampled answers: first 1 -> last 1 updates of PPO" in text
     mean = next(line for line in text.splitlines() if line.startswith("mean task score"))
     for part in ("before", "after"):
         found = run.results[part]["mean_task_score"]

@@ -431,3 +431,10 @@ def test_what_is_hidden_is_hidden_from_every_function(goals: AuxiliaryGraph) -> 
     assert len(audited) % 4 == 0, "a group is reserved as a whole"
     names = list(goals.nodes)
     assert [names[n] for n in reward.model.topology.reads_references.nonzero().flatten()] == ["form"]
+
+
+def test_shaping_that_fades_to_nothing_is_warned_of(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    config = RewardConfig(auxiliary=0.3)
+    with pytest.warns(RuntimeWarning, match="reward.auxiliary falls from 0.3 to 0, and nothing else of this graph"):
+        GraphReward(make_graph([("c0", "t", "indicates")]), config=config)
+    GraphReward(make_graph([("c0", "t", "supports")]), config=config)  # a warning here would be an error

@@ -92,7 +92,8 @@ def test_from_the_config_to_a_run_that_is_stopped_changed_moved_and_asked(
     found = run_cli("evaluate", run, "--task", "summary", "--code", tmp_path)
     assert found.returncode == 0, found.stderr
     assert "Greedy answers" in found.stdout
-    assert "coloured" in found.stdout
+    (row,) = Run(run, code=tmp_path).evaluate(task="summary").episodes
+    assert row.scores["coloured"] == 0.25
 
 
 @pytest.fixture

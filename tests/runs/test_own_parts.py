@@ -117,6 +117,32 @@ def test_a_stopped_run_goes_on_with_the_same_parts_only(
     assert Run(where).status["status"] == "finished"
 
 
+def test_a_part_that_changed_is_refused_unless_that_is_said() -> None:
+    def rude(episode: Any) -> float:
+        return 0.0
+
+    was = OwnParts({"polite": rude}, retriever=str).names()
+    mine = OwnParts({"polite": lambda episode: 1.0}, retriever=str)
+    with pytest.raises(
+        DataError, match=r"accept_changed=\['polite'\] in Python, --accept-changed polite on the command"
+    ):
+        mine.check_same(was, "runs/x")
+    mine.check_same(was, "runs/x", ["polite"])
+    (change,) = mine.changes_since(was)
+    assert (change["part"], change["was"], change["now"]) == (
+        "polite",
+        name_of(rude),
+        mine.names()["scorers"]["polite"],
+    )
+    with pytest.raises(DataError, match="you gave: scorers=.* Open it in Python with the same ones") as lacking:
+        OwnParts({"polite": rude}).check_same(was, "runs/x", ["retriever"])
+    assert "accept_changed=" not in str(lacking.value), "a part that was not given has not changed"
+    with pytest.raises(DataError, match="now you gave: none"):
+        OwnParts().check_same(was, "runs/x", ["polite", "retriever"])
+    with pytest.raises(ConfigError, match=r"polit: the run was made without such a part. Did you mean 'polite'\?"):
+        mine.check_same(was, "runs/x", ["polit"])
+
+
 class TestContract(RetrieverContract):
     NEAREST = {"where is the blue mixer from": 1, "green hoses": 2}  # noqa: RUF012
 

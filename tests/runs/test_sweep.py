@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rag_graph.config import load_config
 from rag_graph.errors import ConfigError
 from rag_graph.runs.executors import shown_state
 from rag_graph.runs.folder import locked
+from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.sweep import Sweep
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -130,6 +132,26 @@ def test_a_run_that_another_process_works_on_is_left_alone(
         assert again.returncode == 1
     assert (run.path / "status.json").is_file(), "nothing was cleared away"
     assert shown_state(run.path) == "stopped"
+
+
+def test_scorers_that_the_config_names_are_found_beside_it(
+    root: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process of a run starts elsewhere, from the config that the sweep wrote; on Ray too."""
+    (tmp_path / "mine.py").write_text("def one(episode):\n    return 0.5\n\n\ndef other(episode):\n    return 0.75\n")
+    base = (root / "experiments/quickstart/config.yaml").read_text()
+    (tmp_path / "run.yaml").write_text(base + "scorers: {well_formed: 'mine:one'}\n")
+    content = {"config": "run.yaml", "folder": str(tmp_path / "sweep"), "seeds": [0], "grid": {"scorers.well_formed": ["mine:one", "mine:other"]}}  # fmt: skip
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(content))
+    sweep = Sweep(tmp_path / "s.yaml")
+    assert [run.arm for run in sweep.runs] == ["well_formed=mine:one", "well_formed=mine:other"]
+    sweep.start()
+    monkeypatch.chdir("/")
+    for run, value in zip(sweep.runs, (0.5, 0.75), strict=True):
+        config = load_config(run.path.with_suffix(".yaml"))
+        assert config.scorers["well_formed"].startswith(f"{tmp_path / 'mine.py'}:")
+        assert named_scorers(config)["well_formed"].load()(None) == value
+    assert len({run.config.fingerprint() for run in sweep.runs}) == 2
 
 
 @pytest.mark.slow
