@@ -11,6 +11,7 @@ import typer
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import warning_of_run
+from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 
 Overrides = Annotated[
@@ -83,6 +84,7 @@ def train(
 
 def _explain(settings: RunConfig) -> None:
     graph = load_graph(settings.graph)
+    check_for_run(graph)
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
         from rag_graph.generation.language_model import check_source
 

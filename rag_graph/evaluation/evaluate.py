@@ -72,7 +72,7 @@ def evaluate(
         task = scorer.graph.spec.tasks[name]
         task_scores[name] = [episode.scores[name] for episode in mine]
         units[name] = [episode.example.sampling_unit for episode in mine]
-        for metric in dict.fromkeys([*task.metrics, *REPORTED[task.kind]]):
+        for metric in dict.fromkeys([*task.metrics, *(REPORTED[task.kind] if task.kind else ())]):
             found = _measure(metric, mine, task.label_words)
             if found is not None:
                 interval, count = found

@@ -94,7 +94,11 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                 (*location, "metrics", name),
                 f"'{name}' takes arguments: make it a criterion that applies to this task.",
             )
-    if isinstance(metrics, dict) and not any(isinstance(w, int | float) and w > 0 for w in metrics.values()):
+    if (
+        isinstance(metrics, dict)
+        and metrics
+        and not any(isinstance(w, int | float) and w > 0 for w in metrics.values())
+    ):
         yield (*location, "metrics"), "no metric with a weight above 0: the task could never be scored."
     dataset = task.get("dataset")
     if isinstance(dataset, dict):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import yaml
 
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.spec import BLOCK_OF
 from rag_graph.yaml_document import MAX_BYTES, read_bounded
 
 _PREFIX = "json:"
-_BLOCK = {"task": "tasks", "criterion": "criteria", "context": "contexts"}
 
 
 def to_yaml(graph: AuxiliaryGraph) -> str:
@@ -77,7 +78,7 @@ def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
         relations=spec["relations"],
     )
     for name, kind in graph.kinds.items():
-        whole.add_node(name, kind=kind, spec=spec[_BLOCK[kind]][name])
+        whole.add_node(name, kind=kind, spec=spec[BLOCK_OF[kind]][name])
     for order, edge in enumerate(spec["edges"]):
         whole.add_edge(
             edge["from"], edge["to"], key=edge["relation"], strength=edge["strength"], tuned=edge["tuned"], order=order
@@ -195,11 +196,11 @@ def _content(
 ) -> dict[str, Any]:
     content: dict[str, Any] = {key: value for key, value in graph.items() if value not in ({}, [], "")}
     for name, attributes in nodes:
-        if attributes.get("kind") not in _BLOCK:
+        if attributes.get("kind") not in BLOCK_OF:
             raise _NotAGraphError(
-                f"node '{name}': kind {attributes.get('kind')!r} is none of {', '.join(_BLOCK)}.{near_miss(str(attributes.get('kind')), _BLOCK)}"
+                f"node '{name}': kind {attributes.get('kind')!r} is none of {', '.join(BLOCK_OF)}.{near_miss(str(attributes.get('kind')), BLOCK_OF)}"
             )
-        block = content.setdefault(_BLOCK[attributes["kind"]], {})
+        block = content.setdefault(BLOCK_OF[attributes["kind"]], {})
         if name in block:
             raise _NotAGraphError(f"node '{name}' is stated twice.")
         block[name] = attributes.get("spec")
@@ -217,3 +218,16 @@ def _content(
 
 
 WRITERS = {".yaml": to_yaml, ".json": to_node_link, ".graphml": to_graphml}
+
+
+def write_graph(graph: AuxiliaryGraph, path: Path) -> Path:
+    """Write a graph; see `AuxiliaryGraph.save`."""
+    if path.suffix not in WRITERS:
+        known = ", ".join(WRITERS)
+        raise GraphFileError(f"{path}: unknown format '{path.suffix}'.{near_miss(path.suffix, WRITERS)} Known: {known}")
+    if not path.parent.is_dir():
+        raise GraphFileError(f"{path}: no such folder: {path.parent}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")  # then moved: a reader never sees half a file
+    beside.write_text(WRITERS[path.suffix](graph), encoding="utf-8", newline="")
+    os.replace(beside, path)
+    return path

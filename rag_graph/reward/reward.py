@@ -13,7 +13,6 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +23,7 @@ from rag_graph.errors import ConfigError
 from rag_graph.evaluation.scorer import NodeScorer, Scorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
-from rag_graph.graph.reader import load_graph
+from rag_graph.graph.reader import GraphSource, load_graph
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of
@@ -64,7 +63,7 @@ class GraphReward(Observation):
     """Node scores of episodes -> rewards.
 
     Args:
-        graph: an auxiliary graph, a graph-definition file, or the name of a shipped graph.
+        graph: a graph, a graph-definition file, the name of a shipped graph, YAML text, or a networkx graph (`load_graph`).
         scorers: your own functions by node, for `NodeScorer`; or what scores all nodes, (episode, wanted nodes) -> their scores, absent
             where not observable (`NodeScorer.score`). None: every node by its metric in the file.
         config: readout, eta, share of observed and of reserved goals, imputer, graph learning. Default `RewardConfig()`.
@@ -82,7 +81,7 @@ class GraphReward(Observation):
 
     def __init__(
         self,
-        graph: AuxiliaryGraph | str | Path,
+        graph: GraphSource,
         scorers: Mapping[str, Scorer] | ScoreNodes | None = None,
         config: RewardConfig | None = None,
         make_episodes: MakeEpisodes | None = None,
@@ -90,7 +89,7 @@ class GraphReward(Observation):
         embeddings: TextEmbeddings | None = None,
         readout: OwnReadout | None = None,
     ) -> None:
-        graph = load_graph(graph) if isinstance(graph, str | Path) else graph
+        graph = load_graph(graph)
         config = RewardConfig() if config is None else config
         if scorers is None or isinstance(scorers, Mapping):
             scorers = NodeScorer(graph, scorers=scorers).score

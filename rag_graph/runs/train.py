@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.evaluation.scorer import Scorer
+from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.folder import claim_folder, locked
 from rag_graph.runs.own_parts import OwnParts
@@ -54,6 +55,7 @@ def train(
     own = OwnParts(scorers or {}, retriever, readout)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
+    check_for_run(graph, own.scorers)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before
