@@ -12,7 +12,10 @@ import networkx
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_graph.graph.build import content_of, content_of_networkx
+from rag_graph.graph.exchange import to_yaml, write_graph
 from rag_graph.graph.spec import BLOCK_OF, Edge, GraphSpec, NodeKind, Relation, Role, Semantics
+from rag_graph.graph.validate import checked_spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +68,8 @@ class AuxiliaryGraph:
         Raises:
             GraphFileError: with every problem on a line of its own, `edges[0].from: what`.
         """
-        from rag_graph.graph.build import content_of
-        from rag_graph.graph.reader import read_graph
-
-        return read_graph(content_of(tasks, criteria, edges, contexts, relations, name, title), Path(root))
+        content = content_of(tasks, criteria, edges, contexts, relations, name, title)
+        return cls(checked_spec(content, Path(root)), Path(root))
 
     @classmethod
     def from_networkx(cls, graph: networkx.Graph, root: str | Path = ".") -> AuxiliaryGraph:
@@ -89,16 +90,11 @@ class AuxiliaryGraph:
         Raises:
             GraphFileError: an undirected graph, a node or an edge that cannot be read, or any problem of a graph file, one a line.
         """
-        from rag_graph.graph.build import content_of_networkx
-        from rag_graph.graph.reader import read_graph
-
-        return read_graph(content_of_networkx(graph), Path(root))
+        return cls(checked_spec(content_of_networkx(graph), Path(root)), Path(root))
 
     def to_yaml(self) -> str:
         """The graph as a graph file: includes merged, defaults left out, one relation a line. `load_graph` reads an equal graph from it."""
-        from rag_graph.graph.exchange import to_yaml
-
-        return to_yaml(self)
+        return to_yaml(self.spec)
 
     def save(self, path: str | Path) -> Path:
         """Write the graph to a file, over what is there. The ending selects the format: .yaml, .json (node-link), .graphml.
@@ -106,9 +102,7 @@ class AuxiliaryGraph:
         Raises:
             GraphFileError: another ending, or a folder that does not exist.
         """
-        from rag_graph.graph.exchange import write_graph
-
-        return write_graph(self, Path(path))
+        return write_graph(self.spec, Path(path))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AuxiliaryGraph) and self.spec == other.spec

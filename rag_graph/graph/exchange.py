@@ -15,16 +15,15 @@ import networkx
 import yaml
 
 from rag_graph.errors import GraphFileError, near_miss
-from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.spec import BLOCK_OF
+from rag_graph.graph.spec import BLOCK_OF, GraphSpec
 from rag_graph.yaml_document import MAX_BYTES, read_bounded
 
 _PREFIX = "json:"
 
 
-def to_yaml(graph: AuxiliaryGraph) -> str:
+def to_yaml(spec: GraphSpec) -> str:
     """The graph as a graph-definition file: all includes merged, one relation per line."""
-    content = graph.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    content = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     content.pop("include", None)
     edges = content.pop("edges", [])
     head = {key: content.pop(key) for key in ("format", "name", "title") if key in content}
@@ -68,16 +67,16 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _represent_text)
 
 
-def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
+def to_networkx(graph: GraphSpec) -> networkx.MultiDiGraph:
     """The whole graph as attributes; `read_content` reads it back from a file."""
-    spec = graph.spec.model_dump(mode="json", by_alias=True, exclude_unset=False)
+    spec = graph.model_dump(mode="json", by_alias=True, exclude_unset=False)
     whole = networkx.MultiDiGraph(
         format=spec["format"],
         name=spec["name"],
         title=spec["title"],
         relations=spec["relations"],
     )
-    for name, kind in graph.kinds.items():
+    for name, kind in graph.node_kinds().items():
         whole.add_node(name, kind=kind, spec=spec[BLOCK_OF[kind]][name])
     for order, edge in enumerate(spec["edges"]):
         whole.add_edge(
@@ -86,11 +85,11 @@ def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
     return whole
 
 
-def to_node_link(graph: AuxiliaryGraph) -> str:
+def to_node_link(graph: GraphSpec) -> str:
     return json.dumps(networkx.node_link_data(to_networkx(graph), edges="edges"), indent=2, ensure_ascii=False) + "\n"
 
 
-def to_graphml(graph: AuxiliaryGraph) -> str:
+def to_graphml(graph: GraphSpec) -> str:
     whole = to_networkx(graph)
     flat = networkx.MultiDiGraph(**_encode(whole.graph))
     for name, attributes in whole.nodes(data=True):
@@ -220,7 +219,7 @@ def _content(
 WRITERS = {".yaml": to_yaml, ".json": to_node_link, ".graphml": to_graphml}
 
 
-def write_graph(graph: AuxiliaryGraph, path: Path) -> Path:
+def write_graph(graph: GraphSpec, path: Path) -> Path:
     """Write a graph; see `AuxiliaryGraph.save`."""
     if path.suffix not in WRITERS:
         known = ", ".join(WRITERS)

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 import networkx
-from pydantic import ValidationError
 
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.checks import check_all
 from rag_graph.graph.effects import without_effect
-from rag_graph.graph.explain import dotted, explain, location_in
-from rag_graph.graph.merge import BLOCKS, MergedGraph, Source, is_file
-from rag_graph.graph.spec import GraphSpec
+from rag_graph.graph.explain import dotted
+from rag_graph.graph.merge import MergedGraph, Source, is_file
+from rag_graph.graph.validate import read_spec
 from rag_graph.yaml_document import Location, Problem
 
 _GRAPHS = (Path(__file__).parent.parent / "graphs", Path(__file__).parent.parent.parent / "graphs")
@@ -70,7 +68,10 @@ def load_graph(source: GraphSource) -> AuxiliaryGraph:
             f"a {type(source).__name__} is no graph. Give a path, the name of a shipped graph, YAML text, a networkx.DiGraph, or "
             "AuxiliaryGraph.build(tasks=..., criteria=..., edges=...)."
         )
-    return read_graph(source if is_text(source) else find_graph(source))
+    graph, problems = check_graph(source if is_text(source) else find_graph(source))
+    if graph is None:
+        raise GraphFileError("\n".join(map(str, problems)))
+    return graph
 
 
 def is_text(source: GraphSource) -> bool:
@@ -78,33 +79,16 @@ def is_text(source: GraphSource) -> bool:
     return isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{"))
 
 
-def read_graph(source: Source, root: Path | None = None) -> AuxiliaryGraph:
-    """The graph of a file, of YAML text, or of content from Python. Raises GraphFileError as `load_graph` does."""
-    graph, problems = check_graph(source, root)
-    if graph is None:
-        raise GraphFileError("\n".join(map(str, problems)))
-    return graph
-
-
-def check_graph(source: Source, root: Path | None = None) -> tuple[AuxiliaryGraph | None, list[Problem]]:
+def check_graph(source: Source) -> tuple[AuxiliaryGraph | None, list[Problem]]:
     """Read a file (a Path: YAML, node-link JSON or GraphML), YAML text (a string) or content from Python (a map).
-
-    Args:
-        root: the folder that paths start from; default the folder of the file, else the current one.
 
     Returns:
         the graph, or None and its problems, sorted by place.
     """
-    merged = MergedGraph(source, root)
-    problems = list(merged.problems)
-    spec = None
-    if merged.readable:
-        spec, found = _validate(merged)
-        problems += found
-    problems = sorted(set(problems))
-    if problems or spec is None:
-        return None, problems
-    return AuxiliaryGraph(spec, merged.root, None if isinstance(source, Mapping) else source), []
+    read = read_spec(source)
+    if read.spec is None:
+        return None, read.problems
+    return AuxiliaryGraph(read.spec, read.root, None if isinstance(source, Mapping) else source), []
 
 
 def problems_at(
@@ -152,25 +136,3 @@ def _from_here(file: str) -> str:
     """Relative to the current folder if the file is below it."""
     path = Path(file).absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
-
-
-def _validate(merged: MergedGraph) -> tuple[GraphSpec | None, list[Problem]]:
-    problems = []
-    spec = None
-
-    def add(location: Location, text: str, of_key: bool) -> None:
-        document, own = merged.owner(location)
-        problems.append(Problem(document.place(own, of_key), f"{dotted(own)}: {text}" if own else text))
-
-    try:
-        spec = GraphSpec.model_validate(merged.data)
-    except ValidationError as error:
-        for problem in error.errors():
-            location = location_in(merged.data, problem["loc"], problem["type"])
-            text = explain(problem, location)
-            if text:
-                add(location, text, problem["type"] == "extra_forbidden" or "[key]" in problem["loc"])
-    for location, text in check_all(merged.data, lambda stated: merged.resolve_in(merged.root, stated)):
-        in_block = len(location) == 2 and location[0] in BLOCKS
-        add(location, text, of_key=location[-1] == "tasks" or in_block or location[-2:-1] == ("args",))
-    return spec, problems
