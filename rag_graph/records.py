@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,15 @@ REFERENCE_METRICS = frozenset(METRIC_NAMES) - {"faithfulness", "external", "form
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One criterion of an example's own rubric: what it says, and its weight; below 0 for what an answer is to avoid."""
+
+    criterion: str
+    weight: float = 1.0
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One item of one task: what the model sees and what it is judged against."""
 
@@ -47,6 +56,8 @@ class Example:
     """Ids of the passages that contain the answer, as in their file; empty if they are not known."""
     unit: str = ""
     """What it was taken from, such as the id of a passage; empty if the data do not say."""
+    items: Mapping[str, tuple[Item, ...]] = field(default_factory=dict)
+    """Node of a rubric (a criterion with `items`) -> this example's own criteria; absent where it has none."""
 
     @property
     def sampling_unit(self) -> str:
@@ -107,6 +118,11 @@ class Episode:
     probability: float = 1.0
     """Inclusion probability: the chance, over the draw of the seed, that the goal score of this episode is known, in `scores` or `reserved`.
     The sum of known goal scores / probability, over the number of episodes, is an unbiased mean (see `rag_graph.reward.observation`)."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """The columns of its row by name, for functions that ask for them; among them `prompts` and `completions` as the trainer has them (chat
+    messages). Dropped when the episode has been scored and is kept."""
+    item_scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Node of a rubric -> the score of each of its items in `example.items`, in their order; None where it was not observed."""
 
     @property
     def source(self) -> str:

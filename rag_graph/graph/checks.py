@@ -139,6 +139,11 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
         yield (*location, "metric"), "'length_band' needs args: {least: WORDS, most: WORDS}, one or both."
     if metric == "label_preserved" and not criterion.get("of"):
         yield (*location, "metric"), "'label_preserved' needs 'of': the classification task whose label is kept."
+    if criterion.get("items") is not None and metric not in (None, "external"):
+        yield (
+            (*location, "metric"),
+            f"'{metric}' knows no items. The items of a rubric are scored by your own function or a table: leave 'metric' out.",
+        )
     of = criterion.get("of")
     if isinstance(of, str):
         if of not in tasks:

@@ -114,6 +114,12 @@ class Criterion(Part):
     title: str = ""
     metric: MetricName = Field("external", description="external: your own function or a table scores it")
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the metric, such as {most: 12}")
+    items: str | None = Field(
+        None,
+        min_length=1,
+        description="makes the criterion a rubric: the column of the data that holds each example's own criteria, a list of {criterion, weight}; "
+        "its score is the weighted mean of the scores of these items",
+    )
     of: str | None = Field(None, description="the task whose labels 'label_preserved' keeps")
     applies_to: tuple[str, ...] = Field((), description="tasks whose responses have this property; empty means all")
 

@@ -26,7 +26,7 @@ from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import GraphSource, load_graph
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.attribution import attribute
-from rag_graph.reward.batch import Batch, batch_of
+from rag_graph.reward.batch import Batch, batch_of, without_items
 from rag_graph.reward.diagnostics import node_metrics
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
@@ -342,7 +342,7 @@ class GraphReward(Observation):
     def _of_nodes(self) -> dict[str, float]:
         assert self.last_rewards is not None
         tasks = [self.graph.index[episode.example.task] for episode in self.last_episodes]
-        in_play = self.model.topology.applies[torch.tensor(tasks)]
+        in_play = self.model.topology.applies[torch.tensor(tasks)] & ~without_items(self.last_episodes, self.graph)
         return node_metrics(self.last_rewards, in_play, self.learning.calibration)
 
     def _strengths(self) -> dict[str, float]:
