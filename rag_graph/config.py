@@ -276,6 +276,12 @@ class RewardConfig(Settings):
         128, ge=1, description="episodes per gradient step of the imputer; fewer on more than 48 nodes"
     )
     learn: GraphLearningConfig = GraphLearningConfig()
+    max_bad_episodes: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="more than this share of an update's episodes on which a scorer failed stops the training",
+    )
 
 
 class EvaluationConfig(Settings):
@@ -291,9 +297,6 @@ class RunConfig(Settings):
     seed: int = Field(0, ge=0)
     output_dir: str | None = Field(None, description="the run's folder; default runs/NAME-seedSEED, numbered if taken")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    max_bad_episodes: float = Field(
-        0.2, ge=0, le=1, description="more than this share of failed episodes in an update stops the run"
-    )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     retrieval: RetrievalConfig = RetrievalConfig()

@@ -121,6 +121,9 @@ class Episode:
     columns: Mapping[str, Any] = field(default_factory=dict)
     """The columns of its row by name, for functions that ask for them; among them `prompts` and `completions` as the trainer has them (chat
     messages). Dropped when the episode has been scored and is kept."""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Node -> what its function raised. The node's score is missing (of a rubric, the scores of the items on which it raised); the other scores of the
+    episode stand."""
     item_scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Node of a rubric -> the score of each of its items in `example.items`, in their order; None where it was not observed."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def evaluate(
     """
     if not examples:
         raise DataError("there is no example to evaluate on. Check the data set's held-out part and data.test.")
-    episodes = [episode.with_scores(scorer.score(episode)) for episode in answer(examples)]
+    episodes = scored(scorer, answer(examples))
     results: list[EvalResult] = []
     task_scores: dict[str, list[float]] = {}
     units: dict[str, list[str]] = {}
@@ -80,6 +80,15 @@ def evaluate(
     if not task_scores:
         raise DataError("no example has a reference: there is nothing to compare the answers with.")
     return Evaluation(tuple(results), tuple(episodes), task_scores, units)
+
+
+def scored(scorer: NodeScorer, episodes: Sequence[Episode]) -> list[Episode]:
+    """Episodes with their scores; where a function failed, the score is missing and `failed` says why."""
+    found = zip(episodes, scorer.score_all(episodes), strict=True)
+    return [
+        replace(episode, scores=dict(scores), failed=dict(scores.failed), item_scores=dict(scores.item_scores))
+        for episode, scores in found
+    ]
 
 
 def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) -> tuple[Interval, int] | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from rag_graph.errors import DataError, near_miss
+from rag_graph.errors import ConfigError, DataError, near_miss
+from rag_graph.evaluation.calls import Raised
+from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unfit, ask
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
+from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example
-
-Scorer = Callable[[Episode], float | None]
-"""A researcher's own score of a node: a number in [0, 1], or None where there is nothing to observe."""
 
 
 class FrozenClassifier:
@@ -51,24 +52,56 @@ class FrozenClassifier:
         return self._known[text]
 
 
+class NodeScores(dict[str, float]):
+    """Node -> score in [0, 1] of one episode; absent where not observed."""
+
+    def __init__(
+        self,
+        scores: Mapping[str, float] | None = None,
+        error: str = "",
+        items: Mapping[str, tuple[float | None, ...]] | None = None,
+    ) -> None:
+        super().__init__(scores or {})
+        self.failed: dict[str, str] = {}
+        """Node -> what its function raised, or why what it returned is no score."""
+        self.item_scores = dict(items or {})
+        """Node of a rubric -> the score of each item, where they are known."""
+        self.error = error
+        """Why the episode could not be scored at all."""
+
+    def take(self, node: str, outcome: Any, episode: Episode) -> None:
+        """What a function found for a node: one of the outcomes of an `Asking`; of a rubric also a list of them, one per item."""
+        if isinstance(outcome, list | tuple):
+            wrong = [one for one in outcome if isinstance(one, Raised | Unfit)]
+            if wrong:
+                self.failed[node] = str(wrong[0])
+            self.item_scores[node] = tuple(one if isinstance(one, float) else None for one in outcome)
+            outcome = rubric_score(episode.example.items[node], self.item_scores[node])
+        if isinstance(outcome, float):
+            self[node] = outcome
+        elif outcome is not None:
+            self.failed[node] = str(outcome)
+
+
 class NodeScorer:
     """Scores every node that bears on an episode: its task by the weighted mean of the task's metrics, each criterion that
     applies by its metric. A node that cannot be observed (no reference, nothing to compare with) is absent.
 
     Args:
         classifiers: frozen classifiers by task, for `label_preserved`.
-        scorers: your own functions of an episode, by node; they return a number in [0, 1], or None where there is nothing to observe.
-            A node whose metric is `external` is scored by nothing else.
+        scorers: your own functions by node, in TRL's signature or of one episode (`rag_graph.evaluation.functions`). They take the place of the
+            node's metric; a node whose metric is `external` has no other. None: the node is not scored, and predicted where the readout can.
 
     Raises:
         DataError: a scorer for a node that the graph lacks.
+        ConfigError: a scorer that cannot be called.
     """
 
     def __init__(
         self,
         graph: AuxiliaryGraph,
         classifiers: Mapping[str, LabelModel] | None = None,
-        scorers: Mapping[str, Scorer] | None = None,
+        scorers: Mapping[str, Scorer | None] | None = None,
     ) -> None:
         self.graph = graph
         self.classifiers = dict(classifiers or {})
@@ -76,8 +109,19 @@ class NodeScorer:
         for name in self.scorers:
             if name not in graph.index:
                 raise DataError(
-                    f"a scorer for '{name}', which graph '{graph.name}' lacks.{near_miss(name, graph.nodes)}"
+                    f"a scorer for '{name}', which graph '{graph.name}' lacks.{near_miss(name, graph.nodes)} Its nodes: {', '.join(graph.nodes)}."
                 )
+            if name in graph.spec.contexts:
+                raise DataError(
+                    f"a scorer for '{name}', which is a context: text to retrieve, not a node with a score."
+                )
+        self.rubrics = {name for name, criterion in graph.spec.criteria.items() if criterion.items is not None}
+        self.functions = {
+            node: OwnFunction(node, function, node in self.rubrics)
+            for node, function in self.scorers.items()
+            if function is not None
+        }
+        self._warned: set[str] = set()
 
     @staticmethod
     def classified_tasks(graph: AuxiliaryGraph) -> set[str]:
@@ -88,6 +132,31 @@ class NodeScorer:
             if criterion.metric == "label_preserved" and criterion.of
         }
 
+    def scored_by(self) -> dict[str, str]:
+        """Task or criterion -> the name of its function or metrics; empty where nothing scores it."""
+        spec = self.graph.spec
+        metrics = {
+            name: [m for m, weight in (task.metrics or {}).items() if weight > 0] for name, task in spec.tasks.items()
+        }
+        metrics |= {name: [criterion.metric] for name, criterion in spec.criteria.items()}
+        by = {node: " + ".join(m for m in names if m != "external") for node, names in metrics.items()}
+        by |= {node: "" for node, function in self.scorers.items() if function is None}
+        return by | {node: function.name for node, function in self.functions.items()}
+
+    def require_all(self) -> None:
+        """Raises ConfigError where a node is neither scored by a metric nor by a function, and None was not given for it."""
+        bare = [node for node, by in self.scored_by().items() if not by and node not in self.scorers]
+        if bare:
+            shown = ", ".join(f"'{node}'" for node in bare)
+            raise ConfigError(
+                f"graph '{self.graph.name}': nothing scores {shown} (metric: external). Give a function: scorers={{'{bare[0]}': function}}; None in its "
+                "place if the node is never scored here and is to be predicted; or name a metric in the graph."
+            )
+
+    def readers(self, columns: Collection[str]) -> set[str]:
+        """Nodes whose functions name one of these columns as a parameter."""
+        return {node for node, function in self.functions.items() if set(columns) & set(function.asks)}
+
     def score(self, episode: Episode, nodes: Collection[str] | None = None) -> dict[str, float]:
         """The scores of an episode's nodes, each in [0, 1]; every metric and scorer is called once at most.
 
@@ -97,26 +166,107 @@ class NodeScorer:
         Raises:
             DataError: a scorer failed, or returned something that is no score.
         """
+        (found,), askings = self._scored([episode], [nodes])
+        for asking in askings:
+            for outcome in asking.outcomes:
+                if isinstance(outcome, Raised):
+                    raise DataError(f"the scorer of '{asking.function.node}' failed: {outcome}") from outcome.error
+                if isinstance(outcome, Unfit):
+                    raise DataError(outcome)
+        return found
+
+    def score_all(
+        self, episodes: Sequence[Episode], wanted: Sequence[Collection[str] | None] | None = None
+    ) -> list[NodeScores]:
+        """The scores of each episode's nodes. Each function is called once, on the episodes that want its node.
+
+        A function that fails on some episodes is named in a warning, the first time at once; there the score is missing (`NodeScores.failed`).
+
+        Args:
+            wanted: per episode the nodes that are wanted; None: all that bear on it.
+
+        Raises:
+            DataError: a function that raised on every episode of its first batch, that returned no scores in it, or that asks for a column
+                which the rows lack. Where something outside did not answer, such as a judge that is down, scores are only missing.
+        """
+        found, askings = self._scored(episodes, wanted or [None] * len(episodes))
+        for asking in askings:
+            self._judge(asking)
+        return found
+
+    def _scored(
+        self, episodes: Sequence[Episode], wanted: Sequence[Collection[str] | None]
+    ) -> tuple[list[NodeScores], list[Asking]]:
+        found = [NodeScores() for _ in episodes]
+        rows_of: dict[str, list[int]] = {}
+        for row, (episode, nodes) in enumerate(zip(episodes, wanted, strict=True)):
+            for node in self._wanted(episode, nodes):
+                if node in self.functions:
+                    rows_of.setdefault(node, []).append(row)
+                elif node not in self.scorers:
+                    self._built_in(node, episode, found[row])
+        tasks = self.graph.spec.tasks
+        rows = {
+            row: Row(episodes[row], tasks[episodes[row].example.task])
+            for row in {r for rs in rows_of.values() for r in rs}
+        }
+        asked = []
+        for node, mine in rows_of.items():
+            if self.functions[node].by_item:
+                rows_of[node] = [row for row in mine for _ in episodes[row].example.items[node]]
+                whole = [(rows[row].episode, item) for row in mine for item in episodes[row].example.items[node]]
+                asked.append([Row(episode, tasks[episode.example.task], item) for episode, item in whole])
+            else:
+                asked.append([rows[row] for row in mine])
+        askings = ask([(self.functions[node], mine) for node, mine in zip(rows_of, asked, strict=True)])
+        for asking, (node, mine) in zip(askings, rows_of.items(), strict=True):
+            by_row: dict[int, list[Any]] = {}
+            for row, outcome in zip(mine, asking.outcomes, strict=True):
+                by_row.setdefault(row, []).append(outcome)
+            for row, outcomes in by_row.items():
+                found[row].take(node, outcomes if asking.function.by_item else outcomes[0], episodes[row])
+        return found, askings
+
+    def _wanted(self, episode: Episode, nodes: Collection[str] | None) -> Iterable[str]:
         task = episode.example.task
-        wanted = [
-            node for node in (task, *self.graph.spec.criteria, *self.scorers)
-            if (nodes is None or node in nodes) and (node == task or self.graph.applies(node, task))
-        ]  # fmt: skip
-        scores: dict[str, float] = {}
-        for node in dict.fromkeys(wanted):
-            value = self._own(node, episode) if node in self.scorers else self._built_in(node, episode)
-            if value is not None:
-                scores[node] = value
-        return scores
+        named = dict.fromkeys((task, *self.graph.spec.criteria, *self.scorers))
+        return (
+            node
+            for node in named
+            if (nodes is None or node in nodes)
+            and (node == task or self.graph.applies(node, task))
+            and (node not in self.rubrics or episode.example.items.get(node))
+        )
 
-    def _own(self, node: str, episode: Episode) -> float | None:
-        try:
-            value = self.scorers[node](episode)
-        except Exception as error:  # anyone's code: say whose
-            raise DataError(f"the scorer of '{node}' failed: {type(error).__name__}: {error}") from error
-        return None if value is None else _checked(value, node)
+    def _judge(self, asking: Asking) -> None:
+        """Stop for an error of the program, say the first failure of a function."""
+        function, outcomes = asking.function, [asking.outcomes[n] for n in asking.called]
+        raised = [one for one in outcomes if isinstance(one, Raised)]
+        unfit = [one for one in outcomes if isinstance(one, Unfit)]
+        if not function.proven and unfit:
+            raise DataError(unfit[0])
+        first = next((n for n in asking.called if isinstance(asking.outcomes[n], Raised | Unfit)), None)
+        if first is not None:
+            problem, row = asking.outcomes[first], asking.rows[first]
+            said = f"{problem}, at {problem.place(function.file)}" if isinstance(problem, Raised) else str(problem)
+            said += f" (prompt {_start(row.episode.prompt)}, answer {_start(row.episode.response)})."
+            if not function.proven and len(raised) == len(outcomes) and not any(one.is_outage for one in raised):
+                raise DataError(
+                    f"node '{function.node}': {function} raised on every row of its first batch ({len(raised)}). The first: {said}{function.hint(row)} A "
+                    "function that fails on some rows only would be counted there, and the run would go on."
+                ) from raised[0].error
+            if function.node not in self._warned:
+                self._warned.add(function.node)
+                warnings.warn(
+                    f"node '{function.node}': {function} failed on {len(raised) + len(unfit)} of {len(outcomes)} episodes. The first: {said} Its score is "
+                    f"missing there. The share of each update is in the metric nodes/{function.node}/failed; more than reward.max_bad_episodes stops "
+                    "the run. This is said once.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        function.proven |= any(not isinstance(one, Raised) for one in outcomes)
 
-    def _built_in(self, node: str, episode: Episode) -> float | None:
+    def _built_in(self, node: str, episode: Episode, found: NodeScores) -> None:
         """By the metric of a criterion, or the weighted mean of the metrics of a task."""
         name = episode.example.task
         task = self.graph.spec.tasks[name]
@@ -128,22 +278,18 @@ class NodeScorer:
                 source=text, args=dict(args or {}), classifier=classifier,
             )  # fmt: skip
 
+        value: float | None
         if node == name:
-            parts = [(METRICS[metric](judged(source)), weight) for metric, weight in task.metrics.items()]
+            parts = [(METRICS[metric](judged(source)), weight) for metric, weight in (task.metrics or {}).items()]
             seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
-            return sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen) if seen else None
-        criterion = self.graph.spec.criteria[node]
-        text = episode.example.text if criterion.metric == "label_preserved" else source
-        return METRICS[criterion.metric](judged(text, criterion.args, self.classifiers.get(criterion.of or "")))
+            value = sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen) if seen else None
+        else:
+            criterion = self.graph.spec.criteria[node]
+            text = episode.example.text if criterion.metric == "label_preserved" else source
+            value = METRICS[criterion.metric](judged(text, criterion.args, self.classifiers.get(criterion.of or "")))
+        if value is not None:
+            found[node] = value
 
 
-def _checked(value: object, node: str) -> float:
-    try:
-        score = float(value) if not isinstance(value, str) else float("nan")  # type: ignore[arg-type]
-    except (TypeError, ValueError, RuntimeError):
-        score = float("nan")
-    if not 0 <= score <= 1:  # NaN too
-        raise DataError(
-            f"the scorer of '{node}' returned {value!r}. A score is a number from 0 to 1, or None where there is none."
-        )
-    return score
+def _start(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}...")

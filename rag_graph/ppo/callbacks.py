@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +98,12 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
 class LearningRewards(TrainerCallback):  # type: ignore[misc]
     """Lets a reward learn in trainers that only call it, such as TRL's GRPOTrainer and RLOOTrainer.
 
-        reward = GraphReward(...)
         GRPOTrainer(..., reward_funcs=reward, callbacks=[LearningRewards(reward)])
 
     After every optimizer step the reward learns from what it scored since the last one, over all processes; what it scored for an
     evaluation is forgotten. The state of the reward is written into the trainer's checkpoints, and taken back when it resumes.
-    `GraphPPOTrainer` does all this by itself, where it sees the reward.
+    `GraphPPOTrainer` does all this by itself, where it sees the reward. A `GraphReward` that is called by TRL's GRPOTrainer or RLOOTrainer adds this
+    callback to the trainer by itself; it changes nothing to give it as well.
 
     Args:
         rewards: rewards that learn, such as `GraphReward`.
@@ -113,6 +113,10 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(self, *rewards: Any) -> None:
+        self.kl = math.nan
+        self._take(rewards)
+
+    def _take(self, rewards: Sequence[Any]) -> None:
         for reward in rewards:
             if not any(has_part(layer, LearningReward) for layer in layers_of(reward)):
                 raise TrainingError(
@@ -123,14 +127,34 @@ class LearningRewards(TrainerCallback):  # type: ignore[misc]
             raise TrainingError(
                 "reward.learn.method meta_gradient needs GraphPPOTrainer. Use alignment or none in other trainers."
             )
-        self.kl = math.nan
+
+    @classmethod
+    def join(cls, reward: Any, trainer: Any) -> None:
+        """Let a reward learn in a trainer that has begun to call it. Where a callback of the trainer drives it already, nothing changes.
+
+        Args:
+            trainer: a `transformers.Trainer`.
+        """
+        callbacks = [one for one in trainer.callback_handler.callbacks if isinstance(one, cls)]
+        if any(layer is reward for one in callbacks for layer in one.rewards.layers()):
+            return
+        if callbacks:
+            callbacks[0]._take([*callbacks[0].rewards.functions, reward])
+        else:
+            callbacks = [cls(reward)]
+            trainer.add_callback(callbacks[0])
+        callbacks[0]._resume(trainer.args, trainer.state, only=reward)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._resume(args, state)
+
+    def _resume(self, args: Any, state: Any, only: Any = None) -> None:
+        """Take back the state of the rewards, or of one, where the trainer continues from a checkpoint."""
         if not state.global_step:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         if (folder / f"{LEARNED}.json").is_file():
-            self.rewards.load_state_dict(load_state(folder, LEARNED))
+            self.rewards.load_state_dict(load_state(folder, LEARNED), only)
         else:
             warnings.warn(
                 f"{folder}: no state of the reward ({LEARNED}.json): it starts from what it knows now. Resume in the output_dir of the first run.",

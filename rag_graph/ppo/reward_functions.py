@@ -85,7 +85,7 @@ class Rewards:
         for name in map(name_of, self.functions):
             others = (f"{name}_{n}" for n in itertools.count(1))
             self.names.append(next(n for n in itertools.chain([name], others) if n not in self.names))
-        learning = [layer for layer in self._layers() if has_part(layer, LearningReward)]
+        learning = [layer for layer in self.layers() if has_part(layer, LearningReward)]
         twice = next((layer for n, layer in enumerate(learning) if any(layer is other for other in learning[:n])), None)
         if twice is not None:
             raise TrainingError(
@@ -137,14 +137,14 @@ class Rewards:
             )
         return scored
 
-    def _layers(self) -> list[Any]:
+    def layers(self) -> list[Any]:
         """Every reward, the ones inside others included."""
         return [layer for function in self.functions for layer in layers_of(function)]
 
     @property
     def by_influence(self) -> list[InfluencedReward]:
         """The functions that learn by a meta-gradient."""
-        return [reward for reward in self._layers() if has_part(reward, InfluencedReward) and reward.wants_influence]
+        return [reward for reward in self.layers() if has_part(reward, InfluencedReward) and reward.wants_influence]
 
     def learn(self, gather: Callable[[list[Any]], list[Any]] = list) -> None:
         """Let each function that can learn from what it scored since the last update.
@@ -152,26 +152,26 @@ class Rewards:
         Args:
             gather: joins the kept entries of all processes, in their order; called on every process.
         """
-        for reward in self._layers():
+        for reward in self.layers():
             if has_part(reward, LearningReward):
                 reward.learn(gather(reward.take_kept()))
 
     def forget(self) -> None:
         """Nothing that was scored since the last update is learned from: it was an evaluation."""
-        for reward in self._layers():
+        for reward in self.layers():
             if has_part(reward, LearningReward):
                 reward.take_kept()
 
     def advance(self, progress: float, kl: float = math.nan) -> None:
         """Tell the functions that ask for it how much of the training is done, and how far the policy is from its reference."""
-        for reward in self._layers():
+        for reward in self.layers():
             if has_part(reward, PacedReward):
                 reward.advance(min(1.0, progress), kl)
 
     def metrics(self) -> dict[str, float]:
         """What the functions report about themselves."""
         found: dict[str, float] = {}
-        for reward in self._layers():
+        for reward in self.layers():
             if has_part(reward, MeasuredReward):
                 found |= reward.metrics()
         return found
@@ -188,9 +188,10 @@ class Rewards:
         """State by function, of those that have one."""
         return {name: reward.state_dict() for name, reward in self._states().items()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], only: Any = None) -> None:
+        """Restore the state from `state_dict`, of all functions or of one."""
         for name, reward in self._states().items():
-            if name in state:
+            if name in state and (only is None or only is reward):
                 reward.load_state_dict(state[name])
 
 

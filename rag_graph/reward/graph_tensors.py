@@ -6,7 +6,7 @@ Everything here costs O(B E): no N x N matrix is multiplied.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,7 +69,8 @@ class GraphTensors:
         return applies if self.absent is None else applies & ~self.absent
 
     @classmethod
-    def of(cls, graph: AuxiliaryGraph) -> GraphTensors:
+    def of(cls, graph: AuxiliaryGraph, readers: Collection[str] = ()) -> GraphTensors:
+        """readers: criteria whose own functions read the reference, beside those whose metric does."""
         names, tasks, criteria = graph.nodes, graph.spec.tasks, graph.spec.criteria
         goals = [tasks[name].goal if name in tasks else 0.0 for name in names]
         applies = np.zeros((len(names), len(names)), dtype=bool)
@@ -88,7 +89,9 @@ class GraphTensors:
             torch.from_numpy(graph.strength),
             of_meaning,
             torch.tensor(goals, dtype=torch.float32),
-            torch.tensor([name in criteria and criteria[name].metric in REFERENCE_METRICS for name in names]),
+            torch.tensor(
+                [name in criteria and (criteria[name].metric in REFERENCE_METRICS or name in readers) for name in names]
+            ),
             torch.from_numpy(applies),
             _gate_levels(len(names), graph.gate_order(), of_meaning["gate"], edge_index),
         )

@@ -7,6 +7,7 @@ Everything that is learned is a parameter or a buffer, so that `torch.func` can 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import torch
@@ -41,6 +42,7 @@ class RewardModel(nn.Module):
         text: [N, size] embeddings of the nodes' texts.
         own_readout: a readout of your own, instead of `config.readout`. For a function that pays, `config.readout` still says which imputer fills
             the gaps and whether the graph learns.
+        readers: criteria whose own functions read the reference: they give a hidden goal away, and are hidden with it.
 
     Raises:
         ConfigError: no goal task, or a damping with which credit diverges.
@@ -49,12 +51,17 @@ class RewardModel(nn.Module):
     strength: Tensor
 
     def __init__(
-        self, graph: AuxiliaryGraph, config: RewardConfig, text: Tensor, own_readout: OwnReadout | None = None
+        self,
+        graph: AuxiliaryGraph,
+        config: RewardConfig,
+        text: Tensor,
+        own_readout: OwnReadout | None = None,
+        readers: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.readout = readout_of(config.readout, own_readout)
         self.damping, self.caution = config.damping, config.caution
-        self.topology = GraphTensors.of(graph)
+        self.topology = GraphTensors.of(graph, readers)
         if not bool((self.topology.goal > 0).any()):
             raise ConfigError(
                 f"graph '{graph.name}': no task has a goal weight, so there is nothing to reward. Give a task 'goal: 1.0'."

@@ -19,28 +19,21 @@ So the mean goal over n episodes is estimated without bias by the sum of known s
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rag_graph.config import RewardConfig
 from rag_graph.data.reserved import draw, is_reserved
-from rag_graph.errors import ConfigError
+from rag_graph.errors import DataError, near_miss
+from rag_graph.evaluation.hidden import Hidden, HiddenReferences
+from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import REFERENCE_METRICS, Episode
-
-
-class ScoreNodes(Protocol):
-    """Scores the nodes of an episode, such as `NodeScorer.score`."""
-
-    def __call__(self, episode: Episode, nodes: Collection[str] | None = None) -> Mapping[str, float]:
-        """Node -> score in [0, 1], of the wanted nodes (None: of all that bear on the episode); absent where not observable."""
-        ...
-
+from rag_graph.reward.arguments import Scoring
 
 MakeEpisodes = Callable[..., Sequence[Episode]]
 """Called with what a trainer passes to a reward (prompts, completions, completion_ids, every other column) -> episodes without scores."""
@@ -50,51 +43,89 @@ class Observation:
     """Scores episodes, each node once, and keeps back what is not to be seen. See `GraphReward` for the arguments."""
 
     def __init__(
-        self, graph: AuxiliaryGraph, config: RewardConfig, score: ScoreNodes, make_episodes: MakeEpisodes, seed: int
+        self,
+        graph: AuxiliaryGraph,
+        config: RewardConfig,
+        scoring: Scoring,
+        make_episodes: MakeEpisodes,
+        seed: int,
+        reference: str | None = "reference",
     ) -> None:
-        if not _takes_nodes(score):
-            raise ConfigError(
-                "score: it must take an episode and the wanted nodes, score(episode, nodes), so that each node is scored once; "
-                "NodeScorer(graph, scorers={node: function}).score does."
-            )
         self.graph = graph
         self.config = config
-        self.score_episode = score
+        self.scoring = scoring
         self.make_episodes = make_episodes
         self.seed = seed
+        self.reference = reference
 
     def observe(self, episodes: Sequence[Episode], visible: Sequence[bool] | None = None) -> list[Episode]:
-        """Score episodes, and keep back what is not to be seen.
+        """Score episodes, and keep back what is not to be seen. Each function is called once for all of them.
 
         Args:
             visible: whether the goal of each is observed where that was decided before, for another answer to the same question. Such an
                 answer shares the draw of the other one; `probability` holds for it where the other one was the only one.
+
+        Raises:
+            ConfigError: a node that nothing scores (`NodeScorer.require_all`).
+            DataError: an episode of a task that the graph lacks; see also `NodeScorer.score_all`.
         """
-        scored = []
+        if isinstance(self.scoring, NodeScorer):
+            self.scoring.require_all()
+        episodes = [replace(self._known(episode), probability=self.probability(episode)) for episode in episodes]
+        open_criteria = {name for name in self.graph.spec.criteria if not self._reads_references(name)}
+        views: list[Episode] = []
+        wanted: list[set[str] | None] = []
+        audits: dict[int, int] = {}
+        firsts = []
         for row, episode in enumerate(episodes):
-            episode = replace(episode, probability=self.probability(episode))
-            try:
-                scored.append(self._score(episode, None if visible is None else visible[row]))
-            except Exception as error:  # a scorer may be anyone's code, and a bad episode is data, not a crash
-                scored.append(replace(episode, error=f"{type(error).__name__}: {error}"))
+            reserved = self.is_reserved(episode)
+            shown = not reserved and (self.goal_is_observed(episode) if visible is None else visible[row])
+            firsts.append(len(views))
+            views.append(episode if shown else self._blind(episode))
+            wanted.append(None if shown else open_criteria)
+            if reserved:
+                audits[row] = len(views)
+                views.append(episode)
+                wanted.append({episode.example.task})
+        found = self.scoring.score_all(views, wanted)
+        scored = []
+        for row, (episode, first) in enumerate(zip(episodes, firsts, strict=True)):
+            names = wanted[first]
+            seen = {name: value for name, value in found[first].items() if names is None or name in names}
+            task = episode.example.task
+            audit = found[audits[row]] if row in audits else None
+            reserved_scores = {task: audit[task]} if audit and task in audit else {}
+            failed = {**found[first].failed, **(audit.failed if audit is not None else {})}
+            error = found[first].error or (audit.error if audit is not None else "")
+            if error:
+                scored.append(replace(episode, error=error))
+            else:
+                items = {node: of for node, of in found[first].item_scores.items() if names is None or node in names}
+                scored.append(replace(episode, scores=seen, reserved=reserved_scores, failed=failed, item_scores=items))
         return scored
 
-    def _score(self, episode: Episode, visible: bool | None = None) -> Episode:
-        is_reserved = self.is_reserved(episode)
-        visible = self.goal_is_observed(episode) if visible is None else visible
-        if not is_reserved and visible:
-            return episode.with_scores(_checked(self.score_episode(episode)))
-        # No scorer, your own included, sees the reference of a goal that is hidden.
-        blind = replace(episode, example=replace(episode.example, references=()))
-        task = episode.example.task
-        shown = {name for name in self.graph.spec.criteria if not self._reads_references(name)}
-        scores = {name: value for name, value in _checked(self.score_episode(blind, shown)).items() if name in shown}
-        reserved: dict[str, float] = {}
-        if is_reserved:
-            reserved = {
-                name: value for name, value in _checked(self.score_episode(episode, {task})).items() if name == task
-            }
-        return replace(episode, scores=scores, reserved=reserved)
+    def _blind(self, episode: Episode) -> Episode:
+        """The episode as all scorers, your own included, see it where its goal is hidden: without its reference."""
+        hidden: dict[str, Any] = {name: Hidden() for name in self.reference_columns() if name in episode.columns}
+        return replace(
+            episode,
+            example=replace(episode.example, references=HiddenReferences()),
+            columns={**episode.columns, **hidden},
+        )
+
+    def reference_columns(self) -> set[str]:
+        """Columns that hold references: the one that was named, and those that the graph names."""
+        stated = [(getattr(task, "fields", None) or {}).get("reference") for task in self.graph.spec.tasks.values()]
+        return {name for name in (self.reference, *stated) if name is not None}
+
+    def _known(self, episode: Episode) -> Episode:
+        tasks = self.graph.spec.tasks
+        if episode.example.task not in tasks:
+            raise DataError(
+                f"episode '{episode.id}': graph '{self.graph.name}' has no task '{episode.example.task}'.{near_miss(episode.example.task, tasks)} Its tasks: "
+                f"{', '.join(tasks)}."
+            )
+        return episode
 
     def goals_shown(self, episodes: Sequence[Episode]) -> list[bool]:
         """Of each episode whether its reference may be seen: its goal is observed and not reserved."""
@@ -127,23 +158,3 @@ class Observation:
         found = [episode.reserved.get(episode.example.task) for episode in episodes]
         goal = torch.tensor([0.0 if value is None else value for value in found])
         return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
-
-
-def _checked(scores: Mapping[str, float]) -> Mapping[str, float]:
-    """Raises ConfigError for a score outside [0, 1], NaN included."""
-    for name, value in scores.items():
-        if not 0 <= value <= 1:
-            raise ConfigError(
-                f"node '{name}': a score is a number from 0 to 1, and this one is {value}. Leave out what cannot be observed."
-            )
-    return scores
-
-
-def _takes_nodes(score: Any) -> bool:
-    try:
-        inspect.signature(score).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:  # builtins do not say
-        return True
-    return True

@@ -2,9 +2,9 @@
 
 A call scores each episode once, pays it and keeps both; it moves no statistic. `learn`, called once per policy update, uses what was
 kept: it moves the running statistics, fits the imputer and moves the graph (score first, fit after). So what was paid is what is learned
-from. `GraphPPOTrainer` calls `learn` by itself; TRL's GRPO and RLOO take the callback `LearningRewards`.
+from. `GraphPPOTrainer` calls `learn` by itself; to TRL's GRPOTrainer and RLOOTrainer the reward adds what calls it (`trainers.py`).
 
-`observation.py` decides what is observed, hidden and reserved; `learning.py` learns.
+`columns.py` makes episodes of a batch, `observation.py` decides what is observed, hidden and reserved; `learning.py` learns.
 """
 
 from __future__ import annotations
@@ -13,68 +13,64 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from rag_graph.config import RewardConfig
-from rag_graph.errors import ConfigError
-from rag_graph.evaluation.scorer import NodeScorer, Scorer
+from rag_graph.errors import ConfigError, TrainingError
+from rag_graph.evaluation.functions import Scorer
+from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import GraphSource, load_graph
 from rag_graph.records import Episode, NodeRewards
+from rag_graph.reward.arguments import ScoreNodes, config_of, scoring_of
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of, without_items
+from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, with_columns
 from rag_graph.reward.diagnostics import node_metrics
+from rag_graph.reward.failures import failure_metrics, too_many
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.node_functions import NodeFunction, OneScoring, paying_nodes
-from rag_graph.reward.observation import MakeEpisodes, Observation, ScoreNodes
+from rag_graph.reward.observation import MakeEpisodes, Observation
+from rag_graph.reward.paid import ExpectedScore, PaidEpisode, paid_episodes
 from rag_graph.reward.readout import Paid
 from rag_graph.reward.readouts import READOUTS, OwnReadout
+from rag_graph.reward.rubric import ItemPay, item_attribution, item_pay
 from rag_graph.reward.text import HASHING, TextEmbeddings
+from rag_graph.reward.trainers import join_trainer, of_all_processes
 
 MOST_KEPT = 65_536
 """Episodes that are kept between two updates at most."""
-
-
-class PaidEpisode(NamedTuple):
-    """A scored episode and what it was paid, each tensor [N]."""
-
-    episode: Episode
-    values: Tensor
-    weights: Tensor
-    scores: Tensor
-    gates: Tensor
-    paid: Tensor  # bool []
-
-
-class ExpectedScore(NamedTuple):
-    """A predicted score and its interval, in [0, 1]; NaN bounds where the readout's imputer has no predictive distribution."""
-
-    mean: float
-    low: float
-    high: float
+MOST_SHOWN = 8
+"""Nodes in a `repr`."""
 
 
 class GraphReward(Observation):
     """Node scores of episodes -> rewards.
 
+        reward = GraphReward("goals.yaml", {"correct": exact_match, "form": format_regex}, reference="answer")
+
     Args:
         graph: a graph, a graph-definition file, the name of a shipped graph, YAML text, or a networkx graph (`load_graph`).
-        scorers: your own functions by node, for `NodeScorer`; or what scores all nodes, (episode, wanted nodes) -> their scores, absent
-            where not observable (`NodeScorer.score`). None: every node by its metric in the file.
-        config: readout, eta, share of observed and of reserved goals, imputer, graph learning. Default `RewardConfig()`.
-        make_episodes: columns of a trainer's batch -> episodes without scores. Without it the reward takes scored episodes, no batches.
+        scorers: your own functions by node, in TRL's signature or of one episode (`rag_graph.evaluation.functions`); None in place of a function
+            leaves a node to prediction. Or a `NodeScorer`, or what scores all nodes: (episode, wanted nodes) -> their scores, absent where not
+            observable. None: every node by its metric in the file.
+        config: readout, eta, share of observed and of reserved goals, imputer, graph learning; also as a dict. Default `RewardConfig()`.
+        make_episodes: columns of a trainer's batch -> episodes without scores. None: an episode per completion, from `reference` and `task`.
         seed: of the observation mask and of the imputer.
         embeddings: of node texts; needed where `config.text_encoder` is not 'hashing'.
         readout: a function of your own that pays: scores without gaps [B, N], graph, tasks [B] -> [B, N]. `config.readout` then says which
             imputer fills the gaps, and whether the graph learns. Or a `rag_graph.reward.readouts.Readout`, which says all of it.
+        reference: the column of the batch that holds the reference. Where the goal is hidden, so is this column, from every function. None: there
+            is no such column.
+        task: the column that names the task of a row; not needed where the graph has one task.
 
     Raises:
-        ConfigError: no goal task, credit that diverges, or an encoder that is named and not given.
+        ConfigError: no goal task, credit that diverges, an encoder that is named and not given; functions by node, and one is missing for a node
+            that no metric scores (without functions this is said at the first batch); something of a wrong type.
     """
 
     __name__ = "graph_reward"
@@ -82,18 +78,21 @@ class GraphReward(Observation):
     def __init__(
         self,
         graph: GraphSource,
-        scorers: Mapping[str, Scorer] | ScoreNodes | None = None,
-        config: RewardConfig | None = None,
+        scorers: Mapping[str, Scorer | None] | NodeScorer | ScoreNodes | None = None,
+        config: RewardConfig | Mapping[str, Any] | None = None,
         make_episodes: MakeEpisodes | None = None,
         seed: int = 0,
         embeddings: TextEmbeddings | None = None,
         readout: OwnReadout | None = None,
+        reference: str | None = REFERENCE,
+        task: str | None = None,
     ) -> None:
         graph = load_graph(graph)
-        config = RewardConfig() if config is None else config
-        if scorers is None or isinstance(scorers, Mapping):
-            scorers = NodeScorer(graph, scorers=scorers).score
-        super().__init__(graph, config, scorers, make_episodes or _no_batches, seed)
+        config = config_of(config)
+        scoring = scoring_of(graph, scorers)
+        scorer = scoring if isinstance(scoring, NodeScorer) else None
+        make_episodes = make_episodes or ColumnEpisodes(graph, reference, task, scorer.scorers if scorer else ())
+        super().__init__(graph, config, scoring, make_episodes, seed, reference)
         if embeddings is None and config.text_encoder != HASHING:
             raise ConfigError(
                 f"reward.text_encoder is '{config.text_encoder}' and no embeddings were given. Pass embeddings=TextEmbeddings(name, encode)."
@@ -102,7 +101,8 @@ class GraphReward(Observation):
         text = self.embeddings.of_graph(graph)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.model = RewardModel(graph, config, text, readout)
+            readers = scorer.readers(self.reference_columns()) if scorer else ()
+            self.model = RewardModel(graph, config, text, readout, readers)
         self.learning = RewardLearning(self.model, config, text.shape[1], seed)
         self.progress = 0.0
         """Share of training that is done, in [0, 1]; eta falls with it."""
@@ -113,7 +113,17 @@ class GraphReward(Observation):
         self.last_rewards: NodeRewards | None = None
         self.last_metrics: dict[str, float] = {}
         self._kept: deque[PaidEpisode] = deque(maxlen=MOST_KEPT)
-        self._warned = False
+        self._said: set[str] = set()
+        self._too_many_failed = ""
+
+    def __repr__(self) -> str:
+        """Graph, what scores its nodes, readout, updates learned."""
+        by = self.scoring.scored_by() if isinstance(self.scoring, NodeScorer) else {}
+        shown = [f"{node}: {name or 'not scored'}" for node, name in by.items()]
+        if len(shown) > MOST_SHOWN:
+            shown = [*shown[:MOST_SHOWN], f"{len(shown) - MOST_SHOWN} more"]
+        scored = f"scored by {{{', '.join(shown)}}}" if by else f"scored by {type(self.scoring).__name__}"
+        return f"GraphReward('{self.graph.name}', {scored}, readout {self.model.readout.name}, {self.updates} updates learned)"
 
     @property
     def auxiliary(self) -> float:
@@ -144,32 +154,68 @@ class GraphReward(Observation):
     def _pay_and_keep(
         self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: Any
     ) -> NodeRewards:
-        episodes = self.observe(self.make_episodes(prompts, completions, completion_ids, **columns))
+        self.check_failures()
+        join_trainer(self, columns)
+        made = self.make_episodes(prompts, completions, completion_ids, **columns)
+        made = with_columns(made, prompts, completions, completion_ids, columns)
+        self._warn_of_open_reference(made)
+        if self._kept and self._kept[-1].episode.round < made[0].round:
+            self._learn_late(columns)
+        episodes = self.observe(made)
         rewards = self.node_rewards(episodes)
         if len(self._kept) < MOST_KEPT <= len(self._kept) + len(episodes):
-            warnings.warn(
+            self._warn(
                 f"{MOST_KEPT} episodes were scored since the reward last learned; the oldest are forgotten. Call learn() after each update; "
-                "in TRL's trainers the callback LearningRewards(reward) does.",
-                RuntimeWarning,
-                stacklevel=2,
+                "in transformers' trainers the callback LearningRewards(reward) does."
             )
-        if self._kept and episodes and self._kept[-1].episode.round < episodes[0].round and not self._warned:
-            self._warned = True
-            warnings.warn(
-                "this reward is asked about another update and has not learned from the one before: the trainer does not see it inside what wraps "
-                "it. Wrap it by a class that derives from WrappedReward, or give the trainer the callback LearningRewards(reward).",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        self._kept.extend(_rows(episodes, rewards))
+        self._kept.extend(paid_episodes(episodes, rewards))
         if callable(columns.get("log_metric")):  # else it is a column of the data
             for name, value in self.metrics().items():
                 columns["log_metric"](name, value)
         return rewards
 
+    def _learn_late(self, columns: Mapping[str, Any]) -> None:
+        """Learn from the update before, which nobody has asked for."""
+        self._warn(
+            "this reward is asked about another update, and the trainer has not let it learn from the one before: it does not see the reward inside "
+            "what wraps it, or does not know such rewards. It learns by itself now, before it pays. What it cannot do so: tell evaluations from training "
+            "(it learns from both), and put its state into checkpoints. Wrap it by a class that derives from WrappedReward, or give the trainer the callback "
+            "LearningRewards(reward)."
+        )
+        state = columns.get("trainer_state")
+        self.learn(of_all_processes(self.take_kept()))
+        step, steps = getattr(state, "global_step", 0), getattr(state, "max_steps", 0) or 0
+        if steps > 0:
+            self.advance(min(1.0, step / max(1, steps - 1)), float("nan"))
+
+    def _warn_of_open_reference(self, episodes: Sequence[Episode]) -> None:
+        """A goal's function that reads a column which nobody called the reference: the other functions see it where the goal is hidden."""
+        if not isinstance(self.scoring, NodeScorer) or (self.config.goal_observed == 1 and self.config.reserved == 0):
+            return
+        episode = episodes[0]
+        function = self.scoring.functions.get(episode.example.task)
+        known = set(self.reference_columns())
+        asked = [name for name in function.asks if name in episode.columns] if function else []
+        if asked and self.reference is not None and not known & set(episode.columns):
+            self._warn(
+                f"the function of the goal '{episode.example.task}' reads the column '{asked[0]}', and no column is named as the reference. Where the goal is "
+                f"hidden, the other functions still see it. Write GraphReward(..., reference='{asked[0]}') if it holds the reference, reference=None if none does."
+            )
+
+    def _warn(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+    def check_failures(self) -> None:
+        """Raises TrainingError where scorers failed on more than a share `max_bad_episodes` of the last update's episodes. The next call does so
+        too."""
+        if self._too_many_failed:
+            raise TrainingError(self._too_many_failed)
+
     def pay(self, episodes: Sequence[Episode]) -> list[PaidEpisode]:
         """The pay of scored episodes (see `observe`) by the current statistics. Nothing changes."""
-        return _rows(episodes, self.node_rewards(episodes))
+        return paid_episodes(episodes, self.node_rewards(episodes))
 
     @torch.no_grad()
     def predict_goal(self, episodes: Sequence[Episode], level: float = 0.8) -> list[ExpectedScore]:
@@ -224,16 +270,17 @@ class GraphReward(Observation):
             self.graph.nodes, paid.values, batch.scores.observed, paid.weights, paid.scores, paid.gates, paid.paid
         )
         self.updates += 1
+        self._too_many_failed = too_many(episodes, self.config.max_bad_episodes)
         sound = [row for row, episode in enumerate(episodes) if not episode.error]
         if not sound:
-            self.last_metrics = {}
+            self.last_metrics = self._failed()
             return
         if len(sound) < len(episodes):
             episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
             paid = Paid(*(column[sound] for column in paid))
         goal, reserved = self.reserved_goals(episodes)
         learned = self.learning.learn(batch, paid, goal, reserved, self.kl, self.auxiliary)
-        self.last_metrics = self._of_nodes() | learned
+        self.last_metrics = self._of_nodes() | self._failed() | learned
 
     @property
     def new_alarms(self) -> Sequence[str]:
@@ -313,6 +360,19 @@ class GraphReward(Observation):
         found = attribute(self.model, self.batch_of([episode]), self.auxiliary, method)
         return {self.graph.nodes[node]: share for node, share in found.items()}
 
+    def attribute_items(self, episode: Episode, method: str = "shapley") -> dict[str, list[ItemPay]]:
+        """Rubric -> the items of a scored episode, `paid` being the share of each in what `attribute` gives the rubric; they sum to it.
+
+        Raises:
+            ConfigError: as `attribute`.
+        """
+        means = dict(zip(self.graph.nodes, self.model.imputer.base.means.tolist(), strict=True))
+        return item_attribution(self.attribute(episode, method), episode, means)
+
+    def items_paid(self, paid: PaidEpisode) -> dict[str, list[ItemPay]]:
+        """Rubric -> the items of a paid episode (see `pay`), with the share of each in what the rubric was paid; they sum to it."""
+        return item_pay(self.model, paid.episode, paid.values, paid.weights)
+
     # ------------------------------------------------------------------ state and metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -331,6 +391,7 @@ class GraphReward(Observation):
         self.progress, self.kl, self.updates = float(state["progress"]), float(state["kl"]), int(state["updates"])
         self.learning.load_state_dict(state)
         self._kept.clear()
+        self._too_many_failed = ""
 
     def metrics(self) -> dict[str, float]:
         """Of the last update. Per node: mean score where observed, what it paid per episode it bears on, how often it was observed,
@@ -345,20 +406,12 @@ class GraphReward(Observation):
         in_play = self.model.topology.applies[torch.tensor(tasks)] & ~without_items(self.last_episodes, self.graph)
         return node_metrics(self.last_rewards, in_play, self.learning.calibration)
 
+    def _failed(self) -> dict[str, float]:
+        functions = tuple(self.scoring.functions) if isinstance(self.scoring, NodeScorer) else ()
+        return failure_metrics(self.last_episodes, self.graph, functions)
+
     def _strengths(self) -> dict[str, float]:
         if self.model.method == "none":
             return {}
         edges = zip(self.graph.spec.edges, self._learned_strengths(), self.model.learner.movable.tolist(), strict=True)
         return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value, moves in edges if moves}
-
-
-def _no_batches(*_: Any, **__: Any) -> Sequence[Episode]:
-    raise ConfigError(
-        "this reward was made without make_episodes, so it cannot read a trainer's batch. Pass GraphReward(..., make_episodes=function)."
-    )
-
-
-def _rows(episodes: Sequence[Episode], rewards: NodeRewards) -> list[PaidEpisode]:
-    """Copies, not views: a view would carry the whole batch along when it travels to another process."""
-    columns = (rewards.values, rewards.weights, rewards.scores, rewards.gates, rewards.paid)
-    return [PaidEpisode(one, *(column[row].clone() for column in columns)) for row, one in enumerate(episodes)]

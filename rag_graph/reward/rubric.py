@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -27,7 +27,7 @@ def split(pay: float, nothing: float, items: Sequence[Item], scores: ItemScores)
 
     What the answer earned above a score of 0 goes to the items by weight times score. What an answer with a score of 0 is paid, which is below 0
     because pay is centred on what is usual, goes to the items by weight. So an item that was met lies above one that was missed, and what was to be
-    avoided costs.
+    avoided costs. Where the score is 0, all goes to what was missed, and to what was not avoided.
 
     Args:
         nothing: what the node pays at a score of 0.
@@ -36,13 +36,12 @@ def split(pay: float, nothing: float, items: Sequence[Item], scores: ItemScores)
     if parts is None:
         return [None] * len(items)
     total = sum(parts)
-    rate = (pay - nothing) / total if total > 1e-9 else 0.0
-    if total <= 1e-9:
-        nothing = pay
-    return [
-        None if score is None else rate * part + nothing * max(item.weight, 0.0) / most
-        for item, part, score in zip(items, parts, scores, strict=True)
-    ]
+    wanted = [0.0 if score is None else max(item.weight, 0.0) / most for item, score in zip(items, scores, strict=True)]
+    if total > 1e-9:
+        paid = [(pay - nothing) / total * part + nothing * of for part, of in zip(parts, wanted, strict=True)]
+    else:
+        paid = [pay * (of - part) / (1 - total) for part, of in zip(parts, wanted, strict=True)]
+    return [None if score is None else share + 0.0 for share, score in zip(paid, scores, strict=True)]
 
 
 def item_pay(model: RewardModel, episode: Episode, values: Tensor, weights: Tensor) -> dict[str, list[ItemPay]]:
@@ -63,6 +62,12 @@ def item_pay(model: RewardModel, episode: Episode, values: Tensor, weights: Tens
             for item, score, share in zip(items, scores, paid, strict=True)
         ]
     return found
+
+
+def items_paid(model: RewardModel, episodes: Sequence[Episode], rewards: NodeRewards) -> list[dict[str, list[ItemPay]]]:
+    """`item_pay` of each episode of a batch."""
+    rows = zip(episodes, rewards.values, rewards.weights, strict=True)
+    return [item_pay(model, episode, values, weights) for episode, values, weights in rows]
 
 
 def item_attribution(
@@ -87,23 +92,3 @@ def item_attribution(
             for item, score, share in zip(items, scores, paid, strict=True)
         ]
     return found
-
-
-def item_records(model: RewardModel, episodes: Sequence[Episode], rewards: NodeRewards) -> list[dict[str, Any]]:
-    """For each episode `{"items": {rubric: [...]}}` as JSON, or nothing where it has none."""
-    rows = []
-    for episode, values, weights in zip(episodes, rewards.values, rewards.weights, strict=True):
-        paid = item_pay(model, episode, values, weights)
-        told = {
-            node: [
-                {
-                    key: round(value, 4) if isinstance(value, float) else value
-                    for key, value in item._asdict().items()
-                    if value != ""
-                }
-                for item in items
-            ]
-            for node, items in paid.items()
-        }
-        rows.append({"items": told} if told else {})
-    return rows

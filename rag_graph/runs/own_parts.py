@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.evaluation.scorer import Scorer
+from rag_graph.evaluation.functions import Scorer
 from rag_graph.retrieval_methods import DENSE_METHODS
 
 if TYPE_CHECKING:  # opening a run loads no torch

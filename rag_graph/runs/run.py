@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rag_graph.data.load import RunData
     from rag_graph.evaluation.evaluate import Evaluation
-    from rag_graph.evaluation.scorer import Scorer
+    from rag_graph.evaluation.functions import Scorer
     from rag_graph.rag.context_pool import MakeRetriever
     from rag_graph.reward.readouts import OwnReadout
     from rag_graph.runs.answer import Answer

@@ -135,7 +135,7 @@ class Stages:
         bench, folder, config = self.bench, self.folder, self.bench.config
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
-            recorder = RunRecorder(folder, self.progress, bench.reward, config.max_bad_episodes)
+            recorder = RunRecorder(folder, self.progress, bench.reward)
             trainer = bench.trainer(folder, [recorder])
             kept = newest_checkpoint(folder, trainer.identity()) if self.resumed else None
             if kept is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.evaluation.scorer import Scorer
+from rag_graph.evaluation.functions import Scorer
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.folder import claim_folder, locked

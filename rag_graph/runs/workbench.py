@@ -18,8 +18,9 @@ from transformers import logging as transformers_logging
 from rag_graph.config import RetrievalConfig, RunConfig
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
-from rag_graph.evaluation.evaluate import Evaluation, evaluate
-from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer, Scorer
+from rag_graph.evaluation.evaluate import Evaluation, evaluate, scored
+from rag_graph.evaluation.functions import Scorer
+from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
 from rag_graph.generation.end_tokens import end_token_ids
 from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model, lora_config
@@ -35,6 +36,7 @@ from rag_graph.rag.retriever_learning import RetrieverTraining
 from rag_graph.records import ContextNode, Episode, Example
 from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.reward.reward import GraphReward
+from rag_graph.reward.rubric import items_paid
 from rag_graph.reward.text import HASHING, TextEmbeddings
 from rag_graph.runs.answer import Answer
 from rag_graph.runs.manifest import saved_contexts
@@ -84,6 +86,8 @@ class Workbench:
             task: FrozenClassifier([e for e in shown if e.task == task], config.seed) for task in classified
         }
         self.scorer = NodeScorer(graph, self._classifiers, own.scorers)
+        if saved is None:
+            self.scorer.require_all()
         self.device = resolve_device(config.device if saved is None else "auto")
         self.model, self.tokenizer = _language_model(config, graph, data, saved, self.device)
         _check_decoding(self.model, config.retrieval)
@@ -99,7 +103,7 @@ class Workbench:
         """A new reward; of a finished run, as training left it."""
         reward = GraphReward(
             self.graph,
-            self.scorer.score,
+            self.scorer,
             self.config.reward,
             self.builder,
             self.config.seed,
@@ -151,7 +155,7 @@ class Workbench:
         self,
         examples: Sequence[Example],
         retrieval: bool = True,
-        scorers: Mapping[str, Scorer] | None = None,
+        scorers: Mapping[str, Scorer | None] | None = None,
         on_batch: Callable[[int], object] = lambda size: None,
     ) -> Evaluation:
         """Answer examples with the contexts of the held-out part, and measure the answers; in batches of `evaluation.batch_size`, task by task.
@@ -182,11 +186,12 @@ class Workbench:
         """One answer, scored and paid by the reward as it is."""
         settings, pool = self.config.retrieval, self.pools["test"]
         (episode,) = self.pipelines["test"].answer([example])
-        episode = episode.with_scores(self.scorer.score(episode))
+        episode = scored(self.scorer, [episode])[0]
         drawn = [] if settings.fusion == "concat" else [p for p in episode.evidence if not pool.is_pinned(p)]
         weights = dict(zip((piece.rank for piece in drawn), passage_weights(drawn, settings), strict=True))
         drafted = settings.draft and pool.ranks(example.task)
-        return Answer(episode, self.reward.node_rewards([episode]), weights, drafted)
+        paid = self.reward.node_rewards([episode])
+        return Answer(episode, paid, weights, drafted, items_paid(self.reward.model, [episode], paid)[0])
 
 
 def _contexts(data: RunData | None, saved: Path | None) -> Mapping[str, Sequence[ContextNode]]:

@@ -23,7 +23,7 @@ def test_your_own_scorers_score_their_nodes() -> None:
     mine = NodeScorer(graph, scorers={"kind": lambda e: len(e.response) / 10, "topic": lambda e: None})
     assert mine.score(episode)["kind"] == 0.7
     assert "topic" not in mine.score(episode), "a scorer stands in for the metric"
-    with pytest.raises(DataError, match="scorer of 'kind' returned 7"):
+    with pytest.raises(DataError, match=r"node 'kind': <lambda> .* returned 7.0. Scores are in \[0, 1\]"):
         NodeScorer(graph, scorers={"kind": lambda e: 7.0}).score(episode)
     with pytest.raises(DataError, match=r"a scorer for 'kid', which graph.*Did you mean 'kind'"):
         NodeScorer(graph, scorers={"kid": lambda e: 1.0})
@@ -32,7 +32,7 @@ def test_your_own_scorers_score_their_nodes() -> None:
 @pytest.mark.parametrize("value", ["0.5", (0.5,), 1.5, float("nan"), torch.ones(2)])
 def test_a_scorer_that_returns_nonsense_is_named(value: Any) -> None:
     scorer = NodeScorer(load_graph("parcels"), scorers={"well_formed": lambda episode: value})
-    with pytest.raises(DataError, match="the scorer of 'well_formed' returned"):
+    with pytest.raises(DataError, match=r"node 'well_formed': <lambda> .* returned"):
         scorer.score(Episode("e", Example("e", "topic", {"input": "x"}), "x", "y"))
 
 

@@ -32,6 +32,7 @@ from torch import Tensor
 from rag_graph.config import RewardConfig
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
+from rag_graph.graph.spec import GraphSpec
 from rag_graph.records import Episode, Example
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.model import RewardModel
@@ -39,6 +40,23 @@ from rag_graph.reward.readout import Readout
 from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.scores import Scores
 from rag_graph.reward.text import TextEmbeddings
+
+
+@pytest.fixture(scope="session")
+def goals() -> AuxiliaryGraph:
+    """The graph of a newcomer: a goal, what it needs, and what is charged; all three by own functions."""
+    task = {"kind": "generation", "goal": 1.0, "metrics": {"external": 1.0}, "prompt": "x"}
+    spec = {
+        "format": 1,
+        "name": "qa",
+        "tasks": {"correct": task},
+        "criteria": {"form": {"metric": "external"}, "length": {"metric": "external"}},
+        "edges": [
+            {"from": "form", "to": "correct", "relation": "prerequisite", "strength": 0.9},
+            {"from": "length", "to": "correct", "relation": "conflicts", "strength": 0.5},
+        ],
+    }
+    return AuxiliaryGraph(GraphSpec.model_validate(spec))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import torch
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.records import Episode
+from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.diagnostics import (
     Calibration,
     leakage,
@@ -60,7 +61,7 @@ def test_flat_leaks_and_gates_do_not(trained: Callable[..., GraphReward], answer
 
     for readout, expected in (("flat", 1 / 2), ("expected_goal", 0.2 / 1.2)):
         reward = trained(readout)
-        reward.score_episode = lucky
+        reward.scoring = EachEpisode(lucky)
         reward(**answers)
         reward.learn()
         # One of two answers to `question` is right; the file's gate of .8 lets a fifth of the other through.

@@ -11,6 +11,7 @@ import torch
 from rag_graph.config import RewardConfig
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example
+from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.diagnostics import Calibration
 from rag_graph.reward.reward import GraphReward
@@ -79,7 +80,7 @@ def test_an_update_in_which_everything_failed_teaches_nothing(
     def broken(episode: Episode) -> dict[str, float]:
         raise ValueError("no")
 
-    reward.score_episode = broken
+    reward.scoring = EachEpisode(broken)
     reward(**answers)
     reward.learn()
     assert all(torch.equal(value, before[name]) for name, value in reward.model.state_dict().items())

@@ -11,6 +11,7 @@ import pytest
 
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.records import Episode
+from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.readouts import READOUTS
 from rag_graph.reward.reward import GraphReward
 
@@ -61,7 +62,7 @@ def test_a_batch_is_scored_once_and_learned_from_once(
     answers: dict[str, Any], make_reward: Callable[..., GraphReward]
 ) -> None:
     reward, counting = make_reward(), Counting()
-    reward.score_episode = counting
+    reward.scoring = EachEpisode(counting)
     functions = reward.node_functions()
     for update in range(1, 4):
         # The policy may write the same again: it is another batch, and scored as one.

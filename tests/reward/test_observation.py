@@ -13,6 +13,7 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.records import Episode, Example
+from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.reward import GraphReward
 
 GRAPH = load_graph("parcels")
@@ -60,7 +61,7 @@ def test_a_scorer_that_fails_spoils_its_episode_only(
 
     expected = reward(**answers)
     reward.take_kept()
-    reward.score_episode = brittle
+    reward.scoring = EachEpisode(brittle)
     paid = reward(**answers)
     assert paid[5] is None
     assert [value for row, value in enumerate(paid) if row != 5] == [

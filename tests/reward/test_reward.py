@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.ppo.checkpoints import load_state, save_state
 from rag_graph.records import Episode, Example
+from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.readouts import READOUTS
 from rag_graph.reward.reward import GraphReward
 
@@ -55,7 +57,7 @@ def test_an_episode_of_which_nothing_was_observed_is_not_paid(
 ) -> None:
     """s20: it was paid 0, which a trainer takes for an observation. Nothing is learned from it either."""
     reward = make_reward(readout)
-    reward.score_episode = lambda episode, nodes=None: {}
+    reward.scoring = EachEpisode(lambda episode, nodes=None: {})
     before = flat(reward.model.state_dict())
     for _ in range(3):
         assert reward(**answers) == [None] * 8
@@ -272,7 +274,7 @@ def test_nothing_asked_is_nothing_answered(answers: dict[str, Any], trained: Cal
 def test_a_reward_that_the_trainer_cannot_teach_says_so(
     make_reward: Callable[..., GraphReward], answers: dict[str, Any]
 ) -> None:
-    """A trainer that does not see the reward inside what wraps it would pay by what was known before training, without a word."""
+    """A trainer that does not see the reward inside what wraps it does not call `learn`: the reward does, before it pays the next update."""
     reward = make_reward()
     build = reward.make_episodes
 
@@ -283,9 +285,13 @@ def test_a_reward_that_the_trainer_cannot_teach_says_so(
     reward(**answers, number=1)
     reward.learn()
     reward(**answers, number=2)
-    with pytest.warns(RuntimeWarning, match=r"has not learned from the one before.*WrappedReward.*LearningRewards"):
-        reward(**answers, number=3)
-    reward(**answers, number=4)  # once is enough
+    with pytest.warns(RuntimeWarning, match=r"not let it learn from the one before.*WrappedReward.*LearningRewards"):
+        reward(**answers, number=3, trainer_state=SimpleNamespace(global_step=2, max_steps=5))
+    assert reward.updates == 2
+    assert reward.progress == 0.5
+    assert [one.episode.round for one in reward._kept] == [3] * 8
+    reward(**answers, number=4)  # it is said once, and learned from all the same
+    assert reward.updates == 3
 
 
 def test_a_column_may_be_called_log_metric(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) -> None:

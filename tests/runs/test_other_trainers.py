@@ -70,9 +70,9 @@ def in_trl(kind: str, model: Any, tokenizer: Any, reward: GraphReward, rows: lis
 
     config, trainer = getattr(trl, f"{kind}Config"), getattr(trl, f"{kind}Trainer")
     args = config(**settings(folder), num_generations=4, max_completion_length=6, max_steps=2)
+    given = [LearningRewards(reward)] if kind == "GRPO" else []  # else the reward brings it
     return trainer(
-        model=model, reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        callbacks=[LearningRewards(reward)],
+        model=model, reward_funcs=reward, args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, callbacks=given,
     )  # fmt: skip
 
 
@@ -85,7 +85,6 @@ def gdpo(model: Any, tokenizer: Any, reward: GraphReward, rows: list[dict[str, A
     )  # fmt: skip
     return trl.GRPOTrainer(
         model=model, reward_funcs=reward.node_functions(), args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
-        callbacks=[LearningRewards(reward)],
     )  # fmt: skip
 
 
@@ -127,6 +126,64 @@ def test_the_same_reward_trains_and_learns(
     assert all(piece.context.text in episode.prompt for episode in grounded for piece in episode.evidence)
     logged = [row for row in trainer.state.log_history if any(name.startswith("nodes/") for name in row)]
     assert logged, "each trainer logs what each node paid"
+
+
+QA = """
+format: 1
+name: qa
+tasks: {correct: {kind: generation, goal: 1, metrics: {external: 1}, prompt: x}}
+criteria: {form: {metric: external}, length: {metric: external}}
+edges:
+  - {from: form, to: correct, relation: prerequisite, strength: 0.9}
+  - {from: length, to: correct, relation: conflicts, strength: 0.5}
+"""
+
+
+def exact_match(completions: list[str], answer: list[str], **columns: Any) -> list[float]:
+    return [float(text.strip() == wanted) for text, wanted in zip(completions, answer, strict=True)]
+
+
+async def length(completions: list[str], **columns: Any) -> list[float]:
+    return [min(len(text.split()) / 4, 1.0) for text in completions]
+
+
+def test_functions_become_a_reward_in_one_line(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    """In TRL's GRPO: it learns without a callback that was given, forgets evaluations, and its state is in the checkpoints."""
+    import trl
+
+    (tmp_path / "goals.yaml").write_text(QA)
+    calls: Counter[str] = Counter()
+
+    def form(completions: list[str], log_metric: Any, trainer_state: Any, **columns: Any) -> list[float]:
+        calls["form"] += len(completions)
+        log_metric("words", 2.0)
+        return [float(trainer_state.global_step < 9 and text.islower()) for text in completions]
+
+    mine = {"correct": exact_match, "form": form, "length": length}
+    reward = GraphReward(tmp_path / "goals.yaml", mine, {"fit_steps": 2}, reference="answer")
+    model, tokenizer = tiny_model(1)
+    model.save_pretrained(tmp_path / "model")
+    rows = Dataset.from_list([{"prompt": f"where is it from {n} ?", "answer": "lima"} for n in range(8)])
+    args = trl.GRPOConfig(**{
+        **settings(tmp_path), "num_generations": 4, "max_completion_length": 4, "max_steps": 2, "save_strategy": "steps", "save_steps": 2,
+        "eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 8,
+    })  # fmt: skip
+    with warnings.catch_warnings():  # TRL's own, of its trainers and of transformers
+        warnings.simplefilter("ignore")
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+        evaluated = rows.select(range(2))
+        trainer = trl.GRPOTrainer(model, reward, args, rows, evaluated, processing_class=tokenizer)
+        trainer.train()
+    assert reward.updates == 2
+    assert len(reward.learning.memory) == 16, "two updates of 8, and no evaluation"
+    assert calls["form"] == 16 + 16
+    assert reward.progress == 1
+    assert (tmp_path / "checkpoint-2" / "learning_rewards.json").is_file()
+    logged = [row for row in trainer.state.log_history if "nodes/form/score" in row]
+    assert all(row["words"] == 2.0 for row in logged)
+    assert logged
+    assert logged[0]["nodes/correct/failed"] == 0.0
+    assert {episode.example.references for episode in reward.last_episodes} == {("lima",)}
 
 
 def test_evidence_survives_a_data_set(rows: list[dict[str, Any]]) -> None:
