@@ -137,5 +137,5 @@ def _about(spec: Task | Criterion | Context | None) -> str:
     if isinstance(spec, Task):
         return ", ".join(f"{metric} {share:g}" for metric, share in spec.metrics.items()) or "external"
     if isinstance(spec, Criterion):
-        return str(spec.metric)
+        return str(spec.metric) if spec.items is None else f"the items in column '{spec.items}'"
     return str(spec.text or spec.kind) if spec else ""
