@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rag_graph.ppo.arguments import GraphPPOConfig
     from rag_graph.ppo.callbacks import LearningRewards
     from rag_graph.ppo.trainer import GraphPPOTrainer
-    from rag_graph.records import ContextNode, Episode, Evidence, Example
+    from rag_graph.records import ContextNode, Episode, Evidence, Example, Item
     from rag_graph.report.compare import compare
     from rag_graph.report.comparison import Comparison
     from rag_graph.report.diagnostics import draw_diagnostics
@@ -47,6 +47,7 @@ _HOMES = {
     "GraphPPOTrainer": "rag_graph.ppo.trainer",
     "GraphReward": "rag_graph.reward",
     "Hit": "rag_graph.retrieval.base",
+    "Item": "rag_graph.records",
     "LearningRewards": "rag_graph.ppo.callbacks",
     "NodeScorer": "rag_graph.evaluation.scorer",
     "PassageIndex": "rag_graph.retrieval.index",
@@ -78,6 +79,7 @@ __all__ = [
     "GraphPPOTrainer",
     "GraphReward",
     "Hit",
+    "Item",
     "LearningRewards",
     "NodeScorer",
     "PassageIndex",

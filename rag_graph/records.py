@@ -36,6 +36,15 @@ REFERENCE_METRICS = frozenset(METRIC_NAMES) - {"faithfulness", "external", "form
 
 
 @dataclass(frozen=True, slots=True)
+class Item:
+    """One criterion of an example's own rubric: what it says, and its weight; below 0 for what an answer is to avoid."""
+
+    criterion: str
+    weight: float = 1.0
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One item of one task: what the model sees and what it is judged against."""
 
@@ -47,6 +56,8 @@ class Example:
     """Ids of the passages that contain the answer, as in their file; empty if they are not known."""
     unit: str = ""
     """What it was taken from, such as the id of a passage; empty if the data do not say."""
+    items: Mapping[str, tuple[Item, ...]] = field(default_factory=dict)
+    """Node of a rubric (a criterion with `items`) -> this example's own criteria; absent where it has none."""
 
     @property
     def sampling_unit(self) -> str:
@@ -111,7 +122,10 @@ class Episode:
     """The columns of its row by name, for functions that ask for them; among them `prompts` and `completions` as the trainer has them (chat
     messages). Dropped when the episode has been scored and is kept."""
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Node -> what its function raised. The node's score is missing; the other scores of the episode stand."""
+    """Node -> what its function raised. The node's score is missing (of a rubric, the scores of the items on which it raised); the other scores of the
+    episode stand."""
+    item_scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Node of a rubric -> the score of each of its items in `example.items`, in their order; None where it was not observed."""
 
     @property
     def source(self) -> str:

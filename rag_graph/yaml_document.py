@@ -36,7 +36,7 @@ Location = tuple[str | int, ...]
 
 
 class Place(NamedTuple):
-    """A position in a file; line and column start at 1, as in editors."""
+    """A position in a file; line and column start at 1, as in editors. The file is empty where values came from Python."""
 
     file: str
     line: int
@@ -55,7 +55,8 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         """Always one line: control characters are escaped, and very long values are cut."""
         text = self.text if len(self.text) <= MAX_MESSAGE else f"{self.text[:MAX_MESSAGE]} ..."
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in f"{self.place}: {text}")
+        line = f"{self.place}: {text}" if self.place.file else text
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 @dataclass

@@ -10,9 +10,8 @@ from typing import Annotated, get_args
 
 import typer
 
-from rag_graph.errors import GraphFileError, near_miss
+from rag_graph.errors import GraphFileError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.exchange import WRITERS
 from rag_graph.graph.reader import check_graph, find_graph, graph_warnings, load_graph
 from rag_graph.graph.schema import graph_schema
 from rag_graph.graph.spec import Role, relative_paths
@@ -109,15 +108,10 @@ def convert(
 
     Example: `rag-graph graph convert parcels parcels.graphml`
     """
-    if out.suffix not in WRITERS:
-        known = ", ".join(WRITERS)
-        raise GraphFileError(f"{out}: unknown format '{out.suffix}'.{near_miss(out.suffix, WRITERS)} Known: {known}")
-    if not out.parent.is_dir():
-        raise GraphFileError(f"{out}: no such folder: {out.parent}")
     if out.exists() and not force:
         raise GraphFileError(f"{out}: exists already. Choose another name, or --force to write over it.")
     loaded = load_graph(graph)
-    write_atomically(out, WRITERS[out.suffix](loaded))
+    loaded.save(out)
     typer.echo(f"wrote {out}")
     beside = [path for path in relative_paths(loaded.spec) if (loaded.root / path).is_file()]
     if beside and out.parent.resolve() != loaded.root.resolve():

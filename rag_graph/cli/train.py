@@ -11,6 +11,7 @@ import typer
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import warning_of_run
+from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 
 Overrides = Annotated[
@@ -105,6 +106,7 @@ def _explain(settings: RunConfig) -> None:
     from rag_graph.runs.trackers import check_trackers
 
     graph = load_graph(settings.graph)
+    check_for_run(graph)
     check_trackers(settings.report_to)
     named = named_scorers(settings)
     for scorer in named.values():

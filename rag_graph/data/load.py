@@ -16,6 +16,7 @@ from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.data.passages import read_passages
 from rag_graph.data.prompts import render_prompt
 from rag_graph.data.reserved import is_reserved
+from rag_graph.data.rubrics import check_columns, items_of, rubrics_of
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task
@@ -149,7 +150,10 @@ def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str) -> list
             raise DataError(
                 f"{where}: no column '{task.fields[ours]}', which task '{name}' reads as '{ours}'.{near_miss(task.fields[ours], row)} The row has: {', '.join(map(str, row))}."
             )
-    loaded = examples_from_rows(name, task, iter(rows), f"{split}/")
+    rubrics = rubrics_of(graph, name)
+    for where, row in rows[:1]:
+        check_columns(row, rubrics, where)
+    loaded = examples_from_rows(name, task, iter(rows), f"{split}/", rubrics)
     column = task.fields.get("demonstration")
     weak = [
         _references(row[column], name, task, where, column)[0] if column and row.get(column) is not None else None
@@ -161,11 +165,17 @@ def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str) -> list
     return examples
 
 
-def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> list[Example]:
+def examples_from_rows(
+    name: str, task: Task, rows: Rows, prefix: str = "", rubrics: Mapping[str, str] | None = None
+) -> list[Example]:
     """Rows of a table -> examples, by the task's field mapping. A row without an id gets `prefix` and its number.
 
+    Args:
+        rubrics: node -> column of its items, of the rubrics that apply to the task (`rubrics_of`).
+
     Raises:
-        DataError: a missing column, a value that is not text, a repeated id, a label outside the task's labels; with file and line.
+        DataError: a missing column, a value that is not text, a repeated id, a label outside the task's labels, items of a rubric that cannot
+            be read; with file and line.
     """
     examples: dict[str, Example] = {}
     for number, (where, row) in enumerate(rows):
@@ -184,7 +194,8 @@ def examples_from_rows(name: str, task: Task, rows: Rows, prefix: str = "") -> l
             raise DataError(f"{where}: the id '{row['id']}' appears twice in this data set. Ids must be unique.")
         unit = task.fields.get("unit")
         drawn = "" if unit is None else _text(row[unit], unit, where)
-        examples[key] = Example(key, name, inputs, references, _supporting(row, task, where), drawn)
+        items = items_of(row, rubrics or {}, where)
+        examples[key] = Example(key, name, inputs, references, _supporting(row, task, where), drawn, items)
     return list(examples.values())
 
 
@@ -264,13 +275,13 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
     return nodes
 
 
-def read_examples(path: Path, name: str, task: Task) -> list[Example]:
-    """Examples of one task from any file with the task's fields.
+def read_examples(path: Path, name: str, graph: AuxiliaryGraph) -> list[Example]:
+    """Examples of one task of the graph from any file with the task's fields.
 
     Raises:
         DataError: as in `examples_from_rows`, or an empty file.
     """
-    examples = examples_from_rows(name, task, read_table(path))
+    examples = examples_from_rows(name, graph.spec.tasks[name], read_table(path), rubrics=rubrics_of(graph, name))
     if not examples:
         raise DataError(f"{path}: the file has no rows.")
     return examples
@@ -282,8 +293,12 @@ def _interleave(parts: Sequence[list[Example]]) -> list[Example]:
 
 
 def _hash(examples: Sequence[Example]) -> str:
-    rows = [(e.id, sorted(e.inputs.items()), e.references, *([e.supporting] if e.supporting else [])) for e in examples]
-    return _digest(rows)
+    return _digest([(e.id, sorted(e.inputs.items()), e.references, *_more(e)) for e in examples])
+
+
+def _more(example: Example) -> list[object]:
+    """What not every example has: it leaves the hash of those without it as it is."""
+    return [part for part in (example.supporting, sorted(example.items.items())) if part]
 
 
 def _digest(rows: Sequence[object]) -> str:

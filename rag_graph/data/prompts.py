@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rag_graph.errors import DataError
 from rag_graph.graph.checks import PLACEHOLDER
 from rag_graph.graph.spec import Task
 from rag_graph.records import Evidence, Example
@@ -16,7 +17,13 @@ def render_evidence(evidence: Sequence[Evidence]) -> str:
 
 def render_prompt(task: Task, example: Example, evidence: Sequence[Evidence] = ()) -> str:
     """Fill the template of a task, in one pass, so braces inside a text stay. Without evidence, `{context}` and the white
-    space after it are removed."""
+    space after it are removed.
+
+    Raises:
+        DataError: the task has no prompt.
+    """
+    if task.prompt is None:
+        raise DataError(f"task '{example.task}' has no prompt. Add 'prompt:' to it in the graph file.")
     values = {**example.inputs, "labels": ", ".join(task.label_words), "context": render_evidence(evidence)}
     template = task.prompt
     if not evidence:

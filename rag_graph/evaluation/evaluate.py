@@ -72,7 +72,7 @@ def evaluate(
         task = scorer.graph.spec.tasks[name]
         task_scores[name] = [episode.scores[name] for episode in mine]
         units[name] = [episode.example.sampling_unit for episode in mine]
-        for metric in dict.fromkeys([*task.metrics, *REPORTED[task.kind]]):
+        for metric in dict.fromkeys([*task.metrics, *(REPORTED[task.kind] if task.kind else ())]):
             found = _measure(metric, mine, task.label_words)
             if found is not None:
                 interval, count = found
@@ -85,7 +85,10 @@ def evaluate(
 def scored(scorer: NodeScorer, episodes: Sequence[Episode]) -> list[Episode]:
     """Episodes with their scores; where a function failed, the score is missing and `failed` says why."""
     found = zip(episodes, scorer.score_all(episodes), strict=True)
-    return [replace(episode, scores=dict(scores), failed=dict(scores.failed)) for episode, scores in found]
+    return [
+        replace(episode, scores=dict(scores), failed=dict(scores.failed), item_scores=dict(scores.item_scores))
+        for episode, scores in found
+    ]
 
 
 def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) -> tuple[Interval, int] | None:

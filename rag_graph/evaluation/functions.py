@@ -5,6 +5,10 @@
 | batch, TRL's signature | a parameter `completions`, `prompts` or `completion_ids`, or none but `**columns` | lists: prompts, completions, every column, by name | a list |
 | episode | one positional parameter | an `Episode` | a number |
 
+A function of a rubric (a criterion with `items`) is called per item where it names a parameter `item`: a batch function gets a row for each item,
+with the columns `item` (its text) and `item_weight`; one of an episode gets `(episode, item)`, an `Item`. Without that parameter it is called as any
+other, and returns for each answer a list of one score per item, or one number for the whole. Rows without items are left out.
+
 A score is a number in [0, 1], or None where there is nothing to observe. Both kinds may be coroutines; all of a batch run at the same time.
 """
 
@@ -20,8 +24,9 @@ from typing import Any
 from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.calls import Raised, call_all
 from rag_graph.evaluation.hidden import Hidden, HiddenReferences, used_hidden
+from rag_graph.evaluation.rubric import asked_about, of_items
 from rag_graph.graph.spec import Task
-from rag_graph.records import Episode
+from rag_graph.records import Episode, Item
 
 Scorer = Callable[..., Any]
 """A researcher's own score of a node: in TRL's signature, or of one episode. See the table above."""
@@ -40,11 +45,15 @@ HOW = "Write `def {name}(completions, **columns)`, which takes lists and returns
 class OwnFunction:
     """A function and the node that it scores.
 
+    Args:
+        rubric: the node is a rubric.
+
     Raises:
         ConfigError: it cannot be called in one of the two ways.
     """
 
-    def __init__(self, node: str, function: Any) -> None:
+    def __init__(self, node: str, function: Any, rubric: bool = False) -> None:
+        self.rubric = rubric
         self.node, self.function, self.name = node, function, name_of(function)
         self.needs_reference = False
         """It raised on a hidden reference before: it is not called for such rows again."""
@@ -70,7 +79,9 @@ class OwnFunction:
         self.wants = [p.name for p in named]
         self.required = [p.name for p in named if p.default is p.empty]
         must = [p.name for p in (*positional, *named) if p.default is p.empty]
-        if not self.is_batch and (len(set(must)) > 1 or not (positional or starred)):
+        self.by_item = rubric and ("item" in self.wants if self.is_batch else len(dict.fromkeys(must)) == 2)
+        """It is called once for each item of an answer."""
+        if not self.is_batch and (len(set(must)) > 1 + self.by_item or not (positional or starred)):
             name = self.name if self.name.isidentifier() else "score"
             raise ConfigError(
                 f"scorers['{node}']: {self.name}({', '.join(p.name for p in parameters)}) is neither in TRL's signature nor a function of one episode. "
@@ -92,6 +103,8 @@ class OwnFunction:
 
     def hint(self, row: Row) -> str:
         """What is often the reason where a function fails on every row."""
+        if self.by_item and not self.is_batch:
+            return " It gets an Episode and an Item: the answer is episode.response, the text of the item is item.criterion."
         if not self.is_batch:
             return " A function of one episode gets an Episode: its answer is episode.response, its columns are in episode.columns."
         if isinstance(row.columns["completions"], str):
@@ -114,7 +127,7 @@ class OwnFunction:
         """
         if not self.is_batch:
             (row,) = rows
-            return partial(self.function, row.episode)
+            return partial(self.function, row.episode, *([row.item] if self.by_item else []))
         columns = columns_of(rows)
         lacking = [name for name in self.required if name not in columns]
         if lacking:
@@ -125,14 +138,15 @@ class OwnFunction:
             )
         return partial(self.function, **{k: v for k, v in columns.items() if self.takes_all or k in self.wants})
 
-    def values(self, value: Any, number: int) -> list[Any]:
-        """What a call for so many rows returned -> per row a number, None or `Unfit`.
+    def values(self, value: Any, rows: Sequence[Row]) -> list[Any]:
+        """What a call for these rows returned -> per row a number, None or `Unfit`; of a rubric also a tuple, one score per item.
 
         Raises:
             DataError: a batch function returned no list, or another number of values than there are rows.
         """
         if not self.is_batch:
-            return [score_of(value, self)]
+            return [self._one(value, rows[0])]
+        number = len(rows)
         value = value.tolist() if hasattr(value, "tolist") else value
         if isinstance(value, str | Mapping) or not hasattr(value, "__len__") or not hasattr(value, "__iter__"):
             raise DataError(
@@ -144,14 +158,24 @@ class OwnFunction:
                 f"node '{self.node}': {self} returned {len(value)} values for {number} completions. Return one value per completion, None where "
                 "there is nothing to observe."
             )
-        return [score_of(item, self) for item in value]
+        return [self._one(one, row) for one, row in zip(value, rows, strict=True)]
+
+    def _one(self, value: Any, row: Row) -> Any:
+        value = value.tolist() if hasattr(value, "tolist") else value
+        if not self.rubric or self.by_item or not isinstance(value, list | tuple):
+            return score_of(value, self)
+        try:
+            return of_items(value, row.episode, self.node)
+        except DataError as error:
+            return Unfit(error)
 
 
 class Row:
-    """An episode and the columns that functions get of it."""
+    """An episode and the columns that functions get of it; with an item, as a function is asked about that one."""
 
-    def __init__(self, episode: Episode, task: Task) -> None:
-        self.episode = episode
+    def __init__(self, episode: Episode, task: Task, item: Item | None = None) -> None:
+        self.item = item
+        self.episode = episode = episode if item is None else asked_about(episode, item)
         self.is_hidden = isinstance(episode.example.references, HiddenReferences)
         """Its reference is hidden by design."""
         example, references = episode.example, episode.example.references
@@ -207,7 +231,7 @@ class Asking:
     def __init__(self, function: OwnFunction, rows: Sequence[Row]) -> None:
         self.function, self.rows = function, rows
         self.outcomes: list[Any] = [None] * len(rows)
-        """Per row a number in [0, 1], None, `Raised` or `Unfit`."""
+        """Per row a number in [0, 1], None, `Raised` or `Unfit`; of a rubric also a tuple of numbers and None."""
         self.called = [n for n, row in enumerate(rows) if not function.is_closed(row)]
         self.groups = [self.called] if function.is_batch and self.called else [[n] for n in self.called]
         """The calls that are to be made next."""
@@ -215,7 +239,7 @@ class Asking:
     def take(self, group: Sequence[int], value: Any) -> None:
         """What the call of a group returned."""
         if not isinstance(value, Raised):
-            for n, outcome in zip(group, self.function.values(value, len(group)), strict=True):
+            for n, outcome in zip(group, self.function.values(value, [self.rows[n] for n in group]), strict=True):
                 self.outcomes[n] = outcome
             return
         shown = [n for n in group if not self.rows[n].is_hidden]

@@ -10,6 +10,7 @@ from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.calls import Raised
 from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unfit, ask
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
+from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example
 
@@ -54,12 +55,32 @@ class FrozenClassifier:
 class NodeScores(dict[str, float]):
     """Node -> score in [0, 1] of one episode; absent where not observed."""
 
-    def __init__(self, scores: Mapping[str, float] | None = None, error: str = "") -> None:
+    def __init__(
+        self,
+        scores: Mapping[str, float] | None = None,
+        error: str = "",
+        items: Mapping[str, tuple[float | None, ...]] | None = None,
+    ) -> None:
         super().__init__(scores or {})
         self.failed: dict[str, str] = {}
         """Node -> what its function raised, or why what it returned is no score."""
+        self.item_scores = dict(items or {})
+        """Node of a rubric -> the score of each item, where they are known."""
         self.error = error
         """Why the episode could not be scored at all."""
+
+    def take(self, node: str, outcome: Any, episode: Episode) -> None:
+        """What a function found for a node: one of the outcomes of an `Asking`; of a rubric also a list of them, one per item."""
+        if isinstance(outcome, list | tuple):
+            wrong = [one for one in outcome if isinstance(one, Raised | Unfit)]
+            if wrong:
+                self.failed[node] = str(wrong[0])
+            self.item_scores[node] = tuple(one if isinstance(one, float) else None for one in outcome)
+            outcome = rubric_score(episode.example.items[node], self.item_scores[node])
+        if isinstance(outcome, float):
+            self[node] = outcome
+        elif outcome is not None:
+            self.failed[node] = str(outcome)
 
 
 class NodeScorer:
@@ -94,8 +115,11 @@ class NodeScorer:
                 raise DataError(
                     f"a scorer for '{name}', which is a context: text to retrieve, not a node with a score."
                 )
+        self.rubrics = {name for name, criterion in graph.spec.criteria.items() if criterion.items is not None}
         self.functions = {
-            node: OwnFunction(node, function) for node, function in self.scorers.items() if function is not None
+            node: OwnFunction(node, function, node in self.rubrics)
+            for node, function in self.scorers.items()
+            if function is not None
         }
         self._warned: set[str] = set()
 
@@ -144,11 +168,11 @@ class NodeScorer:
         """
         (found,), askings = self._scored([episode], [nodes])
         for asking in askings:
-            (outcome,) = asking.outcomes
-            if isinstance(outcome, Raised):
-                raise DataError(f"the scorer of '{asking.function.node}' failed: {outcome}") from outcome.error
-            if isinstance(outcome, Unfit):
-                raise DataError(outcome)
+            for outcome in asking.outcomes:
+                if isinstance(outcome, Raised):
+                    raise DataError(f"the scorer of '{asking.function.node}' failed: {outcome}") from outcome.error
+                if isinstance(outcome, Unfit):
+                    raise DataError(outcome)
         return found
 
     def score_all(
@@ -186,13 +210,21 @@ class NodeScorer:
             row: Row(episodes[row], tasks[episodes[row].example.task])
             for row in {r for rs in rows_of.values() for r in rs}
         }
-        askings = ask([(self.functions[node], [rows[row] for row in mine]) for node, mine in rows_of.items()])
+        asked = []
+        for node, mine in rows_of.items():
+            if self.functions[node].by_item:
+                rows_of[node] = [row for row in mine for _ in episodes[row].example.items[node]]
+                whole = [(rows[row].episode, item) for row in mine for item in episodes[row].example.items[node]]
+                asked.append([Row(episode, tasks[episode.example.task], item) for episode, item in whole])
+            else:
+                asked.append([rows[row] for row in mine])
+        askings = ask([(self.functions[node], mine) for node, mine in zip(rows_of, asked, strict=True)])
         for asking, (node, mine) in zip(askings, rows_of.items(), strict=True):
+            by_row: dict[int, list[Any]] = {}
             for row, outcome in zip(mine, asking.outcomes, strict=True):
-                if isinstance(outcome, float):
-                    found[row][node] = outcome
-                elif outcome is not None:
-                    found[row].failed[node] = str(outcome)
+                by_row.setdefault(row, []).append(outcome)
+            for row, outcomes in by_row.items():
+                found[row].take(node, outcomes if asking.function.by_item else outcomes[0], episodes[row])
         return found, askings
 
     def _wanted(self, episode: Episode, nodes: Collection[str] | None) -> Iterable[str]:
@@ -201,7 +233,9 @@ class NodeScorer:
         return (
             node
             for node in named
-            if (nodes is None or node in nodes) and (node == task or self.graph.applies(node, task))
+            if (nodes is None or node in nodes)
+            and (node == task or self.graph.applies(node, task))
+            and (node not in self.rubrics or episode.example.items.get(node))
         )
 
     def _judge(self, asking: Asking) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import networkx
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.graph.spec import Edge, GraphSpec, NodeKind, Relation, Role, Semantics
+from rag_graph.graph.build import content_of, content_of_networkx
+from rag_graph.graph.exchange import to_yaml, write_graph
+from rag_graph.graph.spec import BLOCK_OF, Edge, GraphSpec, NodeKind, Relation, Role, Semantics
+from rag_graph.graph.validate import checked_spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,75 @@ class AuxiliaryGraph:
     spec: GraphSpec
     root: Path = field(default_factory=Path, compare=False)
     """The folder to which relative paths in the specification refer."""
+    origin: Path | str | None = field(default=None, compare=False)
+    """The file, or the YAML text, that it was read from; None where it was built in Python. Messages find the place of an entry there."""
+
+    @classmethod
+    def build(
+        cls,
+        tasks: Mapping[str, Any],
+        criteria: Mapping[str, Any] | Iterable[str] = (),
+        edges: Iterable[Any] = (),
+        *,
+        contexts: Mapping[str, Any] | None = None,
+        relations: Mapping[str, Any] | None = None,
+        name: str = "graph",
+        title: str = "",
+        root: str | Path = ".",
+    ) -> AuxiliaryGraph:
+        """Make a graph without a file, with the checks of one.
+
+        Every entry is a map with the keys of a graph file, or a short form of it:
+
+            AuxiliaryGraph.build(
+                tasks={"correct": 1.0}, criteria=["form", "length"], edges=[("form", "correct", "prerequisite", 0.9)]
+            )
+
+        Args:
+            tasks: name -> its goal weight, or its keys.
+            criteria: names; or name -> its metric, or its keys.
+            edges: (from, to, relation), (from, to, relation, strength), or a map with these keys and `tuned`.
+            contexts, relations: name -> its keys.
+            root: the folder that paths in the graph start from.
+
+        Raises:
+            GraphFileError: with every problem on a line of its own, `edges[0].from: what`.
+        """
+        content = content_of(tasks, criteria, edges, contexts, relations, name, title)
+        return cls(checked_spec(content, Path(root)), Path(root))
+
+    @classmethod
+    def from_networkx(cls, graph: networkx.Graph, root: str | Path = ".") -> AuxiliaryGraph:
+        """Make a graph of a directed networkx graph; the inverse of `networkx`.
+
+        A graph made by hand needs little. A node with the attribute `kind`: task, criterion or context (without it, a node with a `goal` is a
+        task, and every other a criterion), and with the keys of a graph file, such as `metric`. An edge with `relation` (in a multigraph its key
+        is read too), and if wanted `strength` and `tuned`:
+
+            drawn = networkx.DiGraph(name="qa")
+            drawn.add_node("correct", goal=1.0)
+            drawn.add_edge("form", "correct", relation="prerequisite", strength=0.9)
+            graph = AuxiliaryGraph.from_networkx(drawn)
+
+        Args:
+            root: the folder that paths in the graph start from.
+
+        Raises:
+            GraphFileError: an undirected graph, a node or an edge that cannot be read, or any problem of a graph file, one a line.
+        """
+        return cls(checked_spec(content_of_networkx(graph), Path(root)), Path(root))
+
+    def to_yaml(self) -> str:
+        """The graph as a graph file: includes merged, defaults left out, one relation a line. `load_graph` reads an equal graph from it."""
+        return to_yaml(self.spec)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the graph to a file, over what is there. The ending selects the format: .yaml, .json (node-link), .graphml.
+
+        Raises:
+            GraphFileError: another ending, or a folder that does not exist.
+        """
+        return write_graph(self.spec, Path(path))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AuxiliaryGraph) and self.spec == other.spec
@@ -81,12 +154,18 @@ class AuxiliaryGraph:
 
     @cached_property
     def networkx(self) -> networkx.MultiDiGraph:
-        """The same graph for networkx: node attribute `kind`, edge key = relation, attributes `role` and `strength`."""
-        graph = networkx.MultiDiGraph(name=self.name)
+        """The same graph for networkx, complete: `from_networkx` reads it back.
+
+        Node attributes `kind` (task, criterion, context), `title`, and `spec`, what the file says of it. Edge key = relation; attributes `role`
+        (fact, rule, neither), `strength`, `tuned`, and `order`, the position in the file. Graph attributes `name`, `title`, `relations`.
+        """
+        stated = self.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        whole = {key: stated[key] for key in ("title", "relations") if key in stated}
+        graph = networkx.MultiDiGraph(name=self.name, **whole)
         for name, kind in self.kinds.items():
-            graph.add_node(name, kind=kind, title=self.title(name))
-        for edge in self.spec.edges:
-            told = {"role": self.role(edge), "strength": edge.strength, "tuned": edge.tuned}
+            graph.add_node(name, kind=kind, title=self.title(name), spec=stated[BLOCK_OF[kind]][name])
+        for order, edge in enumerate(self.spec.edges):
+            told = {"role": self.role(edge), "strength": edge.strength, "tuned": edge.tuned, "order": order}
             graph.add_edge(edge.source, edge.target, key=edge.relation, **told)
         return graph
 
@@ -101,9 +180,7 @@ class AuxiliaryGraph:
 
     def title(self, name: str) -> str:
         """The title of a node, or its name if the file has no title."""
-        spec = self.spec
-        block = {"task": spec.tasks, "criterion": spec.criteria, "context": spec.contexts}[self.kinds[name]]
-        return block[name].title or name  # type: ignore[index]
+        return getattr(self.spec, BLOCK_OF[self.kinds[name]])[name].title or name
 
     def applies(self, name: str, task: str) -> bool:
         """True if a node can be scored in an episode of `task`: the task itself, or a criterion that applies to it."""
@@ -146,4 +223,4 @@ class AuxiliaryGraph:
         edges = tuple(
             edge.model_copy(update={"strength": value}) for edge, value in zip(self.spec.edges, values, strict=True)
         )
-        return AuxiliaryGraph(self.spec.model_copy(update={"edges": edges}), self.root)
+        return AuxiliaryGraph(self.spec.model_copy(update={"edges": edges}), self.root, self.origin)

@@ -98,7 +98,11 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                 (*location, "metrics", name),
                 f"'{name}' takes arguments: make it a criterion that applies to this task.",
             )
-    if isinstance(metrics, dict) and not any(isinstance(w, int | float) and w > 0 for w in metrics.values()):
+    if (
+        isinstance(metrics, dict)
+        and metrics
+        and not any(isinstance(w, int | float) and w > 0 for w in metrics.values())
+    ):
         yield (*location, "metrics"), "no metric with a weight above 0: the task could never be scored."
     dataset = task.get("dataset")
     if isinstance(dataset, dict):
@@ -158,6 +162,11 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
         yield (*location, "metric"), "'length_band' needs args: {least: WORDS, most: WORDS}, one or both."
     if metric == "label_preserved" and not criterion.get("of"):
         yield (*location, "metric"), "'label_preserved' needs 'of': the classification task whose label is kept."
+    if criterion.get("items") is not None and metric not in (None, "external"):
+        yield (
+            (*location, "metric"),
+            f"'{metric}' knows no items. The items of a rubric are scored by your own function or a table: leave 'metric' out.",
+        )
     of = criterion.get("of")
     if isinstance(of, str):
         if of not in tasks:

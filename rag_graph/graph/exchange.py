@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,15 @@ import networkx
 import yaml
 
 from rag_graph.errors import GraphFileError, near_miss
-from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.spec import BLOCK_OF, GraphSpec
 from rag_graph.yaml_document import MAX_BYTES, read_bounded
 
 _PREFIX = "json:"
-_BLOCK = {"task": "tasks", "criterion": "criteria", "context": "contexts"}
 
 
-def to_yaml(graph: AuxiliaryGraph) -> str:
+def to_yaml(spec: GraphSpec) -> str:
     """The graph as a graph-definition file: all includes merged, one relation per line."""
-    content = graph.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    content = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     content.pop("include", None)
     edges = content.pop("edges", [])
     head = {key: content.pop(key) for key in ("format", "name", "title") if key in content}
@@ -67,17 +67,17 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
 _Dumper.add_representer(str, _represent_text)
 
 
-def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
+def to_networkx(graph: GraphSpec) -> networkx.MultiDiGraph:
     """The whole graph as attributes; `read_content` reads it back from a file."""
-    spec = graph.spec.model_dump(mode="json", by_alias=True, exclude_unset=False)
+    spec = graph.model_dump(mode="json", by_alias=True, exclude_unset=False)
     whole = networkx.MultiDiGraph(
         format=spec["format"],
         name=spec["name"],
         title=spec["title"],
         relations=spec["relations"],
     )
-    for name, kind in graph.kinds.items():
-        whole.add_node(name, kind=kind, spec=spec[_BLOCK[kind]][name])
+    for name, kind in graph.node_kinds().items():
+        whole.add_node(name, kind=kind, spec=spec[BLOCK_OF[kind]][name])
     for order, edge in enumerate(spec["edges"]):
         whole.add_edge(
             edge["from"], edge["to"], key=edge["relation"], strength=edge["strength"], tuned=edge["tuned"], order=order
@@ -85,11 +85,11 @@ def to_networkx(graph: AuxiliaryGraph) -> networkx.MultiDiGraph:
     return whole
 
 
-def to_node_link(graph: AuxiliaryGraph) -> str:
+def to_node_link(graph: GraphSpec) -> str:
     return json.dumps(networkx.node_link_data(to_networkx(graph), edges="edges"), indent=2, ensure_ascii=False) + "\n"
 
 
-def to_graphml(graph: AuxiliaryGraph) -> str:
+def to_graphml(graph: GraphSpec) -> str:
     whole = to_networkx(graph)
     flat = networkx.MultiDiGraph(**_encode(whole.graph))
     for name, attributes in whole.nodes(data=True):
@@ -195,11 +195,11 @@ def _content(
 ) -> dict[str, Any]:
     content: dict[str, Any] = {key: value for key, value in graph.items() if value not in ({}, [], "")}
     for name, attributes in nodes:
-        if attributes.get("kind") not in _BLOCK:
+        if attributes.get("kind") not in BLOCK_OF:
             raise _NotAGraphError(
-                f"node '{name}': kind {attributes.get('kind')!r} is none of {', '.join(_BLOCK)}.{near_miss(str(attributes.get('kind')), _BLOCK)}"
+                f"node '{name}': kind {attributes.get('kind')!r} is none of {', '.join(BLOCK_OF)}.{near_miss(str(attributes.get('kind')), BLOCK_OF)}"
             )
-        block = content.setdefault(_BLOCK[attributes["kind"]], {})
+        block = content.setdefault(BLOCK_OF[attributes["kind"]], {})
         if name in block:
             raise _NotAGraphError(f"node '{name}' is stated twice.")
         block[name] = attributes.get("spec")
@@ -217,3 +217,16 @@ def _content(
 
 
 WRITERS = {".yaml": to_yaml, ".json": to_node_link, ".graphml": to_graphml}
+
+
+def write_graph(graph: GraphSpec, path: Path) -> Path:
+    """Write a graph; see `AuxiliaryGraph.save`."""
+    if path.suffix not in WRITERS:
+        known = ", ".join(WRITERS)
+        raise GraphFileError(f"{path}: unknown format '{path.suffix}'.{near_miss(path.suffix, WRITERS)} Known: {known}")
+    if not path.parent.is_dir():
+        raise GraphFileError(f"{path}: no such folder: {path.parent}")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")  # then moved: a reader never sees half a file
+    beside.write_text(WRITERS[path.suffix](graph), encoding="utf-8", newline="")
+    os.replace(beside, path)
+    return path

@@ -57,6 +57,11 @@ def _format_message(given: Any) -> str:
     return f"format: {given!r:.80} is not a format. Write 'format: {FORMAT}'."
 
 
+def kind_of(value: Any) -> str:
+    name = type(value).__name__
+    return "nothing" if value is None else f"an {name}" if name[0] in "aeiou" else f"a {name}"
+
+
 def explain(problem: Any, location: Location) -> str:
     """The problem in one or two sentences; empty if another problem explains it better."""
     kind, given = problem["type"], problem.get("input")
@@ -88,10 +93,11 @@ def explain(problem: Any, location: Location) -> str:
     if last == "labels" and kind in ("dict_type", "tuple_type"):
         other_arm = isinstance(given, list) if kind == "dict_type" else isinstance(given, dict)
         return "" if other_arm else "a list of labels, or a map from the data's value to the word, is expected."
-    if kind in ("dict_type", "tuple_type"):
-        wanted = "map" if kind == "dict_type" else "list"
-        return f"a {wanted} is expected, {'nothing' if given is None else f'a {type(given).__name__}'} given."
+    if kind in ("dict_type", "tuple_type", "model_type"):
+        wanted = "list" if kind == "tuple_type" else "map"
+        empty = ": write {} for one without keys" if given is None and kind == "model_type" else ""
+        return f"a {wanted} is expected, {kind_of(given)} given{empty}."
     if kind == "string_pattern_mismatch":
         return f"{given!r} is not a name. A name starts with a letter and has letters, digits, _ and -, at most 64."
-    shown = repr(given) if isinstance(given, str | int | float | bool | None) else f"a {type(given).__name__}"
+    shown = repr(given) if isinstance(given, str | int | float | bool | None) else kind_of(given)
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, {shown[:80]} given."

@@ -1,7 +1,9 @@
-"""Merges a graph file and its includes into one map, and remembers the file of each location."""
+"""Merges a graph file and its includes into one map, and remembers the file of each location. YAML text and plain values from Python are
+read in the same way."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,6 +17,10 @@ from rag_graph.yaml_document import Document, Location, Place, Problem, load_doc
 
 BLOCKS = ("relations", "tasks", "criteria", "contexts")
 MAX_INCLUDES = 64
+Source = Path | str | Mapping[str, Any]
+"""A file; YAML text, whose paths start from the current folder; or the content itself, from Python, which has places in no file."""
+TEXT = "<text>"
+"""What stands for the file in the problems of YAML text."""
 
 
 class MergedGraph:
@@ -22,15 +28,24 @@ class MergedGraph:
     data: the content of all files, in the shape of one file.
     problems: all problems of reading and merging.
     readable: False if the main file is not a map.
+
+    Args:
+        root: the folder that paths start from; default the folder of the file, else the current one.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.root = path.parent
+    def __init__(self, source: Source, root: Path | None = None) -> None:
+        path = source if isinstance(source, Path) else Path(TEXT)
+        self.root = path.parent if root is None else root
         self.data: dict[str, Any] = {}
         self.problems: list[Problem] = []
         self._owners: dict[Location, tuple[Document, Location]] = {}  # merged location -> its document and place there
         self._read: set[Path] = set()
-        self.main = self._load(path, str(path))
+        if isinstance(source, Path):
+            self.main = self._load(path, str(path))
+        elif isinstance(source, str):
+            self.main = self._checked(load_document(source.encode("utf-8", "surrogatepass"), TEXT))
+        else:
+            self.main = Document("", dict(source))
         self.readable = isinstance(self.main.data, dict)
         if self.readable:
             self._add(self.root, self.main, (path.absolute(),))
@@ -42,10 +57,7 @@ class MergedGraph:
             if path.suffix in (".json", ".graphml"):
                 document.data = read_content(path)
             else:
-                document = load_document(read_bounded(path), shown)
-                if not document.problems and not isinstance(document.data, dict):
-                    text = "not a map. A graph file starts with 'format: 1' and 'name: ...'."
-                    document.problems.append(Problem(Place(shown, 1, 1), text))
+                return self._checked(load_document(read_bounded(path), shown))
         except GraphFileError as error:
             document.problems.append(Problem(Place(shown, 1, 1), str(error).removeprefix(f"{path}:1:1: ")))
         except OSError as error:
@@ -55,6 +67,13 @@ class MergedGraph:
                 else f"cannot be read: {error.strerror or error}"
             )
             document.problems.append(Problem(Place(shown, 1, 1), reason))
+        self.problems += document.problems
+        return document
+
+    def _checked(self, document: Document) -> Document:
+        if not document.problems and not isinstance(document.data, dict):
+            text = "not a map. A graph file starts with 'format: 1' and 'name: ...'."
+            document.problems.append(Problem(Place(document.file, 1, 1), text))
         self.problems += document.problems
         return document
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.reader import GraphSource, load_graph
 from rag_graph.graph.spec import Role, Semantics
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def task_tree(graph: AuxiliaryGraph) -> Tree:
     tree = Tree(f"[bold]{escape(graph.name)}[/]  {escape(graph.spec.title)}")
     for name, task in graph.spec.tasks.items():
         goal = f"goal {task.goal:g}" if task.goal else "auxiliary"
-        metrics = ", ".join(task.metrics)
-        branch = tree.add(f"[bold]{escape(name)}[/]  {escape(task.title)}  [dim]{task.kind}, {goal}, {metrics}[/]")
+        about = ", ".join([*([task.kind] if task.kind else []), goal, *(task.metrics or ["external"])])
+        branch = tree.add(f"[bold]{escape(name)}[/]  {escape(task.title)}  [dim]{about}[/]")
         for edge in graph.spec.edges:
             if edge.target == name:
                 branch.add(
@@ -94,17 +95,20 @@ def positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
     }
 
 
-def draw_graph(graph: AuxiliaryGraph, out: str | Path) -> None:
+def draw_graph(graph: GraphSource, out: str | Path) -> None:
     """Write the drawing: rules as solid lines, facts dashed, neither dotted. The ending of the file selects the format.
 
+    Args:
+        graph: whatever `load_graph` takes.
+
     Raises:
-        GraphFileError: another ending than .svg, .png, .pdf, or a folder that does not exist.
+        GraphFileError: a graph with problems, another ending than .svg, .png, .pdf, or a folder that does not exist.
     """
     from matplotlib.figure import Figure  # not pyplot, which would change how a notebook shows its own pictures
     from matplotlib.lines import Line2D
     from matplotlib.patches import FancyArrowPatch
 
-    out = Path(out)
+    graph, out = load_graph(graph), Path(out)
     if out.suffix not in PICTURES:
         raise GraphFileError(f"{out}: unknown kind of picture '{out.suffix}'. Known: {', '.join(PICTURES)}")
     if not out.parent.is_dir():

@@ -1,18 +1,20 @@
-"""Graph-definition files -> `AuxiliaryGraph`. Reports all problems of a file and its includes at once, sorted by place."""
+"""Whatever can be a graph -> `AuxiliaryGraph`: files, shipped names, YAML text, networkx graphs, values from Python. Reports all problems of a
+file and its includes at once, sorted by place."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
-from pydantic import ValidationError
+import networkx
 
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.checks import check_all
 from rag_graph.graph.effects import without_effect
-from rag_graph.graph.explain import dotted, explain, location_in
-from rag_graph.graph.merge import BLOCKS, MergedGraph, is_file
-from rag_graph.graph.spec import GraphSpec
+from rag_graph.graph.explain import dotted
+from rag_graph.graph.merge import MergedGraph, Source, is_file
+from rag_graph.graph.validate import read_spec
 from rag_graph.yaml_document import Location, Problem
 
 _GRAPHS = (Path(__file__).parent.parent / "graphs", Path(__file__).parent.parent.parent / "graphs")
@@ -42,48 +44,81 @@ def find_graph(name_or_path: str | Path) -> Path:
     )
 
 
-def load_graph(name_or_path: str | Path) -> AuxiliaryGraph:
-    """Read a graph-definition file, or a shipped graph by name.
+GraphSource: TypeAlias = AuxiliaryGraph | str | Path | networkx.Graph
+"""What is accepted wherever a graph is: a graph, a path, the name of a shipped graph, YAML text, or a directed networkx graph."""
+
+
+def load_graph(source: GraphSource) -> AuxiliaryGraph:
+    """Make a graph of whatever can be one; the same checks everywhere.
+
+    Args:
+        source: a graph-definition file (.yaml, .json, .graphml); the name of a shipped graph; YAML text, which is a string of several lines;
+            a directed networkx graph (`AuxiliaryGraph.from_networkx`); or an `AuxiliaryGraph`, which is returned as it is.
 
     Raises:
-        GraphFileError: with every problem on a line of its own, `file:line:column: place: what`.
+        GraphFileError: with every problem on a line of its own, `file:line:column: place: what`; `<text>` is the file of YAML text, and what
+            came from Python has a place only.
     """
-    path = find_graph(name_or_path)
-    graph, problems = check_graph(path)
+    if isinstance(source, AuxiliaryGraph):
+        return source
+    if isinstance(source, networkx.Graph):
+        return AuxiliaryGraph.from_networkx(source)
+    if not isinstance(source, str | Path):
+        raise GraphFileError(
+            f"a {type(source).__name__} is no graph. Give a path, the name of a shipped graph, YAML text, a networkx.DiGraph, or "
+            "AuxiliaryGraph.build(tasks=..., criteria=..., edges=...)."
+        )
+    graph, problems = check_graph(source if is_text(source) else find_graph(source))
     if graph is None:
         raise GraphFileError("\n".join(map(str, problems)))
     return graph
 
 
-def check_graph(path: Path) -> tuple[AuxiliaryGraph | None, list[Problem]]:
-    """Read a file (YAML, node-link JSON or GraphML) and return the graph, or None and its problems, sorted by place."""
-    merged = MergedGraph(path)
-    problems = list(merged.problems)
-    spec = None
-    if merged.readable:
-        spec, found = _validate(merged)
-        problems += found
-    problems = sorted(set(problems))
-    if problems or spec is None:
-        return None, problems
-    return AuxiliaryGraph(spec, path.parent), []
+def is_text(source: GraphSource) -> bool:
+    """True for YAML text: a string of several lines, or one that starts with a brace."""
+    return isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{"))
 
 
-def graph_warnings(name_or_path: str | Path) -> list[Problem]:
-    """What can have no effect in a graph-definition file, or in a shipped graph: a graph without rules, where every goal is observed; facts and
+def check_graph(source: Source) -> tuple[AuxiliaryGraph | None, list[Problem]]:
+    """Read a file (a Path: YAML, node-link JSON or GraphML), YAML text (a string) or content from Python (a map).
+
+    Returns:
+        the graph, or None and its problems, sorted by place.
+    """
+    read = read_spec(source)
+    if read.spec is None:
+        return None, read.problems
+    return AuxiliaryGraph(read.spec, read.root, None if isinstance(source, Mapping) else source), []
+
+
+def problems_at(
+    graph: AuxiliaryGraph, found: Iterable[tuple[Location, str]], before: str = "", of_key: bool = False
+) -> list[Problem]:
+    """Sentences about locations of a graph as problems, sorted by their places in the file and its includes; without places where the graph was
+    built in Python.
+
+    Args:
+        before: what each text begins with, before its location.
+        of_key: the place of the key, not of its value. The whole block `edges` is always at its key.
+    """
+    merged = MergedGraph({} if graph.origin is None else graph.origin, graph.root)
+    problems = []
+    for location, text in found:
+        document, own = merged.owner(location)
+        place = document.place(own, of_key or location == ("edges",))
+        problems.append(Problem(place, f"{before}{dotted(own)}: {text}"))
+    return sorted(problems)
+
+
+def graph_warnings(source: GraphSource) -> list[Problem]:
+    """What can have no effect in a graph (see `load_graph` for what can be one): a graph without rules, where every goal is observed; facts and
     rules that no goal depends on. Each has its place in the file or its includes, and they are sorted by place. Nothing of it is an error.
 
     Raises:
         GraphFileError: a file with problems, as in `load_graph`.
     """
-    path = find_graph(name_or_path)
-    merged = MergedGraph(path)
-    found = []
-    for location, text in without_effect(load_graph(path)):
-        document, own = merged.owner(location)
-        place = document.place(own, of_key=location == ("edges",))
-        found.append(Problem(place, f"warning: {dotted(own)}: {text}"))
-    return sorted(found)
+    graph = load_graph(source)
+    return problems_at(graph, without_effect(graph), "warning: ")
 
 
 def edge_places(path: Path) -> list[str]:
@@ -101,25 +136,3 @@ def _from_here(file: str) -> str:
     """Relative to the current folder if the file is below it."""
     path = Path(file).absolute()
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
-
-
-def _validate(merged: MergedGraph) -> tuple[GraphSpec | None, list[Problem]]:
-    problems = []
-    spec = None
-
-    def add(location: Location, text: str, of_key: bool) -> None:
-        document, own = merged.owner(location)
-        problems.append(Problem(document.place(own, of_key), f"{dotted(own)}: {text}" if own else text))
-
-    try:
-        spec = GraphSpec.model_validate(merged.data)
-    except ValidationError as error:
-        for problem in error.errors():
-            location = location_in(merged.data, problem["loc"], problem["type"])
-            text = explain(problem, location)
-            if text:
-                add(location, text, problem["type"] == "extra_forbidden" or "[key]" in problem["loc"])
-    for location, text in check_all(merged.data, lambda stated: merged.resolve_in(merged.root, stated)):
-        in_block = len(location) == 2 and location[0] in BLOCKS
-        add(location, text, of_key=location[-1] == "tasks" or in_block or location[-2:-1] == ("args",))
-    return spec, problems

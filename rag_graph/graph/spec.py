@@ -30,6 +30,8 @@ ROLES: dict[Semantics, Role] = {
 """What a relation with these semantics is. A fact says how scores bear on each other: it helps to predict scores that were not observed
 and never changes what is wanted. A rule says what is wanted: it changes what an answer is worth."""
 NodeKind = Literal["task", "criterion", "context"]
+BLOCK_OF: dict[NodeKind, str] = {"task": "tasks", "criterion": "criteria", "context": "contexts"}
+"""The block of a graph file that holds the nodes of a kind."""
 MetricName = Literal[METRIC_NAMES]  # type: ignore[valid-type]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False, strict=True)]
@@ -79,10 +81,12 @@ NOT_SHOWN = frozenset({"reference", "supporting", "demonstration", "unit"})
 
 
 class Task(Part):
-    """A task: its examples, its prompt and how its answers are scored."""
+    """A task: its weight in the goal; for a run also its examples, its prompt and how its answers are scored (`rag_graph.graph.needs`)."""
 
     title: str = ""
-    kind: Literal["classification", "generation", "extraction"]
+    kind: Literal["classification", "generation", "extraction"] | None = Field(
+        None, description="what an answer is; a run needs it, a graph that is only a reward does not"
+    )
     labels: tuple[str, ...] | dict[str, str] = Field(
         (),
         description="for classification: the labels, or a map from the data set's value to the word the model writes",
@@ -93,8 +97,11 @@ class Task(Part):
         default_factory=dict,
         description="our name -> column of the data set; 'reference' is the correct answer, 'supporting' the ids of the passages that contain it, 'demonstration' a weaker answer for the warm-up (sft.weak), 'unit' what the example was taken from, such as a passage's id, because intervals count examples of one unit as one draw; the prompt can show every other field",
     )
-    metrics: dict[MetricName, Weight] = Field(description="metric -> weight; the node's score is their weighted mean")
-    prompt: str = Field(description="text with {context}, {labels} and any field")
+    metrics: dict[MetricName, Weight] = Field(
+        default_factory=dict,
+        description="metric -> weight; the node's score is their weighted mean; without metrics your own function or a table scores the task",
+    )
+    prompt: str | None = Field(None, description="text with {context}, {labels} and any field; a run needs it")
 
     @property
     def label_words(self) -> tuple[str, ...]:
@@ -105,8 +112,14 @@ class Criterion(Part):
     """A property of a response that is not a task itself."""
 
     title: str = ""
-    metric: MetricName
+    metric: MetricName = Field("external", description="external: your own function or a table scores it")
     args: dict[str, Any] = Field(default_factory=dict, description="arguments of the metric, such as {most: 12}")
+    items: str | None = Field(
+        None,
+        min_length=1,
+        description="makes the criterion a rubric: the column of the data that holds each example's own criteria, a list of {criterion, weight}; "
+        "its score is the weighted mean of the scores of these items",
+    )
     of: str | None = Field(None, description="the task whose labels 'label_preserved' keeps")
     applies_to: tuple[str, ...] = Field((), description="tasks whose responses have this property; empty means all")
 

@@ -136,7 +136,7 @@ def edge_lines(run: Run) -> list[str]:
 def _about(spec: Task | Criterion | Context | None) -> str:
     """A line on what a node is scored by, or holds."""
     if isinstance(spec, Task):
-        return ", ".join(f"{metric} {share:g}" for metric, share in spec.metrics.items())
+        return ", ".join(f"{metric} {share:g}" for metric, share in spec.metrics.items()) or "external"
     if isinstance(spec, Criterion):
-        return str(spec.metric)
+        return str(spec.metric) if spec.items is None else f"the items in column '{spec.items}'"
     return str(spec.text or spec.kind) if spec else ""

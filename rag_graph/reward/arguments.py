@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError, near_miss
 from rag_graph.evaluation.functions import Scorer, name_of
+from rag_graph.evaluation.rubric import folded
 from rag_graph.evaluation.scorer import NodeScorer, NodeScores
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode
@@ -38,7 +39,8 @@ class Scoring(Protocol):
 
 
 class EachEpisode:
-    """A function that scores all nodes of one episode, as `Scoring`. An episode on which it fails has no scores and says why."""
+    """A function that scores all nodes of one episode, as `Scoring`. The score of a rubric may be a list, one value per item of the episode. An
+    episode on which the function fails has no scores and says why."""
 
     def __init__(self, score: ScoreNodes) -> None:
         self.score = score
@@ -52,13 +54,14 @@ class EachEpisode:
 
     def _one(self, episode: Episode, nodes: Collection[str] | None) -> NodeScores:
         try:
-            scores = self.score(episode) if nodes is None else self.score(episode, nodes)
+            given = self.score(episode) if nodes is None else self.score(episode, nodes)
+            scores, items = folded(episode, given)
             for name, value in scores.items():
                 if not 0 <= value <= 1:  # NaN too
                     raise ConfigError(
                         f"node '{name}': a score is a number from 0 to 1, and this one is {value}. Leave out what cannot be observed."
                     )
-            return NodeScores(scores)
+            return NodeScores(scores, items=items)
         except Exception as error:  # a scorer may be anyone's code, and a bad episode is data, not a crash
             return NodeScores(error=f"{type(error).__name__}: {error}")
 

@@ -32,7 +32,7 @@ def attribute(model: RewardModel, batch: Batch, auxiliary: float, method: str) -
         paid: Paid = model(scores._replace(values=values), auxiliary, contexts)
         return paid.total
 
-    in_play = model.topology.applies[batch.scores.tasks[0]]
+    in_play = model.topology.applies[batch.scores.tasks[0]] & ~batch.scores.absent[0]
     players = (in_play & batch.scores.observed[0]).nonzero().squeeze(-1).tolist()
     if method == "shapley":
         with torch.no_grad():

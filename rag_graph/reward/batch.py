@@ -11,7 +11,7 @@ from torch import Tensor
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode
 from rag_graph.reward.encoder import Contexts
-from rag_graph.reward.scores import Scores
+from rag_graph.reward.scores import ABSENT, Scores
 from rag_graph.reward.text import TextEmbeddings
 
 
@@ -55,6 +55,7 @@ def batch_of(episodes: Sequence[Episode], graph: AuxiliaryGraph, embeddings: Tex
             shown[cell] = max(shown.get(cell, 0.0), 1 / piece.rank)
             pieces.append((row, piece.context, 1 / piece.rank))
     values, observed = _filled(cells, shape)
+    values = torch.where(without_items(episodes, graph) & ~observed, ABSENT, values)
     retrieved, _ = _filled(shown, shape)
     contexts = Contexts(
         embeddings.of_contexts([context for _, context, _ in pieces]) if pieces else torch.zeros(0, text_size),
@@ -62,6 +63,16 @@ def batch_of(episodes: Sequence[Episode], graph: AuxiliaryGraph, embeddings: Tex
         torch.tensor([weight for _, _, weight in pieces], dtype=torch.float32),
     )
     return Batch(Scores(values, observed, retrieved, tasks), contexts)
+
+
+def without_items(episodes: Sequence[Episode], graph: AuxiliaryGraph) -> Tensor:
+    """bool [B, N], True at a rubric whose items the episode's example lacks and whose score is not known either."""
+    found = torch.zeros((len(episodes), len(graph.nodes)), dtype=torch.bool)
+    rubrics = [name for name, criterion in graph.spec.criteria.items() if criterion.items is not None]
+    for node in rubrics:
+        known = [bool(episode.example.items.get(node)) or node in episode.scores for episode in episodes]
+        found[:, graph.index[node]] = ~torch.tensor(known, dtype=torch.bool)
+    return found
 
 
 def _filled(cells: Mapping[tuple[int, int], float], shape: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rag_graph.data.rubrics import check_columns, items_of, rubrics_of
 from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.functions import SHARED
 from rag_graph.evaluation.scorer import NodeScorer
@@ -52,9 +53,12 @@ class ColumnEpisodes:
         update = update_of(columns)
         tasks = self._tasks(rows, known)
         references = {name: self._reference_of(name, known) for name in dict.fromkeys(tasks)}
+        rubrics = {name: rubrics_of(self.graph, name) for name in references}
+        for named in rubrics.values():
+            check_columns(known, named, "the batch")
         copies: Counter[str] = Counter()
         episodes = []
-        for row, prompt, completion, name in zip(rows, prompts, completions, tasks, strict=True):
+        for number, (row, prompt, completion, name) in enumerate(zip(rows, prompts, completions, tasks, strict=True)):
             text = text_of(prompt)
             column = references[name]
             example = Example(
@@ -62,6 +66,7 @@ class ColumnEpisodes:
                 name,
                 self._inputs(name, row, text),
                 () if column is None else _texts(row[column]),
+                items=items_of(row, rubrics[name], f"row {number}"),
             )
             episodes.append(
                 Episode(

@@ -80,7 +80,7 @@ def signs_to_task(graph: GraphTensors, tasks: Tensor) -> Tensor:
 
 def flat_weights(graph: GraphTensors, tasks: Tensor) -> Tensor:
     """[B, N] an equal share of 1 for each node in play that is not the episode's goal, with the sign of its relation to the task."""
-    others = graph.applies[tasks] & (goal_weights(graph, tasks) == 0)
+    others = graph.in_play(tasks) & (goal_weights(graph, tasks) == 0)
     return signs_to_task(graph, tasks) * _evenly(others)
 
 
@@ -113,7 +113,7 @@ def rules(
     filled: Tensor, graph: GraphTensors, tasks: Tensor, eta: Tensor | float, damping: float, steps: int | None = None
 ) -> Worth:
     """The reward of scores without gaps [B, N] by the rules of the graph; see above. tasks: int64 [B]."""
-    in_play, is_task = graph.applies[tasks], task_mask(tasks, len(graph.nodes))
+    in_play, is_task = graph.in_play(tasks), task_mask(tasks, len(graph.nodes))
     goal = goal_weights(graph, tasks)
     gated, gates = gate(aggregate(filled, graph, in_play), graph, in_play)
     goals = torch.cat([goal, graph.goal[None]])  # each episode's own goal, and last all goals together
@@ -148,7 +148,7 @@ def diffusion_weights(graph: GraphTensors, tasks: Tensor, restart: float = 0.5, 
     weights = start
     for _ in range(steps):
         weights = restart * start + (1 - restart) * _signed_pull(graph, weights * scale)
-    return weights * graph.applies[tasks]
+    return weights * graph.in_play(tasks)
 
 
 def expected_utility(filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Worth:
@@ -156,10 +156,10 @@ def expected_utility(filled: Tensor, graph: GraphTensors, tasks: Tensor) -> Wort
     not depend on what was observed. `bounds` count as gates here, other facts as utilities: GEAR knows no difference."""
     is_task = task_mask(tasks, len(graph.nodes))
     chosen, source, target = graph.ends("bound")
-    factors = torch.where(graph.applies[tasks][:, source], 1 - graph.strength[chosen] * (1 - filled[:, source]), 1.0)
+    factors = torch.where(graph.in_play(tasks)[:, source], 1 - graph.strength[chosen] * (1 - filled[:, source]), 1.0)
     bounds = torch.zeros_like(filled).index_add(-1, target, factors.clamp(min=1e-12).log()).exp()
-    gated, gates = gate(aggregate(filled, graph, graph.applies[tasks]) * bounds, graph, graph.applies[tasks])
-    bearing = _signed_pull(graph, is_task.to(graph.goal.dtype)) * graph.applies[tasks]
+    gated, gates = gate(aggregate(filled, graph, graph.in_play(tasks)) * bounds, graph, graph.in_play(tasks))
+    bearing = _signed_pull(graph, is_task.to(graph.goal.dtype)) * graph.in_play(tasks)
     utility = torch.where(is_task, goal_weights(graph, tasks), bearing)
     # What indicates the goal lies behind what bounds it, as what supports it does behind its gate; no gate waives what speaks against it.
     indicates = graph.pull(is_task.to(graph.goal.dtype), "indication") > 0

@@ -60,6 +60,13 @@ class GraphTensors:
     reads_references: Tensor
     applies: Tensor
     gate_levels: tuple[GateLevel, ...]
+    absent: Tensor | None = None
+    """bool [B, N], of one batch: nodes that apply to the task and are still no part of the episode's graph (`Scores.absent`)."""
+
+    def in_play(self, tasks: Tensor) -> Tensor:
+        """bool [B, N]: nodes that bear on each episode. tasks: int64 [B], node position of each episode's task."""
+        applies = self.applies[tasks]
+        return applies if self.absent is None else applies & ~self.absent
 
     @classmethod
     def of(cls, graph: AuxiliaryGraph, readers: Collection[str] = ()) -> GraphTensors:

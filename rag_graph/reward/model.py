@@ -146,8 +146,16 @@ class RewardModel(nn.Module):
         paid = self.readout.pay_in_score_units(self._given(filled, scores, auxiliary, graph))
         return paid.values * paid.weights
 
+    def value_of_nothing(self) -> Tensor:
+        """[N] the value of a node that is worth nothing, by the current statistics: `Paid.values` where its worth is 0."""
+        nothing = torch.zeros_like(self.moments.mean)
+        if not self.in_units:
+            return nothing
+        centred = self.moments.standardise(nothing) if self.readout.standardises else -self.moments.mean
+        return centred / (self.weight_unit * self.scale.deviation)
+
     def _given(self, filled: Tensor, scores: Scores, auxiliary: Tensor | float, graph: GraphTensors) -> Given:
-        return Given(filled, scores, graph, auxiliary, self.damping, self.steps)
+        return Given(filled, scores, replace(graph, absent=scores.absent), auxiliary, self.damping, self.steps)
 
     @torch.no_grad()
     def observe(self, scores: Scores) -> None:
@@ -160,7 +168,7 @@ class RewardModel(nn.Module):
         """Centre and scale by what these episodes are worth now, gaps filled in as they will be for the next ones. auxiliary: eta."""
         given = self._given(self.fill(scores, contexts), scores, auxiliary, self.graph)
         worth = self.readout.worth(given)
-        in_play = self.topology.applies[scores.tasks] & self.readout.paid(given)[:, None]
+        in_play = given.graph.in_play(scores.tasks) & self.readout.paid(given)[:, None]
         self.moments.update(worth.values, in_play if self.readout.pays_unobserved else scores.observed)
         paid = self.readout.centred(given, worth, self.moments)
         self.scale.update(paid.total / self.weight_unit, scores.tasks, paid.paid, len(self.topology.nodes))

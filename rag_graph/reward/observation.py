@@ -101,7 +101,8 @@ class Observation:
             if error:
                 scored.append(replace(episode, error=error))
             else:
-                scored.append(replace(episode, scores=seen, reserved=reserved_scores, failed=failed))
+                items = {node: of for node, of in found[first].item_scores.items() if names is None or node in names}
+                scored.append(replace(episode, scores=seen, reserved=reserved_scores, failed=failed, item_scores=items))
         return scored
 
     def _blind(self, episode: Episode) -> Episode:

@@ -77,7 +77,7 @@ class Readout:
 
     def paid(self, given: Given) -> Tensor:
         """bool [B], the episodes that have a reward: here those with any score."""
-        return (given.scores.observed & given.graph.applies[given.tasks]).any(-1)
+        return (given.scores.observed & given.graph.in_play(given.tasks)).any(-1)
 
     def pay(self, given: Given, moments: RunningMoments) -> Paid:
         """What each node pays, centred on its running mean; changes nothing. moments: of `worth`."""

@@ -112,7 +112,7 @@ class FromFunction(Readout):
                 f"your readout returned a tensor of shape {list(values.shape)}{'' if finite else ' with NaN or infinity'}; "
                 f"finite numbers of shape {list(filled.shape)}, what each node pays in each episode, are expected."
             )
-        weights = (given.graph.applies[given.tasks] | (values != 0)).to(filled.dtype)
+        weights = (given.graph.in_play(given.tasks) | (values != 0)).to(filled.dtype)
         return Worth(values, weights, torch.ones_like(filled))
 
 

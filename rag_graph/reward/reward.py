@@ -13,7 +13,6 @@ import math
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,11 +24,11 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.proposal import Proposal
-from rag_graph.graph.reader import load_graph
+from rag_graph.graph.reader import GraphSource, load_graph
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.arguments import ScoreNodes, config_of, described, scoring_of
 from rag_graph.reward.attribution import attribute
-from rag_graph.reward.batch import Batch, batch_of
+from rag_graph.reward.batch import Batch, batch_of, without_items
 from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, open_reference, with_columns
 from rag_graph.reward.diagnostics import mean_goals, node_metrics, node_scores, weighted_score
 from rag_graph.reward.failures import failure_metrics, too_many
@@ -40,6 +39,7 @@ from rag_graph.reward.observation import MakeEpisodes, Observation
 from rag_graph.reward.paid import ExpectedScore, PaidEpisode, paid_episodes
 from rag_graph.reward.readout import Paid
 from rag_graph.reward.readouts import READOUTS, OwnReadout
+from rag_graph.reward.rubric import ItemPay, item_attribution, item_pay
 from rag_graph.reward.text import HASHING, TextEmbeddings
 from rag_graph.reward.trainers import NOT_TAUGHT, join_trainer, of_all_processes
 
@@ -53,7 +53,7 @@ class GraphReward(Observation):
         reward = GraphReward("goals.yaml", {"correct": exact_match, "form": format_regex}, reference="answer")
 
     Args:
-        graph: an auxiliary graph, a graph-definition file, or the name of a shipped graph.
+        graph: a graph, a graph-definition file, the name of a shipped graph, YAML text, or a networkx graph (`load_graph`).
         scorers: your own functions by node, in TRL's signature or of one episode (`rag_graph.evaluation.functions`); None in place of a function
             leaves a node to prediction. Or a `NodeScorer`, or what scores all nodes: (episode, wanted nodes) -> their scores, absent where not
             observable. None: every node by its metric in the file.
@@ -76,7 +76,7 @@ class GraphReward(Observation):
 
     def __init__(
         self,
-        graph: AuxiliaryGraph | str | Path,
+        graph: GraphSource,
         scorers: Mapping[str, Scorer | None] | NodeScorer | ScoreNodes | None = None,
         config: RewardConfig | Mapping[str, Any] | None = None,
         make_episodes: MakeEpisodes | None = None,
@@ -86,7 +86,7 @@ class GraphReward(Observation):
         reference: str | None = REFERENCE,
         task: str | None = None,
     ) -> None:
-        graph = load_graph(graph) if isinstance(graph, str | Path) else graph
+        graph = load_graph(graph)
         config = config_of(config)
         scoring = scoring_of(graph, scorers)
         scorer = scoring if isinstance(scoring, NodeScorer) else None
@@ -341,6 +341,19 @@ class GraphReward(Observation):
         found = attribute(self.model, self.batch_of([episode]), self.auxiliary, method)
         return {self.graph.nodes[node]: share for node, share in found.items()}
 
+    def attribute_items(self, episode: Episode, method: str = "shapley") -> dict[str, list[ItemPay]]:
+        """Rubric -> the items of a scored episode, `paid` being the share of each in what `attribute` gives the rubric; they sum to it.
+
+        Raises:
+            ConfigError: as `attribute`.
+        """
+        means = dict(zip(self.graph.nodes, self.model.imputer.base.means.tolist(), strict=True))
+        return item_attribution(self.attribute(episode, method), episode, means)
+
+    def items_paid(self, paid: PaidEpisode) -> dict[str, list[ItemPay]]:
+        """Rubric -> the items of a paid episode (see `pay`), with the share of each in what the rubric was paid; they sum to it."""
+        return item_pay(self.model, paid.episode, paid.values, paid.weights)
+
     # ------------------------------------------------------------------ state and metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -391,7 +404,7 @@ class GraphReward(Observation):
     def _of_nodes(self) -> dict[str, float]:
         assert self.last_rewards is not None
         tasks = [self.graph.index[episode.example.task] for episode in self.last_episodes]
-        in_play = self.model.topology.applies[torch.tensor(tasks)]
+        in_play = self.model.topology.applies[torch.tensor(tasks)] & ~without_items(self.last_episodes, self.graph)
         return node_metrics(self.last_rewards, in_play, self.learning.calibration)
 
     def _failed(self) -> dict[str, float]:

@@ -7,9 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ABSENT = -1.0
+"""At an unobserved entry of `Scores.values`: there is nothing to observe and nothing to predict, as for a rubric in an episode without items."""
+
 
 class Scores(NamedTuple):
-    """B episodes, N nodes. A missing score is masked, never zero: what stands at an unobserved entry of `values` is never read."""
+    """B episodes, N nodes. A missing score is masked, never zero: what stands at an unobserved entry of `values` is never read, but ABSENT says that
+    the node is no part of the episode's graph."""
 
     values: Tensor  # [B, N] scores in [0, 1]
     observed: Tensor  # bool [B, N]
@@ -20,6 +24,11 @@ class Scores(NamedTuple):
     def is_task(self) -> Tensor:
         """bool [B, N], True at the episode's own task."""
         return task_mask(self.tasks, self.values.shape[-1])
+
+    @property
+    def absent(self) -> Tensor:
+        """bool [B, N], True where a node is no part of the episode's graph although it applies to its task."""
+        return ~self.observed & (self.values == ABSENT)
 
     @property
     def filled(self) -> Tensor:

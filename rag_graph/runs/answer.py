@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from rag_graph.errors import ConfigError, near_miss
 from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import Episode, Evidence, Example, NodeRewards
+
+if TYPE_CHECKING:
+    from rag_graph.reward.rubric import ItemPay
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,8 @@ class Answer:
     rewards: NodeRewards
     probabilities: Mapping[int, float]
     drafted: bool
+    items: Mapping[str, Sequence[ItemPay]] = field(default_factory=dict)
+    """Rubric -> the example's own criteria, with the score of each and its share of what the rubric would have been paid."""
 
     @property
     def text(self) -> str:

@@ -18,7 +18,6 @@ from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData
 from rag_graph.errors import DataError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.exchange import to_yaml
 from rag_graph.records import ContextNode
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runtime import read_jsonl, to_json, write_atomically, write_json
@@ -42,7 +41,7 @@ def describe_run(
     folder: Path, config: RunConfig, graph: AuxiliaryGraph, data: RunData, own: OwnParts, command: Sequence[str]
 ) -> None:
     """Write config, graph, contexts and manifest into the folder of a run that begins."""
-    graph_text = to_yaml(graph)
+    graph_text = graph.to_yaml()
     graph_hash = hashlib.sha256(graph_text.encode()).hexdigest()[:16]
     write_atomically(folder / "config.yaml", config.to_yaml())
     write_atomically(folder / "graph.yaml", graph_text)

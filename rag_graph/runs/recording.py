@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rag_graph.evaluation.evaluate import Evaluation
 from rag_graph.ppo.callbacks import keep_until
 from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.reward import GraphReward
+from rag_graph.reward.rubric import ItemPay, items_paid
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runtime import append_records, write_json
 
@@ -36,8 +38,13 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
         append_records(
             folder / "episodes.jsonl",
             (
-                {**episode_record(episode), **paid}
-                for episode, paid in zip(reward.last_episodes, paid_records(reward.last_rewards), strict=True)
+                {**episode_record(episode), **paid, **item_record(items)}
+                for episode, paid, items in zip(
+                    reward.last_episodes,
+                    paid_records(reward.last_rewards),
+                    items_paid(reward.model, reward.last_episodes, reward.last_rewards),
+                    strict=True,
+                )
             ),
         )
         try:
@@ -107,7 +114,32 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "goal_probability": episode.probability,
         "failed": dict(episode.failed),
         "error": episode.error,
+        **item_record(
+            {
+                node: [
+                    ItemPay(item.criterion, item.weight, item.title, score, None)
+                    for item, score in zip(episode.example.items[node], scores, strict=True)
+                ]
+                for node, scores in episode.item_scores.items()
+            }
+        ),
     }
+
+
+def item_record(rubrics: Mapping[str, Sequence[ItemPay]]) -> dict[str, Any]:
+    """The items of an episode's rubrics as JSON under the key `items`; nothing where it has none. What is not known of an item is left out."""
+    told = {
+        node: [
+            {
+                key: round(v, 4) if isinstance(v, float) else v
+                for key, v in item._asdict().items()
+                if v not in (None, "")
+            }
+            for item in items
+        ]
+        for node, items in rubrics.items()
+    }
+    return {"items": told} if told else {}
 
 
 def paid_records(rewards: NodeRewards) -> list[dict[str, Any]]:

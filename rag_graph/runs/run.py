@@ -241,7 +241,7 @@ class Run:
         elif task is None:
             raise ConfigError("data (--data) needs a task (--task): which task's fields does the file have?")
         else:
-            examples = read_examples(file, task, tasks[task])
+            examples = read_examples(file, task, self.stated_graph)
         found = self._bench.evaluate(examples, retrieval, scorers)
         return write_evaluation(found, self.path / "evaluation", file, task, retrieval, Path(out) if out else None)
 

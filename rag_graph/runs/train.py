@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.evaluation.functions import Scorer
+from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.folder import claim_folder, locked
 from rag_graph.runs.named_scorers import named_scorers
@@ -65,6 +66,7 @@ def train(
     check_trackers(config.report_to)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
+    check_for_run(graph, own.scorers)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress, own) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before

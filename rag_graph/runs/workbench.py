@@ -37,6 +37,7 @@ from rag_graph.rag.retriever_learning import RetrieverTraining
 from rag_graph.records import ContextNode, Episode, Example
 from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.reward.reward import GraphReward
+from rag_graph.reward.rubric import items_paid
 from rag_graph.reward.text import HASHING, TextEmbeddings
 from rag_graph.runs.answer import Answer
 from rag_graph.runs.manifest import saved_contexts
@@ -193,7 +194,8 @@ class Workbench:
         drawn = [] if settings.fusion == "concat" else [p for p in episode.evidence if not pool.is_pinned(p)]
         weights = dict(zip((piece.rank for piece in drawn), passage_weights(drawn, settings), strict=True))
         drafted = settings.draft and pool.ranks(example.task)
-        return Answer(episode, self.reward.node_rewards([episode]), weights, drafted)
+        paid = self.reward.node_rewards([episode])
+        return Answer(episode, paid, weights, drafted, items_paid(self.reward.model, [episode], paid)[0])
 
 
 def _contexts(data: RunData | None, saved: Path | None) -> Mapping[str, Sequence[ContextNode]]:

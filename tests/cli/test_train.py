@@ -23,12 +23,26 @@ def test_dry_run_prints_and_writes_nothing(run_cli: Cli, root: Path, tmp_path: P
 
 
 def test_dry_run_warns_of_a_graph_without_effect(run_cli: Cli, root: Path, tmp_path: Path) -> None:
-    config, graph = root / "experiments/quickstart/config.yaml", root / "experiments/planted/graphs/right.yaml"
+    config, graph = root / "experiments/quickstart/config.yaml", tmp_path / "g.yaml"
+    parcels = (root / "graphs/parcels.yaml").read_text().splitlines(keepends=True)
+    graph.write_text("".join(line for line in parcels if "prerequisite" not in line))
     facts = ("train", config, "--dry-run", "--set", f"graph={graph}", "--set")
     assert (
         "# warning: this graph can have no effect" in run_cli(*facts, "reward.goal_observed=1.0", cwd=tmp_path).stdout
     )
     assert "# warning" not in run_cli(*facts, "reward.goal_observed=0.3", cwd=tmp_path).stdout
+
+
+def test_dry_run_says_which_keys_a_run_needs(run_cli: Cli, root: Path, tmp_path: Path) -> None:
+    graph = tmp_path / "g.yaml"
+    graph.write_text("format: 1\nname: g\ntasks:\n  a: {goal: 1}\n  b: {kind: generation}\n")
+    config = root / "experiments/quickstart/config.yaml"
+    for arguments in (["--dry-run"], ["--set", f"output_dir={tmp_path}/run"]):
+        done = run_cli("train", config, "--set", f"graph={graph}", *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "g.yaml:4:3: tasks.a: a run needs kind, dataset, fields, metrics and prompt" in done.stderr
+        assert "g.yaml:5:3: tasks.b: a run needs dataset, fields, metrics and prompt" in done.stderr
+        assert list(tmp_path.iterdir()) == [graph]
 
 
 def test_dry_run_looks_at_the_model_of_a_folder(run_cli: Cli, root: Path, tmp_path: Path) -> None:

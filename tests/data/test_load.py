@@ -15,8 +15,8 @@ from rag_graph.config import DataConfig
 from rag_graph.data.load import load_contexts, load_data, read_examples
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError
-from rag_graph.graph import load_graph
-from rag_graph.records import Example
+from rag_graph.graph import AuxiliaryGraph, load_graph
+from rag_graph.records import Example, Item
 
 PARCELS = load_graph("parcels")
 
@@ -172,7 +172,7 @@ def test_bad_passages_are_named(project: Callable[..., Path], tmp_path: Path) ->
 def test_examples_for_evaluation_from_any_file(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"input": "a b", "reference": "kitchen"}))
-    (example,) = read_examples(path, "topic", PARCELS.spec.tasks["topic"])
+    (example,) = read_examples(path, "topic", PARCELS)
     assert example == Example("topic/row0", "topic", {"input": "a b"}, ("kitchen",))
 
 
@@ -197,15 +197,15 @@ def test_no_exemplar_shows_a_reserved_reference(project: Callable[..., Path]) ->
 
 
 def test_the_unit_of_an_example_is_a_column_or_else_its_text(tmp_path: Path) -> None:
-    spec = PARCELS.spec.tasks["topic"]
-    task = spec.model_copy(update={"fields": {"input": "text", "reference": "label", "unit": "passage"}})
+    fields = {"input": "text", "reference": "label"}
+    task = AuxiliaryGraph.build({"topic": {"fields": {**fields, "unit": "passage"}}})
     path = tmp_path / "t.jsonl"
     path.write_text('{"text": "x", "label": "audio", "passage": 7}\n{"text": "y", "label": "audio", "passage": 7}\n')
     assert [(e.unit, e.sampling_unit, dict(e.inputs)) for e in read_examples(path, "topic", task)] == [
         ("7", "7", {"input": "x"}),
         ("7", "7", {"input": "y"}),
     ]
-    plain = spec.model_copy(update={"fields": {"input": "text", "reference": "label"}})
+    plain = AuxiliaryGraph.build({"topic": {"fields": fields}})
     assert [e.sampling_unit for e in read_examples(path, "topic", plain)] == ["x", "y"]
     path.write_text('{"text": "x", "label": "audio"}\n')
     with pytest.raises(DataError, match="no column 'passage', which task 'topic' reads as 'unit'"):
@@ -288,3 +288,37 @@ def test_columns_may_be_called_like_placeholders(tmp_path: Path) -> None:
     (example,) = read_examples(tmp_path / "t.jsonl", "topic", task)
     assert render_prompt(task, example) == "C | L | I | P | a, b |"
     assert example.references == ("a",)
+
+
+def test_a_rubric_comes_with_its_example(tmp_path: Path) -> None:
+    graph = AuxiliaryGraph.build(
+        {"t": {"fields": {"input": "x", "reference": "y"}, "dataset": {"path": "t.jsonl", "test": "t.jsonl"}, "kind": "generation"}},
+        {"rubric": {"items": "goals"}},
+        root=tmp_path,
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {"x": "a", "y": "b", "goals": [{"criterion": "names b", "weight": 3}, {"criterion": "is rude", "weight": -1}]},
+        {"x": "c", "y": "d", "goals": None},
+    ]
+    path = tmp_path / "t.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    first, second = read_examples(path, "t", graph)
+    assert first.items == {"rubric": (Item("names b", 3.0), Item("is rude", -1.0))}
+    assert second.items == {}
+    loaded = load_data(graph, DataConfig(), seed=0)
+    assert {len(example.items) for example in loaded.train} == {0, 1}
+    rows[0]["goals"][0]["weight"] = 2
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert load_data(graph, DataConfig(), seed=0).hashes != loaded.hashes
+    pandas.DataFrame(rows).to_parquet(tmp_path / "t.parquet")
+    assert read_examples(tmp_path / "t.parquet", "t", graph)[0].items["rubric"][0] == Item("names b", 2.0)
+    rows[0]["goals"] = [{"criterion": "names b"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=r"t.jsonl:1: column 'goals', item 1 \('names b'\) has no 'weight'. Write"):
+        read_examples(path, "t", graph)
+    path.write_text('{"x": "a", "y": "b", "gaols": []}')
+    with pytest.raises(
+        DataError,
+        match=r"t.jsonl:1: no column 'goals', which the rubric 'rubric' reads its items from. Did you mean 'gaols'\?",
+    ):
+        load_data(graph, DataConfig(), seed=0)

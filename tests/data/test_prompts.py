@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rag_graph.data.prompts import render_evidence, render_prompt
+from rag_graph.errors import DataError
 from rag_graph.graph import load_graph
+from rag_graph.graph.spec import Task
 from rag_graph.records import ContextNode, Evidence, Example
 
 PARCELS = load_graph("parcels")
@@ -26,3 +30,8 @@ def test_labels_and_the_place_of_missing_evidence() -> None:
     assert render_evidence(evidence) == "b\na", "in the order of the ranks"
     assert render_prompt(task, example) == "one (world, technology) ?"
     assert render_prompt(task, example, evidence) == "b\na\none (world, technology) ?"
+
+
+def test_a_task_without_a_prompt_says_what_to_add() -> None:
+    with pytest.raises(DataError, match="task 't' has no prompt. Add 'prompt:' to it in the graph file"):
+        render_prompt(Task(goal=1.0), Example("1", "t", {"input": "a"}))

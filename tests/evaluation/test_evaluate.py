@@ -11,7 +11,7 @@ from rag_graph.errors import DataError
 from rag_graph.evaluation.evaluate import evaluate
 from rag_graph.evaluation.example_intervals import example_mean, stratified_mean
 from rag_graph.evaluation.scorer import NodeScorer
-from rag_graph.graph import load_graph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.records import Episode, Example
 
 SCORER = NodeScorer(load_graph("parcels"))
@@ -49,6 +49,18 @@ def test_nothing_to_evaluate_is_said() -> None:
         evaluate(always("x"), [], SCORER)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no example has a reference"):
         evaluate(always("x"), [Example("1", "topic", {"input": "x"})], SCORER)  # type: ignore[arg-type]
+
+
+def test_a_task_without_kind_reports_its_own_metrics_alone() -> None:
+    graph = AuxiliaryGraph.build({"t": {"metrics": {"exact_match": 1, "token_f1": 0}}, "u": {}})
+    scorer = NodeScorer(graph, scorers={"u": lambda episode: 0.25})
+    examples = [Example("1", "t", {"input": "x"}, ("kettle",)), Example("2", "u", {"input": "y"}, ("a",))]
+    evaluation = evaluate(always("red kettle"), examples, scorer)  # type: ignore[arg-type]
+    assert [(r.task, r.metric, r.value) for r in evaluation.results] == [
+        ("t", "exact_match", 0.0),
+        ("t", "token_f1", pytest.approx(2 / 3)),
+    ]
+    assert evaluation.task_scores == {"t": [0.0], "u": [0.25]}
 
 
 def test_a_perfect_answer_sheet_scores_one_with_a_bound_below_it() -> None:

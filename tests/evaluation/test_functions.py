@@ -332,3 +332,16 @@ def test_a_function_is_named_with_its_place() -> None:
     assert str(OwnFunction("form", partial(exact_match, answer="x"))) == f"exact_match (test_functions.py:{line})"
     assert str(OwnFunction("form", Judge(1))) == f"Judge (test_functions.py:{Judge.__call__.__code__.co_firstlineno})"
     assert str(OwnFunction("form", len)) == "len"
+
+
+def test_a_function_of_a_rubric_names_an_item_or_takes_one() -> None:
+    def batch(completions: Any, item: Any, **_: Any) -> Any: ...
+    def both(episode: Any, item: Any) -> Any: ...
+    def one(episode: Any) -> Any: ...
+    def whole(completions: Any, **_: Any) -> Any: ...
+
+    found = {f.__name__: OwnFunction("rubric", f, rubric=True) for f in (batch, both, one, whole)}
+    assert {name: f.by_item for name, f in found.items()} == {"batch": True, "both": True, "one": False, "whole": False}
+    assert not OwnFunction("form", batch).by_item, "item is a column like any other where the node is no rubric"
+    with pytest.raises(ConfigError, match="is neither in TRL's signature nor a function of one episode"):
+        OwnFunction("form", both)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph, load_graph
 
 
@@ -47,3 +48,23 @@ def test_networkx_view() -> None:
 def test_the_role_of_an_edge_follows_from_its_relation(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     graph = make_graph([("c0", "t", "bounds"), ("c0", "t", "prerequisite"), ("t", "u", "shares_structure")])
     assert [graph.role(edge) for edge in graph.spec.edges] == ["fact", "rule", "neither"]
+
+
+def test_saved_and_read_again(tmp_path: Path) -> None:
+    graph = AuxiliaryGraph.build(
+        {"correct": 1}, ["form"], [("form", "correct", "prerequisite"), ("form", "correct", "bounds", 0.9)]
+    )
+    assert graph.to_yaml() == (
+        "format: 1\nname: graph\n\ntasks:\n  correct:\n    goal: 1.0\n\ncriteria:\n  form: {}\n\nedges:\n"
+        "  - {from: form, to: correct, relation: prerequisite}\n  - {from: form, to: correct, relation: bounds, strength: 0.9}\n"
+    )
+    for name in ("g.yaml", "g.json", "g.graphml"):
+        assert load_graph(graph.save(tmp_path / name)) == graph
+    graph.with_strengths([0, 0]).save(str(tmp_path / "g.yaml"))
+    assert load_graph(tmp_path / "g.yaml").strength.tolist() == [0, 0], "written over"
+    with pytest.raises(
+        GraphFileError, match=r"unknown format '.yml'. Did you mean '.yaml'\? Known: .yaml, .json, .graphml"
+    ):
+        graph.save(tmp_path / "g.yml")
+    with pytest.raises(GraphFileError, match="no such folder"):
+        graph.save(tmp_path / "no/g.yaml")

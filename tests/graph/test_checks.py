@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from rag_graph.errors import GraphFileError
+from rag_graph.graph import AuxiliaryGraph
+
 ProblemsAfter = Callable[[tuple[str, str]], list[str]]
 
 
@@ -57,3 +60,14 @@ def test_many_labels_and_misspelt_names_stay_quick(
     began = time.process_time()  # not the clock: other processes may take their share
     assert len(problems(path)) == 1000
     assert time.process_time() - began < 60, "checks that are quadratic in the labels take minutes"
+
+
+def test_a_rubric_has_no_metric_of_its_own() -> None:
+    with pytest.raises(GraphFileError) as error:
+        AuxiliaryGraph.build(
+            {"t": 1}, {"a": {"items": "goals"}, "b": {"items": "goals", "metric": "format"}, "c": {"items": ""}}
+        )
+    assert str(error.value).splitlines() == [
+        "criteria.b.metric: 'format' knows no items. The items of a rubric are scored by your own function or a table: leave 'metric' out.",
+        "criteria.c.items: string should have at least 1 character, '' given.",
+    ]

@@ -83,7 +83,7 @@ def graphs(draw: Any) -> AuxiliaryGraph:
 @given(graphs())
 def test_identity(tmp_path: Path, suffix: str, graph: AuxiliaryGraph) -> None:
     path = tmp_path / f"g{suffix}"
-    path.write_bytes(WRITERS[suffix](graph).encode("utf-8"))
+    path.write_bytes(WRITERS[suffix](graph.spec).encode("utf-8"))
     again = load_graph(path)
     assert again == graph
     assert again.nodes == graph.nodes
@@ -97,7 +97,7 @@ def test_shipped_graphs_through_all_formats(tmp_path: Path, name: str) -> None:
     graph = current = load_graph(name)
     for suffix in (".json", ".graphml", ".yaml", ".graphml", ".json"):
         path = tmp_path / f"g{suffix}"
-        path.write_text(WRITERS[suffix](current), encoding="utf-8")
+        path.write_text(WRITERS[suffix](current.spec), encoding="utf-8")
         current = load_graph(path)
     assert current == graph
 
@@ -108,7 +108,7 @@ def test_parallel_relations_between_two_nodes_survive(tmp_path: Path) -> None:
     spec["edges"] = [*spec["edges"], {"from": "topic", "to": "summary", "relation": "supports", "strength": 0.1}]
     doubled = AuxiliaryGraph(GraphSpec.model_validate(spec))
     path = tmp_path / "g.graphml"
-    path.write_text(WRITERS[".graphml"](doubled), encoding="utf-8")
+    path.write_text(WRITERS[".graphml"](doubled.spec), encoding="utf-8")
     assert load_graph(path) == doubled
 
 
@@ -133,7 +133,7 @@ def test_what_is_no_graph_is_refused_in_one_line(tmp_path: Path, name: str, cont
 
 
 def edited(tmp_path: Path, change: Any) -> Path:
-    content = json.loads(WRITERS[".json"](load_graph("parcels")))
+    content = json.loads(WRITERS[".json"](load_graph("parcels").spec))
     change(content)
     path = tmp_path / "g.json"
     path.write_text(json.dumps(content))
@@ -187,5 +187,5 @@ def test_includes_are_merged_away(tmp_path: Path) -> None:
     graph = load_graph(tmp_path / "g.yaml")
     for suffix, writer in WRITERS.items():
         path = tmp_path / f"out{suffix}"
-        path.write_text(writer(graph))
+        path.write_text(writer(graph.spec))
         assert load_graph(path) == graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,3 +67,11 @@ def test_files_that_are_refused(make_graph: Make, tmp_path: Path) -> None:
         draw_graph(make_graph([]), tmp_path / "g.gif")
     with pytest.raises(GraphFileError, match="no such folder"):
         draw_graph(make_graph([]), tmp_path / "gone/g.svg")
+
+
+def test_a_task_without_kind_and_metrics() -> None:
+    from rich.console import Console
+
+    console = Console(width=100, file=io.StringIO())
+    console.print(task_tree(AuxiliaryGraph.build({"correct": 1}, ["form"], [("form", "correct", "bounds")])))
+    assert console.file.getvalue().splitlines()[1].rstrip() == "└── correct    goal 1, external"  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rag_graph.errors import GraphFileError
-from rag_graph.graph import load_graph
+from rag_graph.graph import AuxiliaryGraph, graph_warnings, load_graph
 from rag_graph.graph.reader import find_graph, shipped_graphs
 
 ProblemsAfter = Callable[[tuple[str, str]], list[str]]
@@ -100,3 +100,38 @@ def test_problems_print_safely(
     found = problems(write_graph(good + '"a\\e[2J\\nc.yaml:1:1: forged": 1\n' + f"title: {'x' * 50_000}\nname: h\n"))
     assert all("\x1b" not in line and "\n" not in line and len(line) < 1000 for line in found)
     assert "\\x1b[2J\\nc.yaml" in found[0]
+
+
+def test_what_can_be_a_graph(good: str, write_graph: Callable[..., Path]) -> None:
+    graph = load_graph(write_graph(good))
+    assert load_graph(str(write_graph(good))) == load_graph(good) == load_graph(graph) == graph
+    assert load_graph(graph) is graph
+    assert load_graph("{format: 1, name: g, tasks: {a: {goal: 1}}}").spec.tasks["a"].goal == 1
+    for wrong in (None, {"tasks": {}}, 3):
+        with pytest.raises(GraphFileError, match=r"is no graph. Give a path, .* or AuxiliaryGraph.build\(tasks"):
+            load_graph(wrong)  # type: ignore[arg-type]
+
+
+def test_problems_of_a_text_have_its_lines(good: str) -> None:
+    with pytest.raises(GraphFileError) as error:
+        load_graph(good.replace("strength: 0.8", "strength: 8"))
+    assert str(error.value) == "<text>:9:67: edges[0].strength: 8 is above 1. A strength is a number from 0 to 1."
+    with pytest.raises(GraphFileError, match="<text>:1:1: not a map"):
+        load_graph("a\nb\n")
+
+
+def test_a_graph_that_is_only_a_reward() -> None:
+    graph = load_graph("format: 1\nname: g\ntasks: {correct: {goal: 1}}\ncriteria: {form: {}}\n")
+    task = graph.spec.tasks["correct"]
+    assert (task.kind, task.dataset, task.prompt, task.fields, task.metrics) == (None, None, None, {}, {})
+    assert graph.spec.criteria["form"].metric == "external"
+
+
+def test_warnings_have_a_place_where_there_is_one(write_graph: Callable[..., Path], tmp_path: Path) -> None:
+    text = "format: 1\nname: graph\ntasks: {a: {goal: 1}}\ncriteria: {c: {}}\nedges:\n  - {from: c, to: a, relation: bounds}\n"
+    told = "warning: edges: no rule: where every goal is observed, this graph changes nothing."
+    built = AuxiliaryGraph.build({"a": 1}, ["c"], [("c", "a", "bounds")])
+    assert [str(warning) for warning in graph_warnings(text)] == [f"<text>:5:1: {told}"]
+    assert [str(warning) for warning in graph_warnings(write_graph(text))] == [f"{tmp_path}/g.yaml:5:1: {told}"]
+    assert [str(warning) for warning in graph_warnings(built)] == [told]
+    assert built == load_graph(text)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from rag_graph import Run, load_config, load_graph
-from rag_graph.graph.exchange import to_yaml
 from rag_graph.report.episode_pack import pack_episodes
 
 TASKS = ("topic", "sentiment", "question", "summary")
@@ -29,7 +28,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
         config = load_config(None, [*overrides, f"seed={seed}", f"output_dir={folder}"])
         after = scores if isinstance(scores, dict) else dict.fromkeys(TASKS, scores)
         (folder / "config.yaml").write_text(config.to_yaml())
-        (folder / "graph.yaml").write_text(to_yaml(load_graph("parcels")))
+        (folder / "graph.yaml").write_text(load_graph("parcels").to_yaml())
         about = {
             "data": {"topic/test": f"hash{seed}"},
             "rag_graph": "0.1.0",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from rag_graph.graph import load_graph
-from rag_graph.records import ContextNode, Episode, Evidence, Example
-from rag_graph.reward.batch import batch_of
+from rag_graph.graph import AuxiliaryGraph, load_graph
+from rag_graph.records import ContextNode, Episode, Evidence, Example, Item
+from rag_graph.reward.batch import batch_of, without_items
 from rag_graph.reward.text import TextEmbeddings
 
 GRAPH = load_graph("parcels")
@@ -53,3 +53,20 @@ def test_rows_are_chosen_with_their_contexts_and_one_may_come_twice() -> None:
 
 def test_nothing_retrieved_leaves_embeddings_of_the_right_size() -> None:
     assert batch_of([episode({})], GRAPH, TextEmbeddings(), 7).contexts.text.shape == (0, 7)
+
+
+def test_a_rubric_is_absent_where_an_example_has_no_items_and_no_score() -> None:
+    graph = AuxiliaryGraph.build({"t": 1.0}, {"form": {}, "rubric": {"items": "goals"}})
+    plain, with_items = (
+        Example("a", "t", {"input": "x"}),
+        Example("b", "t", {"input": "x"}, items={"rubric": (Item("y"),)}),
+    )
+    episodes = [
+        Episode("1", plain, "", ""),
+        Episode("2", with_items, "", ""),
+        Episode("3", plain, "", "", scores={"rubric": 0.25}),
+    ]
+    scores = batch_of(episodes, graph, TextEmbeddings(), 7).scores
+    assert scores.absent.tolist() == [[False, False, True], [False] * 3, [False] * 3]
+    assert without_items(episodes, graph).tolist() == scores.absent.tolist()
+    assert scores.values[2, 2] == 0.25

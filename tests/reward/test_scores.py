@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rag_graph.reward.scores import Scores, task_mask
+from rag_graph.reward.scores import ABSENT, Scores, task_mask
 
 SCORES = Scores(
     torch.tensor([[0.5, 0.25, 1.0], [0.75, torch.nan, 0.125]]),
@@ -33,3 +33,9 @@ def test_hiding_takes_scores_away_and_adds_none() -> None:
 def test_without_the_goal_nothing_is_left_that_gives_it_away() -> None:
     reads_references = torch.tensor([False, True, False])
     assert SCORES.without_goal(reads_references).observed.tolist() == [[False, False, True], [True, False, False]]
+
+
+def test_what_is_no_part_of_an_episode_is_absent_where_it_is_not_observed() -> None:
+    values = torch.tensor([[ABSENT, 0.5, ABSENT], [torch.nan, 0.0, 1.0]])
+    scores = SCORES._replace(values=values, observed=torch.tensor([[False, True, True], [False, False, True]]))
+    assert scores.absent.tolist() == [[True, False, False], [False, False, False]]

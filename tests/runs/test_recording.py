@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from rag_graph.evaluation.evaluate import Evaluation
-from rag_graph.records import ContextNode, Episode, Evidence, Example, NodeRewards
-from rag_graph.runs.recording import episode_record, paid_records, write_evaluation
+from rag_graph.records import ContextNode, Episode, Evidence, Example, Item, NodeRewards
+from rag_graph.reward.rubric import ItemPay
+from rag_graph.runs.recording import episode_record, item_record, paid_records, write_evaluation
 
 
 def test_what_each_node_paid_was_filled_in_and_gated() -> None:
@@ -37,6 +38,18 @@ def test_an_episode_names_its_evidence_by_id() -> None:
     assert (record["scores"], record["reserved"]) == ({"topic": 0.3333}, {"topic": 0.6667})
     assert (record["task"], record["references"]) == ("topic", ["kitchen"])
     assert json.loads(json.dumps(record)) == record
+
+
+def test_items_of_a_rubric_are_recorded_with_what_is_known_of_them() -> None:
+    items = (Item("names oslo", 3.0, "City"), Item("is rude", -1.0))
+    example = Example("e1", "t", {"input": "x"}, items={"rubric": items})
+    episode = Episode("1/e1", example, "p", "r", item_scores={"rubric": (1 / 3, None)})
+    told = {"criterion": "names oslo", "weight": 3.0, "title": "City", "score": 0.3333}
+    assert episode_record(episode)["items"] == {"rubric": [told, {"criterion": "is rude", "weight": -1.0}]}
+    assert "items" not in episode_record(Episode("1/e1", example, "p", "r"))
+    paid = {"rubric": [ItemPay("names oslo", 3.0, "City", 1 / 3, 2 / 3)]}
+    assert item_record(paid) == {"items": {"rubric": [{**told, "paid": 0.6667}]}}
+    assert item_record({}) == {}
 
 
 def test_an_evaluation_never_writes_over_another(tmp_path: Path) -> None:

@@ -329,11 +329,13 @@ function scoreTable(row) {
   const names = nodes.map((n) => n.name).filter((name) => name in row.scores || name in imputed || name in paid || name in reserved);
   const most = Math.max(0.001, ...Object.values(paid).map(Math.abs));
   const head = make("tr", {}, ...["node", "score", "how it is known", "gate", "paid", ""].map((name) => make("th", { scope: "col" }, name)));
-  const lines = names.map((name) => {
+  const lines = names.flatMap((name) => {
     const how = name in row.scores ? "measured" : name in reserved ? "reserved: measured, not paid" : "predicted";
     const value = row.scores[name] ?? imputed[name] ?? reserved[name], share = paid[name];
     const bar = known(share) ? make("span", { class: "bar", style: `width:${Math.round(90 * Math.abs(share) / most)}px;background:${share < 0 ? "#ca6208" : "#2171b5"}` }) : "";
-    return make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "n" }, show(value)), make("td", {}, how), make("td", { class: "n" }, name in gates ? show(gates[name]) : ""), make("td", { class: "n" }, known(share) ? signed(share) : ""), make("td", {}, bar));
+    const line = make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "n" }, show(value)), make("td", {}, how), make("td", { class: "n" }, name in gates ? show(gates[name]) : ""), make("td", { class: "n" }, known(share) ? signed(share) : ""), make("td", {}, bar));
+    const items = ((row.items || none)[name] || []).map((item) => make("tr", {}, make("td", {}, `${item.title || item.criterion} (weight ${item.weight})`), make("td", { class: "n" }, known(item.score) ? show(item.score) : ""), make("td", {}, known(item.score) ? "item" : "item, not observed"), make("td", {}, ""), make("td", { class: "n" }, known(item.paid) ? signed(item.paid) : ""), make("td", {}, "")));
+    return [line, ...items];
   });
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines));
 }
