@@ -25,7 +25,7 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.ppo.callbacks import keep_until
-from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint, save_state
+from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
@@ -34,6 +34,7 @@ from rag_graph.runs.recording import RunRecorder, episode_record, evaluation_rec
 from rag_graph.runs.warm_up import WARM_UP, warm_up
 from rag_graph.runs.workbench import Workbench
 from rag_graph.runtime import seed_everything, to_json, write_atomically, write_json
+from rag_graph.state_file import save_state
 
 T = TypeVar("T")
 
