@@ -97,6 +97,16 @@ def edge_places(path: Path) -> list[str]:
     return found
 
 
+def places_of(name_or_path: str | Path | None) -> list[str]:
+    """`edge_places` of a graph by file or name; empty where the graph came from no file."""
+    if name_or_path is None:
+        return []
+    try:
+        return edge_places(find_graph(name_or_path))
+    except (GraphFileError, OSError):
+        return []
+
+
 def _from_here(file: str) -> str:
     """Relative to the current folder if the file is below it."""
     path = Path(file).absolute()

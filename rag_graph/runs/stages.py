@@ -34,7 +34,6 @@ from rag_graph.runs.recording import RunRecorder, episode_record, evaluation_rec
 from rag_graph.runs.warm_up import WARM_UP, warm_up
 from rag_graph.runs.workbench import Workbench
 from rag_graph.runtime import seed_everything, to_json, write_atomically, write_json
-from rag_graph.state_file import save_state
 
 T = TypeVar("T")
 
@@ -170,7 +169,7 @@ class Stages:
         try:
             bench.model.save_pretrained(policy)
             bench.tokenizer.save_pretrained(policy)
-            save_state(self.folder, "reward", bench.reward.state_dict())
+            bench.reward.save(self.folder)
             if bench.encoders is not None:
                 bench.encoders.save(self.folder / "retriever")
         except (OSError, SafetensorError) as error:

@@ -16,6 +16,7 @@ from rag_graph.runs.folder import claim_folder, locked
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.run import Run
+from rag_graph.runs.start_from import check_start
 from rag_graph.runtime import write_json
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def train(
     own = OwnParts(scorers or {}, retriever, readout)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
+    check_start(config, graph)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before

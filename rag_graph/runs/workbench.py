@@ -108,6 +108,8 @@ class Workbench:
         )
         if self.saved is not None:
             reward.load_state_dict(load_state(self.saved, "reward"))
+        elif self.config.reward.start_from is not None:
+            reward.start_from(self.config.reward.start_from)
         return reward
 
     # ------------------------------------------------------------------ training
