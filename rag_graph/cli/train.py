@@ -12,6 +12,7 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.reader import load_graph
+from rag_graph.runs.start_from import check_start
 
 Overrides = Annotated[
     list[str],
@@ -83,6 +84,7 @@ def train(
 
 def _explain(settings: RunConfig) -> None:
     graph = load_graph(settings.graph)
+    check_start(settings, graph)
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
         from rag_graph.generation.language_model import check_source
 

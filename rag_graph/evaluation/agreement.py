@@ -40,11 +40,13 @@ def pair_accuracy(paid: Values, goal: Values) -> float:
     """Share, in [0, 1], of pairs of rows that the reward orders as the goal does; a tie of the reward counts half, ties of the goal are left out.
     NaN where all goals tie."""
     right, pairs = _pairs(paid, goal)
-    return right / pairs if pairs else float("nan")
+    return float(right / pairs) if pairs else float("nan")
 
 
 def spearman_within(paid: Values, goal: Values, tasks: Codes) -> float:
     """Mean rank correlation within tasks, each task counted by its rows; [n] each."""
+    if not len(goal):
+        return float("nan")
     shares = [(float((tasks == task).mean()), spearman(paid[tasks == task], goal[tasks == task])) for task in set(tasks.tolist())]  # fmt: skip
     return sum(share * value for share, value in shares)
 
@@ -53,7 +55,7 @@ def pairs_within(paid: Values, goal: Values, tasks: Codes) -> float:
     """`pair_accuracy` over the pairs of rows of one task; [n] each."""
     found = [_pairs(paid[tasks == task], goal[tasks == task]) for task in set(tasks.tolist())]
     pairs = sum(count for _, count in found)
-    return sum(right for right, _ in found) / pairs if pairs else float("nan")
+    return float(sum(right for right, _ in found) / pairs) if pairs else float("nan")
 
 
 def _pairs(paid: Values, goal: Values) -> tuple[float, float]:
@@ -65,7 +67,7 @@ def _pairs(paid: Values, goal: Values) -> tuple[float, float]:
     if pairs <= 0 or every == tied_paid:
         return max(pairs, 0.0) / 2, max(pairs, 0.0)
     tau = float(kendalltau(paid, goal).statistic)
-    more_right = tau * np.sqrt(pairs) * np.sqrt(every - tied_paid)  # concordant less discordant pairs
+    more_right = float(round(tau * np.sqrt(pairs) * np.sqrt(every - tied_paid)))  # concordant less discordant pairs
     return (pairs + more_right) / 2, pairs
 
 

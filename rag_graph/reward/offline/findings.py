@@ -157,7 +157,7 @@ def weights(effects: NDArray[np.float64], whole: NDArray[np.float64], table: Log
             reach = float(t.ppf(1 - LEVEL / 2, folds - 1)) * error
             edges = [e for e, edge in enumerate(graph.spec.edges) if (edge.source, edge.target) == (node, task)]
             stated = ", ".join(graph.spec.edges[e].relation for e in edges)
-            noise = abs(value) <= reach or value == 0
+            noise = bool(abs(value) <= reach or value == 0)
             place = places[edges[0]] if places and edges else ""
             found.append(Weight(task, node, Interval(float(value), value - reach, value + reach), noise, stated, place))
     return found

@@ -61,7 +61,7 @@ def fit_reward(
     used, blocks = _fit(reward, logged)
     progress.advance()
     goals = int(dealt.labelled.sum())
-    best, simplest, worth, verdict = judge(scores, goals)
+    best, simplest, worth, verdict = judge(scores, goals, len(logged.pairs))
     own = next((one for one, _ in found if one.readout == readout_name(reward)), None)
     whole = effects(reward, logged)
     return FitReport(

@@ -127,11 +127,18 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def judge(scores: tuple[Score, ...], goals: int) -> tuple[str, str, str, str]:
+def judge(scores: tuple[Score, ...], goals: int, pairs: int) -> tuple[str, str, str, str]:
     """(best, simplest, worth using, the verdict as a sentence) of readouts that were compared."""
     if not scores:
         return "", "", "", "nothing was held out, so no readout was judged"
     order = {name: place for place, name in enumerate(SIMPLEST_FIRST)}
+    if not goals:
+        liked = max(scores, key=lambda score: score.preferred.mean if score.preferred else -1.0)
+        first = min(scores, key=lambda score: order.get(score.readout, 99))
+        return (
+            liked.readout, first.readout, "",
+            f"no goal is observed, so only the order of {pairs:,} preference pairs is judged: `{liked.readout}` {liked.preferred}",
+        )  # fmt: skip
     best = max(scores, key=lambda score: (score.spearman.mean, -order.get(score.readout, 99)))
     simplest = min(scores, key=lambda score: order.get(score.readout, 99))
     if best is simplest or best.from_simplest is None:

@@ -166,16 +166,16 @@ class Rows:
                 f"{place}: node '{self.graph.nodes[node]}' has two columns, the second is '{name}'. Drop one of them."
             )
         seen.add((side, node))
-        number = _number(value)
+        number = value if type(value) is float else _number(value)
         if number is None:
             self.problem(
                 f"{place}: column '{name}' holds {value!r:.60}, which is no number. Leave the cell empty where nothing was observed."
             )
             return
-        if number == number:
-            found.setdefault(side, [math.nan] * len(self.graph.nodes))[node] = number
-        elif side == "":
-            found.setdefault(side, [math.nan] * len(self.graph.nodes))
+        if number == number or side == "":
+            if side not in found:
+                found[side] = [math.nan] * len(self.graph.nodes)
+            found[side][node] = number
 
     def problem(self, text: str) -> None:
         """Note a problem once."""
