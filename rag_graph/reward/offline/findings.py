@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,9 @@ LEAST_BLOCKS = 10
 BINDS = 0.95
 """A gate below this binds."""
 IDLE = 0.05
-"""A gate that surely binds in less than this share of the rows does nothing."""
+"""A gate that surely binds, or differs from its usual value, in less than this share of the rows does nothing."""
+ALIKE = 0.05
+"""Gates that differ by less are alike."""
 ABOVE = 0.1
 """By so much a goal has to be above its bound to contradict it."""
 MOST_ROWS = 5000
@@ -121,9 +123,11 @@ def _gate(table: LoggedTable, source: str, target: str, strength: float, meaning
         return "idle", (
             f"{name} lowers {binds.sum():,} of {len(rows):,} rows, {share.high:.1%} at most: it does nothing in answers like these"
         )
-    if share.low > 1 - IDLE:
+    usual = float(np.median(factor))
+    apart = np.abs(factor - usual) > ALIKE
+    if usual < BINDS and example_mean(apart.astype(float).tolist(), units).high < IDLE:
         return "closed", (
-            f"{name} lowers {share.mean:.1%} of {len(rows):,} rows, {share.low:.1%} at least: it hardly tells them apart"
+            f"{name} is about {usual:.2f} in all but {apart.sum():,} of {len(rows):,} rows: it does not tell them apart"
         )
     goals = table.scores[rows, graph.index[target]]
     known = ~np.isnan(goals)
@@ -136,6 +140,21 @@ def _gate(table: LoggedTable, source: str, target: str, strength: float, meaning
                 f"{known.sum():,} rows: the bound is too strong, or an indication"
             )
     return None
+
+
+def beside_others(found: Sequence[Finding], known: Sequence[Weight]) -> list[Finding]:
+    """Proposals of facts with what the score does to the predicted goal beside the others: a correlation may be that of another score."""
+    effect = {(one.node, one.task): one for one in known}
+    said = []
+    for one in found:
+        weight = effect.get((one.source, one.target))
+        if weight is not None and one.kind in ("relation", "flip"):
+            noise = ": it tells little that the others do not" if weight.on_noise else ""
+            text = f"{one.text}; beside the other scores it changes the predicted goal by {weight.effect}{noise}"
+            said.append(replace(one, text=text))
+        else:
+            said.append(one)
+    return said
 
 
 def weights(effects: NDArray[np.float64], whole: NDArray[np.float64], table: LoggedTable, places: Sequence[str]) -> list[Weight]:  # fmt: skip

@@ -14,7 +14,14 @@ from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.agreement import agreement, difference, pairs_within, spearman_within
 from rag_graph.evaluation.example_intervals import example_mean
 from rag_graph.evaluation.statistics import Interval
-from rag_graph.reward.offline.findings import LEAST_BLOCKS, gather_evidence, idle_gates, proposals, weights
+from rag_graph.reward.offline.findings import (
+    LEAST_BLOCKS,
+    beside_others,
+    gather_evidence,
+    idle_gates,
+    proposals,
+    weights,
+)
 from rag_graph.reward.offline.fit_report import FEW_GROUPS, SIMPLEST_FIRST, Bin, CurvePoint, FitReport, Score, judge
 from rag_graph.reward.offline.fitting import batch_of_rows, fit_to, fresh, readout_name, rows_of_fit, say, teach_pairs
 from rag_graph.reward.offline.folds import LEAST_GROUPS, Folds, HeldOut, curve_sizes, effects, held_out, measures
@@ -63,7 +70,7 @@ def fit_reward(
     goals = int(dealt.labelled.sum())
     best, simplest, worth, verdict = judge(scores, goals, len(logged.pairs))
     own = next((one for one, _ in found if one.readout == readout_name(reward)), None)
-    whole = effects(reward, logged)
+    told = weights(own.effects, effects(reward, logged), logged, places) if own is not None and len(own.effects) else []
     return FitReport(
         graph=reward.graph.name,
         readout=readout_name(reward),
@@ -82,9 +89,9 @@ def fit_reward(
         simplest=simplest,
         worth_using=worth,
         verdict=verdict,
-        proposals=tuple(proposals(reward, places)),
+        proposals=tuple(beside_others(proposals(reward, places), told)),
         gates=tuple(idle_gates(logged, places)),
-        weights=tuple(weights(own.effects, whole, logged, places)) if own is not None and len(own.effects) else (),
+        weights=tuple(told),
         notes=tuple(_notes(reward, logged, compared, used)),
         cannot_know=tuple(_cannot_know(logged, dealt, sizes, blocks)),
         seconds=round(time.perf_counter() - started, 2),

@@ -9,9 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rag_graph.evaluation.statistics import Interval
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.reward import GraphReward
-from rag_graph.reward.offline.findings import gather_evidence, idle_gates, proposals, weights
+from rag_graph.reward.offline.findings import (
+    Finding,
+    Weight,
+    beside_others,
+    gather_evidence,
+    idle_gates,
+    proposals,
+    weights,
+)
 from rag_graph.reward.offline.table import LoggedTable, read_logged
 
 Make = Callable[..., list[dict[str, Any]]]
@@ -60,7 +69,7 @@ def test_a_right_file_has_no_findings(graph: AuxiliaryGraph, made_rows: Make) ->
     ("values", "kind", "said"),
     [
         (np.ones(200), "idle", "lowers 0 of 200 rows, "),
-        (np.zeros(200), "closed", "lowers 100.0% of 200 rows, "),
+        (np.zeros(200), "closed", "is about 0.20 in all but 0 of 200 rows"),
         (np.full(200, np.nan), "unseen", "'form' is observed in no row"),
     ],
 )
@@ -101,3 +110,30 @@ def test_weights_whose_interval_covers_zero_rest_on_noise(graph: AuxiliaryGraph,
     assert (found["right"].stated, found["right"].place) == ("indicates", "f.yaml:10")
     # sqrt(4/5 sum of squares about the mean) times the 97.5% quantile of t with 4 degrees of freedom
     assert found["right"].effect.high - 0.3 == pytest.approx(2.7764 * np.sqrt(0.8 * 0.001), rel=1e-3)
+
+
+def test_a_graded_gate_that_nearly_always_lowers_a_little_is_no_finding(made_graph: MakeGraph) -> None:
+    graph = made_graph(("form", "prerequisite", 0.8))
+    rng = np.random.default_rng(0)
+    assert (
+        idle_gates(read_logged(pd.DataFrame({"form": 0.9 * rng.random(300), "goal": rng.random(300)}), graph), []) == []
+    )
+
+
+def test_a_proposal_says_what_the_score_tells_beside_the_others() -> None:
+    found = [
+        Finding("relation", "a", "goal", "", "a looks like"),
+        Finding("idle", "a", "goal", "bounds", "idle"),
+        Finding("flip", "b", "goal", "indicates", "b looks like"),
+    ]
+    known = [
+        Weight("goal", "a", Interval(0.01, -0.1, 0.12), True, ""),
+        Weight("goal", "b", Interval(-0.2, -0.3, -0.1), False, "indicates"),
+    ]
+    said = [one.text for one in beside_others(found, known)]
+    assert (
+        said[0]
+        == "a looks like; beside the other scores it changes the predicted goal by 0.010 [-0.100, 0.120]: it tells little that the others do not"
+    )
+    assert said[1] == "idle"
+    assert said[2] == "b looks like; beside the other scores it changes the predicted goal by -0.200 [-0.300, -0.100]"
