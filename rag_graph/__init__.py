@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     from rag_graph.report.comparison import Comparison
     from rag_graph.report.diagnostics import draw_diagnostics
     from rag_graph.report.figures import draw_curves
+    from rag_graph.report.fit_page import write_fit_report
     from rag_graph.report.html import write_report
     from rag_graph.report.present import present_run
     from rag_graph.retrieval.base import Hit
     from rag_graph.retrieval.encoder import SentenceEncoder
     from rag_graph.retrieval.index import PassageIndex
     from rag_graph.reward import GraphReward
+    from rag_graph.reward.offline.fit_report import FitReport
     from rag_graph.runs.run import Run
     from rag_graph.runs.train import resume, train
 
@@ -43,6 +45,7 @@ _HOMES = {
     "Episode": "rag_graph.records",
     "Evidence": "rag_graph.records",
     "Example": "rag_graph.records",
+    "FitReport": "rag_graph.reward.offline.fit_report",
     "GraphPPOConfig": "rag_graph.ppo.arguments",
     "GraphPPOTrainer": "rag_graph.ppo.trainer",
     "GraphReward": "rag_graph.reward",
@@ -65,6 +68,7 @@ _HOMES = {
     "present_run": "rag_graph.report.present",
     "resume": "rag_graph.runs.train",
     "train": "rag_graph.runs.train",
+    "write_fit_report": "rag_graph.report.fit_page",
     "write_report": "rag_graph.report.html",
 }
 
@@ -75,6 +79,7 @@ __all__ = [
     "Episode",
     "Evidence",
     "Example",
+    "FitReport",
     "GraphPPOConfig",
     "GraphPPOTrainer",
     "GraphReward",
@@ -98,6 +103,7 @@ __all__ = [
     "present_run",
     "resume",
     "train",
+    "write_fit_report",
     "write_report",
 ]
 

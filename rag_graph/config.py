@@ -242,6 +242,11 @@ class GraphLearningConfig(Settings):
 class RewardConfig(Settings):
     """From node scores to a reward: readout, what is observed, the imputer, and how the graph learns."""
 
+    start_from: str | None = Field(
+        None,
+        description="a folder that `rag-graph fit` or GraphReward.save wrote, or a finished run: the reward starts with what was learned there; "
+        "same graph and readout",
+    )
     readout: ReadoutName = Field(
         "expected_goal",
         description="how scores become a reward: expected_goal, prior_gnn (its gaps filled in by a graph network), or one of the baselines",

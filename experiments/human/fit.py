@@ -8,16 +8,13 @@ import numpy as np
 import torch
 from data import GOAL, Split, Table
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from rag_graph.config import RewardConfig
 from rag_graph.records import Episode, Example
+from rag_graph.reward.offline.fitting import fit_to
 from rag_graph.reward.reward import GraphReward
 
 INTERVAL = 0.8
-EPOCHS = 15
-"""Fits of a readout that learns by gradient, each of `fit_steps` steps: about as many episodes as a run would show it."""
-CHUNK = 64
 
 
 def episodes(
@@ -39,12 +36,7 @@ def fitted(table: Table, part: Split, readout: str, seed: int) -> GraphReward:
     reward = GraphReward(table.graph, lambda episode, nodes=None: episode.scores, config, lambda *_, **__: [], seed)
     rows = episodes(part.train, table.criteria, part.train_goal, part.labelled.tolist())
     np.random.default_rng(seed).shuffle(rows)
-    chunk = CHUNK if reward.model.readout.fit == "gradient" else len(rows)
-    for start in range(0, len(rows), chunk):
-        reward.learn(reward.pay(rows[start : start + chunk]))
-    if reward.model.readout.fit == "gradient":
-        for _ in range(EPOCHS):
-            reward.learning.fit()
+    fit_to(reward, reward.batch_of(rows))
     return reward
 
 
@@ -54,17 +46,3 @@ def pay(reward: GraphReward, table: Table, part: Split) -> NDArray[np.float64]:
     total = reward.node_rewards(rows).total()
     # NaN where no score was observed: then nothing is known, and the middle is fair to all.
     return np.asarray(torch.where(total.isnan(), total.nanmean(), total).double().numpy())
-
-
-def spearman(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:
-    """Rank correlation; 0 where one is constant."""
-    if np.std(one) == 0 or np.std(two) == 0:
-        return 0.0
-    return float(np.corrcoef(rankdata(one), rankdata(two))[0, 1])
-
-
-def pair_accuracy(paid: NDArray[np.float64], goal: NDArray[np.float64]) -> float:
-    """Share of pairs of rows that the reward orders as the goal does; a tie of the reward counts half, ties of the goal are left out."""
-    above = goal[:, None] > goal[None]
-    right = (paid[:, None] > paid[None]) + 0.5 * (paid[:, None] == paid[None])
-    return float(right[above].mean())

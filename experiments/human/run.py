@@ -26,11 +26,12 @@ sys.path.insert(0, str(HERE))
 
 import numpy as np  # noqa: E402
 from data import Table, folder, load, split  # noqa: E402
-from fit import INTERVAL, episodes, fitted, pair_accuracy, pay, spearman  # noqa: E402
+from fit import INTERVAL, episodes, fitted, pay  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
 from rich.table import Table as Columns  # noqa: E402
 
+from rag_graph.evaluation.agreement import pair_accuracy, spearman  # noqa: E402
 from rag_graph.reward.readouts import READOUTS  # noqa: E402
 from rag_graph.runtime import write_atomically  # noqa: E402
 

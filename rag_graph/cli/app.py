@@ -11,6 +11,7 @@ import typer
 from rag_graph.cli import graph
 from rag_graph.cli.ask import ask
 from rag_graph.cli.evaluate import evaluate
+from rag_graph.cli.fit import fit
 from rag_graph.cli.report import compare, report
 from rag_graph.cli.retrieve import index, retrieve
 from rag_graph.cli.sweep import sweep
@@ -28,6 +29,7 @@ app = typer.Typer(
     "Start: `rag-graph train experiments/quickstart/config.yaml`",
 )
 app.add_typer(graph.app, name="graph")
+app.command()(fit)
 app.command()(train)
 app.command()(evaluate)
 app.command()(ask)

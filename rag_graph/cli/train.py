@@ -13,6 +13,7 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
+from rag_graph.runs.start_from import check_start
 
 Overrides = Annotated[
     list[str],
@@ -107,6 +108,7 @@ def _explain(settings: RunConfig) -> None:
 
     graph = load_graph(settings.graph)
     check_for_run(graph)
+    check_start(settings, graph)
     check_trackers(settings.report_to)
     named = named_scorers(settings)
     for scorer in named.values():

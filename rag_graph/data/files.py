@@ -67,11 +67,15 @@ def _csv_rows(path: Path) -> Rows:
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
             reader = csv.DictReader(handle, strict=True)
+            names = list(reader.fieldnames or ())
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise DataError(f"{path}: the column '{twice}' comes twice. Rename or drop one of them.")
             for row in reader:
                 where = f"{path}:{reader.line_num}"
                 if None in row or None in row.values():
                     raise DataError(
-                        f"{where}: the row has another number of cells than the header has columns ({len(reader.fieldnames or ())})."
+                        f"{where}: the row has another number of cells than the header has columns ({len(names)})."
                     )
                 yield where, dict(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:

@@ -88,17 +88,18 @@ def paired_difference(before: Groups, after: Groups, units: Units | None = None)
     )
 
 
-def jackknife_interval(statistic: float, without: Sequence[float]) -> Interval:
+def jackknife_interval(statistic: float, without: Sequence[float] | Array, comparisons: int = 1) -> Interval:
     """Interval of a statistic in [0, 1] that is no mean, such as macro-F1, by leaving out each unit (Efron & Tibshirani 1993, eq. 11.5).
 
     Args:
         statistic: of all units.
         without: of all but one, for each unit.
+        comparisons: how many such intervals shall hold together, with 95% (Bonferroni).
     """
     values = np.asarray(without, float)
     count = len(values)
     shares = (values - values.mean()) * np.sqrt((count - 1) / count)
-    return _score_interval(_Estimate(statistic, shares, count - 1, count))
+    return _score_interval(_Estimate(statistic, shares, count - 1, count), LEVEL / comparisons)
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _estimate(values: list[Array], coded: list[NDArray[np.intp]]) -> _Estimate:
     return _Estimate(float(np.mean(means)), shares, float(trace**2 / trace_of_square), total)
 
 
-def _score_interval(found: _Estimate) -> Interval:
+def _score_interval(found: _Estimate, level: float = LEVEL) -> Interval:
     """Wilson's interval of a mean in [0, 1], with the number of independent draws that would have its variance."""
     from scipy.stats import t
 
@@ -154,7 +155,7 @@ def _score_interval(found: _Estimate) -> Interval:
         return Interval(mean, mean, mean)
     else:
         share = variance / inside  # 1 / number of draws
-    ratio = float(t.ppf(1 - LEVEL / 2, found.freedom)) ** 2 * share
+    ratio = float(t.ppf(1 - level / 2, found.freedom)) ** 2 * share
     centre = (mean + ratio / 2) / (1 + ratio)
     reach = float(np.sqrt(ratio * inside + ratio**2 / 4)) / (1 + ratio)
     return Interval(mean, min(mean, max(0.0, centre - reach)), max(mean, min(1.0, centre + reach)))

@@ -132,6 +132,14 @@ def edge_places(path: Path) -> list[str]:
     return found
 
 
+def places_of(graph: AuxiliaryGraph) -> list[str]:
+    """`edge_places` of a graph; empty where it came from no file, or the file is gone."""
+    try:
+        return edge_places(graph.origin) if isinstance(graph.origin, Path) else []
+    except (GraphFileError, OSError):
+        return []
+
+
 def _from_here(file: str) -> str:
     """Relative to the current folder if the file is below it."""
     path = Path(file).absolute()

@@ -14,10 +14,11 @@ from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.checkpoints import list_checkpoints, load_state, save_state, set_aside
+from rag_graph.ppo.checkpoints import list_checkpoints, set_aside
 from rag_graph.ppo.reward_functions import Rewards
 from rag_graph.ppo.reward_protocols import LearningReward, has_part, layers_of, name_of
 from rag_graph.runtime import append_records, read_records, to_json, write_atomically
+from rag_graph.state_file import load_state, save_state
 
 METRICS = "metrics.jsonl"
 LEARNED = "learning_rewards"

@@ -25,13 +25,12 @@ from rag_graph.errors import TrainingError
 from rag_graph.ppo.actor_critic import SharedValueHead
 from rag_graph.ppo.checkpoints import (
     check_checkpoint,
-    load_state,
     newest_checkpoint,
     random_state,
     restore_random_state,
-    save_state,
     write_checkpoint,
 )
+from rag_graph.state_file import load_state, save_state
 
 DIGEST_ROWS = 1000
 PROGRESS = ("global_step", "epoch", "best_metric", "best_global_step", "best_model_checkpoint")

@@ -9,11 +9,13 @@ from. `GraphPPOTrainer` calls `learn` by itself; to TRL's GRPOTrainer and RLOOTr
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
@@ -24,9 +26,9 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.proposal import Proposal
-from rag_graph.graph.reader import GraphSource, load_graph
+from rag_graph.graph.reader import GraphSource, load_graph, places_of
 from rag_graph.records import Episode, NodeRewards
-from rag_graph.reward.arguments import ScoreNodes, config_of, described, scoring_of
+from rag_graph.reward.arguments import ScoreNodes, Scoring, config_of, described, scoring_of
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of, without_items
 from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, open_reference, with_columns
@@ -40,8 +42,16 @@ from rag_graph.reward.paid import ExpectedScore, PaidEpisode, paid_episodes
 from rag_graph.reward.readout import Paid
 from rag_graph.reward.readouts import READOUTS, OwnReadout
 from rag_graph.reward.rubric import ItemPay, item_attribution, item_pay
+from rag_graph.reward.saved import load_reward, save_reward
 from rag_graph.reward.text import HASHING, TextEmbeddings
 from rag_graph.reward.trainers import NOT_TAUGHT, join_trainer, of_all_processes
+
+if TYPE_CHECKING:
+    import pandas
+
+    from rag_graph.reward.offline.fit_report import FitReport
+    from rag_graph.reward.offline.progress import ShowsProgress
+    from rag_graph.reward.offline.rows import Reading
 
 MOST_KEPT = 65_536
 """Episodes that are kept between two updates at most."""
@@ -77,7 +87,7 @@ class GraphReward(Observation):
     def __init__(
         self,
         graph: GraphSource,
-        scorers: Mapping[str, Scorer | None] | NodeScorer | ScoreNodes | None = None,
+        scorers: Mapping[str, Scorer | None] | Scoring | ScoreNodes | None = None,
         config: RewardConfig | Mapping[str, Any] | None = None,
         make_episodes: MakeEpisodes | None = None,
         seed: int = 0,
@@ -326,6 +336,76 @@ class GraphReward(Observation):
             *self.model.gate_proposals(self.graph),
             *self.model.learner.proposals(self.graph),
         ]
+
+    # ------------------------------------------------------------------ logged answers
+
+    def fit(
+        self,
+        table: str | Path | pandas.DataFrame,
+        *,
+        readouts: Sequence[str] | None = None,
+        folds: int = 5,
+        progress: ShowsProgress | None = None,
+        **how: Unpack[Reading],
+    ) -> FitReport:
+        """Learn from a table of logged answers, as if nothing had been learned before, and say how far the result can be trusted.
+
+        Args:
+            table: a .jsonl, .csv or .parquet file or a DataFrame, a row an answer: a column per node (NODE, `scores.NODE`, or `scores` =
+                {NODE: number}) with numbers in [0, 1], empty where not observed; `task` where the graph has several; optional `group`, `prompt`.
+                A preference pair is a row with `chosen.NODE` and `rejected.NODE`.
+            readouts: compared by cross-validation, beside the reward's own; default those that fit in closed form.
+            folds: parts of the groups whose goals are hidden in turn.
+            progress: shows the progress; default a bar where there is a terminal or a notebook.
+            how: `task`, `group`: other names of these columns (group='row': every row by itself); `rescale`: node -> (value that becomes 0, value
+                that becomes 1); `ignore`: columns that are no scores.
+
+        Raises:
+            DataError: what is wrong with the table, all at once.
+            ConfigError: an unknown readout, or fewer than 2 folds.
+        """
+        from rag_graph.reward.offline.fit import fit_reward
+        from rag_graph.reward.offline.progress import Bar
+
+        with contextlib.nullcontext(progress) if progress is not None else Bar() as shown:
+            return fit_reward(self, table, readouts, folds, places_of(self.graph), shown, how)
+
+    def predict(
+        self, table: str | Path | pandas.DataFrame, level: float = 0.8, **how: Unpack[Reading]
+    ) -> pandas.DataFrame:
+        """What the reward says of the answers of a table, by what it has learned so far; nothing changes.
+
+        Args:
+            table, how: as in `fit`.
+            level: probability with which the interval covers the goal, in (0, 1).
+
+        Returns:
+            A row an answer, with the index of a DataFrame or the number of the row from 0: `reward`, with the goal where it is observed (NaN where nothing
+            that pays was observed); `goal`, `goal_low`, `goal_high`: what is expected of the goal from the other scores, its own hidden (NaN
+            bounds where the readout knows no interval); `scores.NODE`: the score of each node, observed or filled in.
+
+        Raises:
+            DataError: what is wrong with the table.
+        """
+        from rag_graph.reward.offline.fit import predict_table
+
+        return predict_table(self, table, level, how)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write all that was learned into a folder, `reward.json` and `reward.safetensors`; a run starts from it with `reward.start_from`.
+
+        Raises:
+            TrainingError: the folder cannot be written.
+        """
+        return save_reward(self, Path(folder))
+
+    def start_from(self, folder: str | Path) -> None:
+        """Take over what `save` wrote, or what a run left in its folder. Training begins anew from there.
+
+        Raises:
+            ConfigError: nothing was saved there, or for another graph or readout; says what differs.
+        """
+        load_reward(self, Path(folder))
 
     # ------------------------------------------------------------------ attribution
 

@@ -25,7 +25,7 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.ppo.callbacks import keep_until
-from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint, save_state
+from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
@@ -170,7 +170,7 @@ class Stages:
         try:
             bench.model.save_pretrained(policy)
             bench.tokenizer.save_pretrained(policy)
-            save_state(self.folder, "reward", bench.reward.state_dict())
+            bench.reward.save(self.folder)
             if bench.encoders is not None:
                 bench.encoders.save(self.folder / "retriever")
         except (OSError, SafetensorError) as error:

@@ -20,6 +20,7 @@ from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.run import Run
+from rag_graph.runs.start_from import check_start
 from rag_graph.runs.trackers import check_trackers
 from rag_graph.runtime import write_json
 
@@ -67,6 +68,7 @@ def train(
     own.check(config.retrieval)
     graph = load_graph(config.graph)
     check_for_run(graph, own.scorers)
+    check_start(config, graph)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress, own) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before

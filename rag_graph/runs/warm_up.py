@@ -12,12 +12,13 @@ from rag_graph.data.load import RunData
 from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.language_model import lora_config
 from rag_graph.generation.sft import train_sft
-from rag_graph.ppo.checkpoints import load_state, newest_checkpoint, save_state, write_checkpoint
+from rag_graph.ppo.checkpoints import newest_checkpoint, write_checkpoint
 from rag_graph.ppo.trainer_state import load_weights
 from rag_graph.runs.demonstrations import demonstration_batches
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.workbench import Workbench
 from rag_graph.runtime import append_records
+from rag_graph.state_file import load_state, save_state
 
 WARM_UP = "warm_up"
 LOG_EVERY = 10

@@ -28,7 +28,6 @@ from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.generation.marginal import check_decoding
 from rag_graph.generation.pretrained import LanguageModel
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.ppo.checkpoints import load_state
 from rag_graph.rag.context_pool import ContextPool, load_encoders
 from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.rag.pipeline import RagPipeline, passage_weights
@@ -45,6 +44,7 @@ from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.ppo_arguments import ppo_arguments
 from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runtime import cache_folder, resolve_device
+from rag_graph.state_file import load_state
 
 
 class Workbench:
@@ -116,6 +116,8 @@ class Workbench:
             )
         if self.saved is not None:
             reward.load_state_dict(load_state(self.saved, "reward"))
+        elif self.config.reward.start_from is not None:
+            reward.start_from(self.config.reward.start_from)
         return reward
 
     # ------------------------------------------------------------------ training

@@ -78,3 +78,9 @@ def test_each_split_has_its_file(tmp_path: Path) -> None:
     assert [row["x"] for split in ("train", "test") for _, row in read_rows(both, split, tmp_path)] == ["1", "2"]
     with pytest.raises(DataError, match=r"the data set 'a\.csv' states no 'test' file"):
         list(read_rows(Dataset(path="a.csv"), "test", tmp_path))
+
+
+def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("id,text,id\n1,a,2\n")
+    with pytest.raises(DataError, match=r"d\.csv: the column 'id' comes twice\. Rename or drop one of them\."):
+        list(read_table(tmp_path / "d.csv"))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rag_graph.evaluation.agreement import spearman
+
 
 @pytest.fixture
 def human(experiment: Callable[[str], Any]) -> Any:
@@ -47,18 +49,12 @@ def test_a_split_cuts_between_sources_and_shows_at_most_half_of_the_goals(human:
     assert not np.isnan(human.data.split(table, 3, goals=8, hidden=0.0).test).any()
 
 
-def test_pairs_are_counted_by_hand(human: Any) -> None:
-    paid, goal = np.array([0.1, 0.5, 0.5, 0.9]), np.array([0.0, 1.0, 0.0, 0.0])
-    assert human.fit.pair_accuracy(paid, goal) == pytest.approx((1 + 0.5 + 0) / 3)
-    assert human.fit.spearman(paid, np.zeros(4)) == 0.0
-
-
 def test_a_conjunction_that_the_file_states_needs_few_goals(human: Any, table: Any) -> None:
     part = human.data.split(table, 0, goals=8, hidden=0.0)
     found = {}
     for name in ("expected_goal", "ridge"):
         reward = human.fit.fitted(table, part, name, 0)
-        found[name] = human.fit.spearman(human.fit.pay(reward, table, part), part.test_goal)
+        found[name] = spearman(human.fit.pay(reward, table, part), part.test_goal)
     assert found["expected_goal"] > 0.97 > found["ridge"] + 0.05
 
 

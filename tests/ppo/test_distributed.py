@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from rag_graph.ppo.checkpoints import load_state
+from rag_graph.state_file import load_state
 
 WORKER = str(Path(__file__).with_name("worker.py"))
 

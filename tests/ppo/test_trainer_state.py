@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.checkpoints import list_checkpoints, load_state
+from rag_graph.ppo.checkpoints import list_checkpoints
+from rag_graph.state_file import load_state
 from tests.ppo.worker import make
 
 

@@ -21,8 +21,9 @@ from rag_graph.config import LoraSettings, ScratchConfig
 from rag_graph.generation.language_model import lora_config
 from rag_graph.generation.scratch import make_model, make_tokenizer
 from rag_graph.ppo.arguments import GraphPPOConfig
-from rag_graph.ppo.checkpoints import list_checkpoints, save_state
+from rag_graph.ppo.checkpoints import list_checkpoints
 from rag_graph.ppo.trainer import GraphPPOTrainer
+from rag_graph.state_file import save_state
 
 WORDS = "red blue green yellow good bad kettle mixer from oslo lima where is it ? the a . topic kitchen audio"
 BATCH = 8

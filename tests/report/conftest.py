@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from rag_graph import Run, load_config, load_graph
+from rag_graph.evaluation.statistics import Interval
 from rag_graph.report.episode_pack import pack_episodes
+from rag_graph.reward.offline.findings import Finding, Weight
+from rag_graph.reward.offline.fit_report import Bin, CurvePoint, FitReport, Score
 
 TASKS = ("topic", "sentiment", "question", "summary")
 
@@ -69,3 +72,44 @@ def unpacked() -> Callable[..., tuple[dict[str, Any], str]]:
         return found, pack.said
 
     return unpack
+
+
+@pytest.fixture
+def fit_report() -> FitReport:
+    """A fit of two readouts, with one of everything."""
+    flat, ridge = (Interval(mean, mean - 0.1, mean + 0.1) for mean in (0.6, 0.7))
+    return FitReport(
+        graph="made",
+        readout="ridge",
+        rows=4000,
+        used=2048,
+        groups=20,
+        grouped_by="prompt",
+        pairs=0,
+        folds=5,
+        goals={"goal": 40},
+        observed={"goal": 0.01, "right": 0.5},
+        scores=(
+            Score("flat", flat, ridge, None, None, None, 1.0),
+            Score("ridge", ridge, ridge, None, Interval(0.8, 0.7, 0.9), Interval(0.1, 0.02, 0.18), 2.0),
+        ),
+        curve=tuple(
+            CurvePoint(name, goals, Interval(mean, mean - 0.1, mean + 0.1))
+            for name, means in (("flat", (0.6, 0.6)), ("ridge", (0.5, 0.7)))
+            for goals, mean in zip((8, 32), means, strict=True)
+        ),
+        calibration=(Bin(0.2, Interval(0.25, 0.2, 0.3), 20), Bin(0.8, Interval(0.75, 0.7, 0.8), 20)),
+        best="ridge",
+        simplest="flat",
+        worth_using="ridge",
+        verdict="`ridge` is worth using",
+        proposals=(),
+        gates=(Finding("idle", "form", "goal", "bounds", "form -> goal (bound) lowers 0 rows", "f.yaml:7"),),
+        weights=(
+            Weight("goal", "right", Interval(0.3, 0.2, 0.4), False, "indicates", "f.yaml:6"),
+            Weight("goal", "noise <b>", Interval(0.01, -0.1, 0.12), True, ""),
+        ),
+        notes=("a note",),
+        cannot_know=("a learning curve: too few",),
+        seconds=12.0,
+    )

@@ -21,11 +21,11 @@ from rag_graph.errors import ConfigError
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
-from rag_graph.ppo.checkpoints import load_state, save_state
 from rag_graph.records import Episode, Example
 from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.readouts import READOUTS
 from rag_graph.reward.reward import GraphReward
+from rag_graph.state_file import load_state, save_state
 
 GRAPH = load_graph("parcels")
 
