@@ -18,6 +18,8 @@ from rag_graph.runtime import write_atomically
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from rag_graph.figure import Picture
+
 FORMATS = (".md", ".csv", ".tex", ".png", ".svg", ".pdf")
 
 
@@ -157,13 +159,13 @@ class Comparison:
             + "\n\\bottomrule\n\\end{tabular}\n"
         )
 
-    def draw(self, out: str | Path) -> None:
-        """Each arm's mean with its interval and its seeds; beside it the paired differences."""
+    def draw(self, out: str | Path | None = None) -> Picture:
+        """Each arm's mean with its interval and its seeds; beside it the paired differences. A matplotlib figure, also written to `out` if given."""
         from rag_graph.report.comparison_figure import DrawnArm, draw_arms
 
         pairs = zip(self.arms, self.rows, strict=True)
         drawn = [DrawnArm(row.label, arm.matrix().mean(1).tolist(), row.mean, row.versus.difference if row.versus else None) for arm, row in pairs]  # fmt: skip
-        draw_arms(drawn, self.metric, self.baseline, out)
+        return draw_arms(drawn, self.metric, self.baseline, out)
 
     def write(self, out: str | Path) -> Path:
         """Markdown, CSV, LaTeX or a picture, by the file's ending.

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rag_graph.errors import ModelError
+from rag_graph.errors import ModelError, need
 
 SCRATCH = "scratch"
 
@@ -49,6 +49,7 @@ class SentenceEncoder:
     """
 
     def __init__(self, source: str, device: str = "cpu", corpus: Iterable[str] = (), seed: int = 0) -> None:
+        need("an encoder of passages", "sentence_transformers")
         from sentence_transformers import SentenceTransformer
 
         self.name = str(Path(source).resolve()) if os.path.isdir(source) else source

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from rag_graph.errors import ConfigError, DataError, TrainingError
+from rag_graph.errors import DataError, TrainingError, need
 from rag_graph.runs.folder import is_locked, state_of
 
 
@@ -80,10 +80,9 @@ def run_here(runs: Sequence[Path], parallel: int) -> Iterator[tuple[Path, int]]:
 
 def run_on_ray(runs: Sequence[Path], address: str | None, cpus: float, gpus: float) -> Iterator[tuple[Path, int]]:
     """Run each as one Ray task; yields each folder with the exit code, as they end. The folder must be one that every machine of the cluster sees, and the package installed on each."""
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("executor: ray is not installed. Install the extra: pip install 'rag-graph[ray]'.") from None
+    need("executor: ray", "ray")
+    import ray
+
     started_here = not ray.is_initialized()
     if started_here:
         _check_address(address)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_graph.config import RunConfig, load_config
-from rag_graph.errors import ConfigError, DataError
+from rag_graph.errors import TRAINING, ConfigError, DataError, need
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
@@ -207,6 +207,7 @@ class Run:
             ConfigError: no such task, or a file and no task.
             DataError: a bad file; data sets that have changed since the run; no policy yet; your own parts are needed and were not given.
         """
+        need("a run's model", *TRAINING)
         from rag_graph.data.load import read_examples
         from rag_graph.runs.answer import check_task
         from rag_graph.runs.recording import write_evaluation
@@ -238,6 +239,7 @@ class Run:
 
     @cached_property
     def _bench(self) -> Workbench:
+        need("a run's model", *TRAINING)
         self._check_policy()
         from rag_graph.evaluation.scorer import NodeScorer
         from rag_graph.runs.workbench import Workbench

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
-from rag_graph.errors import ConfigError, DataError
+from rag_graph.errors import TRAINING, ConfigError, DataError, need
 from rag_graph.evaluation.scorer import Scorer
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.folder import claim_folder, locked
@@ -54,6 +54,7 @@ def train(
     own = OwnParts(scorers or {}, retriever, readout)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
+    need("training", *TRAINING)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before
@@ -84,6 +85,7 @@ def resume(
     if not manifest:
         raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
     run.own.check_same(manifest["own_parts"], str(path))
+    need("training", *TRAINING)
     with _at_work(run.path, progress) as shown:
         from rag_graph.runs.stages import run_stages
 

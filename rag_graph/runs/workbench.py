@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import TrainerCallback
-from transformers import logging as transformers_logging
 
 from rag_graph.config import RetrievalConfig, RunConfig
 from rag_graph.data.load import RunData
@@ -43,6 +42,9 @@ from rag_graph.runs.ppo_arguments import ppo_arguments
 from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runtime import cache_folder, resolve_device
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
 
 class Workbench:
     """
@@ -67,6 +69,8 @@ class Workbench:
         data: RunData | None,
         saved: Path | None = None,
     ) -> None:
+        from transformers import logging as transformers_logging
+
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         self.config, self.graph, self.own, self.saved = config, graph, own, saved
