@@ -11,6 +11,7 @@ import typer
 from rag_graph.cli import graph
 from rag_graph.cli.ask import ask
 from rag_graph.cli.evaluate import evaluate
+from rag_graph.cli.init import init
 from rag_graph.cli.report import compare, report
 from rag_graph.cli.retrieve import index, retrieve
 from rag_graph.cli.sweep import sweep
@@ -20,14 +21,14 @@ from rag_graph.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Write down how your goals depend on each other, and fine-tune a language model with the resulting reward.\n\n"
-    "Start: `rag-graph train experiments/quickstart/config.yaml`",
+    "Start: `rag-graph init my_goals` writes a graph, a config and data; then, in that folder, `rag-graph train config.yaml`.",
 )
 app.add_typer(graph.app, name="graph")
+app.command()(init)
 app.command()(train)
 app.command()(evaluate)
 app.command()(ask)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from rag_graph.display import one_line
 from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -78,6 +79,10 @@ class NodeScorer:
                 raise DataError(
                     f"a scorer for '{name}', which graph '{graph.name}' lacks.{near_miss(name, graph.nodes)}"
                 )
+
+    def __repr__(self) -> str:
+        own = f"own functions for {', '.join(self.scorers)}" if self.scorers else ""
+        return one_line("NodeScorer", repr(self.graph.name), own)
 
     @staticmethod
     def classified_tasks(graph: AuxiliaryGraph) -> set[str]:

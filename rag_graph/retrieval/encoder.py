@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rag_graph.display import one_line
 from rag_graph.errors import ModelError, need
 
 SCRATCH = "scratch"
@@ -62,6 +63,9 @@ class SentenceEncoder:
         except Exception as error:  # errors of hub, disk and format have many types
             raise ModelError(f"encoder '{source}' cannot be loaded: {error}") from None
         self.model.eval()  # no dropout: a query has one embedding in retrieval, in sampling and in the loss
+
+    def __repr__(self) -> str:
+        return one_line("SentenceEncoder", repr(self.name))
 
     @property
     def dimension(self) -> int:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from rag_graph.config import RewardConfig
+from rag_graph.display import one_line
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.scorer import NodeScorer, Scorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -50,6 +51,10 @@ class PaidEpisode(NamedTuple):
     scores: Tensor
     gates: Tensor
     paid: Tensor  # bool []
+
+    def __repr__(self) -> str:
+        total = (self.values * self.weights).sum().item()
+        return one_line("PaidEpisode", f"reward {total:+.2f}" if self.paid else "no reward", repr(self.episode))
 
 
 class ExpectedScore(NamedTuple):
