@@ -65,7 +65,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no Unicode shows ? instead of failing
     try:
-        app()
+        app(prog_name="rag-graph")  # the name that completion and usage show, however it was started
     except RagGraphError as error:
         typer.echo(f"error: {error}", err=True)
         raise SystemExit(error.exit_code) from None
