@@ -74,8 +74,16 @@ def run_here(runs: Sequence[Path], parallel: int) -> Iterator[tuple[Path, int]]:
             stopping.set()
             for process in going.values():
                 if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
+                    _stop(process)
             raise
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """As Ctrl-C does; on Windows, where another process cannot send it, the run ends as after a crash, and can be resumed too."""
+    if os.name == "nt":
+        process.terminate()
+    else:
+        process.send_signal(signal.SIGINT)
 
 
 def run_on_ray(runs: Sequence[Path], address: str | None, cpus: float, gpus: float) -> Iterator[tuple[Path, int]]:
@@ -138,6 +146,6 @@ def _in_task(command: list[str], log: str, where: str, threads: int) -> int:
         try:
             return process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)
+            _stop(process)
             process.wait(60)
             raise
