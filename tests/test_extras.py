@@ -7,8 +7,10 @@ import configparser
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +115,38 @@ def test_every_module_is_imported_or_names_the_extra(told: dict[str, Any]) -> No
     parts = {".".join(name.split(".")[:2]) for name in failed}
     assert parts == {"rag_graph.generation", "rag_graph.ppo", "rag_graph.rag", "rag_graph.runs"}
     assert len(told["modules"]) > 60
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_what_an_installed_package_needs(root: Path, tmp_path: Path) -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not a git checkout: which files belong to the package is not known")
+    for name in listed.stdout.splitlines():
+        if name.startswith(("rag_graph/", "graphs/")) or name in (
+            "setup.cfg",
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+        ):
+            (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, tmp_path / "source" / name)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(tmp_path / "source")]  # fmt: skip
+    done = subprocess.run(build, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+        (metadata,) = (archive.read(name).decode() for name in held if name.endswith("METADATA"))
+    ours = {name for name in listed.stdout.splitlines() if name.startswith("rag_graph/")}
+    assert ours <= held
+    assert "rag_graph/cli/starter/run/config.yaml" in held
+    assert {"rag_graph/graphs/parcels.yaml", "rag_graph/graphs/graph.schema.json"} <= held
+    assert not [name for name in held if name.startswith(("tests", "experiments", "docs"))]
+    always = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
+    assert not [
+        line
+        for line in always
+        if re.match(r"Requires-Dist: (transformers|trl|peft|datasets|accelerate|sentence|bm25s|pyarrow)", line)
+    ]
+    assert re.search(r"Requires-Dist: transformers>=\S+; extra == .train.", metadata)
