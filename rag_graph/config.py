@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from rag_graph.display import flat, html_table, settings_line
 from rag_graph.errors import ConfigError
 from rag_graph.own_code import locate_all, parse
 from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod, is_vector_store
@@ -21,6 +22,16 @@ class Settings(BaseModel):
     """Base of all parts: frozen, and a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        return settings_line(type(self).__name__, self.model_dump(exclude_defaults=True))
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        rows = flat(self.model_dump(exclude_defaults=True)).items()
+        return html_table(f"{type(self).__name__}: what differs from the defaults", ("setting", "value"), rows)
 
 
 class ScratchConfig(Settings):

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from rag_graph.display import count, cut, html_table, numbers, one_line
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -59,6 +61,11 @@ class Example:
     items: Mapping[str, tuple[Item, ...]] = field(default_factory=dict)
     """Node of a rubric (a criterion with `items`) -> this example's own criteria; absent where it has none."""
 
+    def __repr__(self) -> str:
+        return one_line(
+            "Example", repr(self.id), f"{self.task}: {cut(self.text)!r}", count(len(self.references), "reference")
+        )
+
     @property
     def sampling_unit(self) -> str:
         """What was drawn at random: `unit`, else the text. Intervals count examples of one unit, of all tasks, as one draw."""
@@ -81,6 +88,9 @@ class ContextNode:
     source: str = ""
     links: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return one_line("ContextNode", repr(self.id), f"{cut(self.title)!r}: {cut(self.text)!r}")
+
     @property
     def local_id(self) -> str:
         """The id without the name of the context, as in the file of the passages."""
@@ -96,6 +106,11 @@ class Evidence:
     rank: int
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+
+    def __repr__(self) -> str:
+        return one_line(
+            "Evidence", f"{self.rank}. {self.context.id!r}, score {self.score:.3g}", repr(cut(self.context.text))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,16 @@ class Episode:
     item_scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Node of a rubric -> the score of each of its items in `example.items`, in their order; None where it was not observed."""
 
+    def __repr__(self) -> str:
+        evidence = count(len(self.evidence), "piece of evidence", "pieces of evidence")
+        about = (
+            repr(self.id),
+            f"{self.example.task}: {cut(self.response)!r}",
+            evidence,
+            f"scores {numbers(self.scores)}",
+        )
+        return one_line("Episode", *about, self.error and f"error: {self.error}")
+
     @property
     def source(self) -> str:
         """The text of the example and the evidence: the sources of a faithful response."""
@@ -155,6 +180,23 @@ class NodeRewards:
     gates: Tensor
     paid: Tensor
     """[B] bool: False if the episode gives no reward, because nothing that it needs was observed."""
+
+    def __repr__(self) -> str:
+        rows, nodes = self.values.shape
+        totals = ", ".join(f"{total:.2f}" for total in self.total()[:6].tolist())
+        return one_line(
+            "NodeRewards", count(rows, "episode"), count(nodes, "node"), f"totals {totals}{', …' if rows > 6 else ''}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Of each node that bears on an episode: where it was observed, its mean score, and what it adds to the reward in the mean."""
+        on = self.weights != 0
+        used = (on | self.observed).any(0).nonzero().squeeze(-1).tolist()
+        seen, size = self.observed.sum(0).tolist(), len(self.values)
+        shares = (self.values * self.weights).mean(0).tolist()
+        means = self.scores.mean(0).tolist()
+        rows = [(self.nodes[n], f"{seen[n]} of {size}", f"{means[n]:.2f}", f"{shares[n]:+.2f}") for n in used]
+        return html_table(repr(self), ("node", "observed", "mean score", "paid in the mean"), rows)
 
     def total(self) -> Tensor:
         """[B] the scalar reward of each episode; NaN if `paid` is False."""

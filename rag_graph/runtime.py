@@ -54,7 +54,7 @@ def write_atomically(path: Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         beside.write_text(text, encoding="utf-8")
-        with beside.open("rb") as handle:
+        with beside.open("r+b") as handle:  # Windows flushes only what is open for writing
             os.fsync(handle.fileno())
         os.replace(beside, path)
     except OSError as error:

@@ -53,13 +53,12 @@ def read_settings(
     model: type[Model],
     overrides: Iterable[str] = (),
     what: str = "config",
-    example: str = "experiments/quickstart/config.yaml",
 ) -> Model:
     """Read a YAML file as settings and apply overrides of the form `a.b=c`.
 
     Args:
         path: the file; None starts from the defaults.
-        what, example: the name of such a file in errors, and an existing one.
+        what: the name of such a file in errors.
 
     Raises:
         ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once.
@@ -69,7 +68,9 @@ def read_settings(
         try:
             document = load_document(read_bounded(Path(path)), str(path))
         except FileNotFoundError:
-            raise ConfigError(f"{path}: no such file. A {what} is a YAML file such as {example}.") from None
+            raise ConfigError(
+                f"{path}: no such file. A {what} is a YAML file; `rag-graph init FOLDER` writes one."
+            ) from None
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     if document.problems:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 WITHOUT = {
+    "cli/starter/reward/score.py": "a script that `rag-graph init` writes; tests/cli/test_init.py runs it",
     "__main__.py": "calls the command line; tests/cli/test_app.py starts it",
     "runs/rag_ppo.py": "a trainer that needs a whole pipeline; tests/rag/test_retriever_learning.py trains with it",
     "version.py": "one constant",

@@ -12,6 +12,7 @@ from rag_graph.cli import graph
 from rag_graph.cli.ask import ask
 from rag_graph.cli.evaluate import evaluate
 from rag_graph.cli.fit import fit
+from rag_graph.cli.init import init
 from rag_graph.cli.report import compare, report
 from rag_graph.cli.retrieve import index, retrieve
 from rag_graph.cli.sweep import sweep
@@ -21,15 +22,15 @@ from rag_graph.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Write down how your goals depend on each other, and fine-tune a language model with the resulting reward.\n\n"
-    "Start: `rag-graph train experiments/quickstart/config.yaml`",
+    "Start: `rag-graph init my_goals` writes a graph, a config and data; then, in that folder, `rag-graph train config.yaml`.",
 )
 app.add_typer(graph.app, name="graph")
 app.command()(fit)
+app.command()(init)
 app.command()(train)
 app.command()(evaluate)
 app.command()(ask)
@@ -66,7 +67,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no Unicode shows ? instead of failing
     try:
-        app()
+        app(prog_name="rag-graph")  # the name that completion and usage show, however it was started
     except RagGraphError as error:
         typer.echo("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), err=True)
         raise SystemExit(error.exit_code) from None

@@ -22,7 +22,7 @@ def ask(
 ) -> None:
     """Ask the model of a run. Shows the draft, the evidence with reasons, the answer, and the rewards of the nodes.
 
-    Example: `rag-graph ask runs/quickstart-seed0 "where is it from ?" --input "anna bought a red kettle ."`
+    Example: `rag-graph ask runs/tickets-seed0 "please check my parcel got lost" --task reply`
     """
     from rich.console import Console
     from rich.markup import escape

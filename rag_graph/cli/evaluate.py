@@ -28,7 +28,7 @@ def evaluate(
 
     Examples:
 
-    `rag-graph evaluate runs/quickstart-seed0`
+    `rag-graph evaluate runs/tickets-seed0`
 
     `rag-graph evaluate runs/news-seed0 --task topic --data my_rows.jsonl`
     """

@@ -37,7 +37,7 @@ def check(
     Warnings say what can have no effect: a graph without rules, where every goal is observed; a fact or a rule that no goal depends on. They
     do not change the exit code.
 
-    Example: `rag-graph graph check graphs/*.yaml`
+    Example: `rag-graph graph check goals.yaml`
     """
     wrong = 0
     for name in files:
@@ -135,9 +135,9 @@ def apply(
 
     Examples:
 
-    `rag-graph graph apply runs/quickstart-seed0 my_graph.yaml --dry-run`
+    `rag-graph graph apply runs/tickets-seed0 goals.yaml --dry-run`
 
-    `rag-graph graph apply runs/quickstart-seed0 my_graph.yaml --only "grounded>question"`
+    `rag-graph graph apply runs/tickets-seed0 goals.yaml --only "on_topic>reply"`
     """
     from rag_graph.graph.strengths import apply_strengths, read_strengths, strengths_between
 

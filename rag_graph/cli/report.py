@@ -22,7 +22,7 @@ def report(
 ) -> None:
     """Write a run as one HTML file: graph, curves, episodes, alarms, proposals for the graph file, settings. It needs no network.
 
-    Example: `rag-graph report runs/quickstart-seed0 --open`
+    Example: `rag-graph report runs/tickets-seed0 --open`
     """
     from rag_graph.report.html import write_report
     from rag_graph.runs.run import Run
@@ -58,7 +58,7 @@ def compare(
 
     Examples:
 
-    `rag-graph compare 'runs/quickstart-*' 'runs/flat-*'`
+    `rag-graph compare 'runs/tickets-*' 'runs/flat-*'`
 
     `rag-graph compare sweeps/readouts --baseline readout=flat --out table.md --out figure.png`
     """

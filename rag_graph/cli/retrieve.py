@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from rag_graph.config import RetrievalConfig
-from rag_graph.errors import ConfigError, near_miss
+from rag_graph.errors import ConfigError, near_miss, need
 from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ def _print_scores(rankings: Sequence[Ranking], size: int, k: int) -> None:
 def _load_encoder(name: str | None) -> SentenceEncoder | None:
     if name is None:
         return None
+    need("--encoder", "sentence_transformers")
     from transformers import logging
 
     from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder

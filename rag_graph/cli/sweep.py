@@ -30,7 +30,7 @@ def sweep(
 
     A sweep file:
 
-    `config: experiments/quickstart/config.yaml`
+    `config: config.yaml`
 
     `grid: {reward.readout: [flat, expected_goal]}`
 

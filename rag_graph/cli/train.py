@@ -38,7 +38,9 @@ Code = Annotated[
 def train(
     config: Annotated[
         Path | None,
-        typer.Argument(help="A run's YAML file, such as experiments/quickstart/config.yaml.", metavar="CONFIG"),
+        typer.Argument(
+            help="A run's YAML file, such as the config.yaml that `rag-graph init` writes.", metavar="CONFIG"
+        ),
     ] = None,
     overrides: Overrides = [],  # noqa: B006 (typer reads the default, nobody changes it)
     dry_run: Annotated[
@@ -55,13 +57,13 @@ def train(
 
     Examples:
 
-    `rag-graph train experiments/quickstart/config.yaml`
+    `rag-graph train config.yaml`
 
-    `rag-graph train experiments/quickstart/config.yaml --set seed=1 --set reward.readout=flat`
+    `rag-graph train config.yaml --set seed=1 --set reward.readout=flat`
 
-    `rag-graph train --resume runs/quickstart-seed0`
+    `rag-graph train --resume runs/tickets-seed0`
 
-    `rag-graph train --resume runs/mine-seed0 --accept-changed polite`
+    `rag-graph train --resume runs/tickets-seed0 --accept-changed polite`
     """
     if (config is None) == (resume is None):
         raise ConfigError("give a CONFIG to start a run, or --resume RUN to resume one.")

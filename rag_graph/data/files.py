@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rag_graph.errors import DataError
+from rag_graph.errors import DataError, need
 from rag_graph.graph.spec import Dataset
 from rag_graph.runtime import read_jsonl
 
@@ -83,6 +83,7 @@ def _csv_rows(path: Path) -> Rows:
 
 
 def _parquet_rows(path: Path) -> Rows:
+    need(f"{path}: a parquet file", "pyarrow")
     import pyarrow
     from pyarrow import parquet
 
@@ -95,6 +96,7 @@ def _parquet_rows(path: Path) -> Rows:
 
 
 def _hub_rows(dataset: Dataset, split: str) -> Rows:
+    need(f"hub data set '{dataset.hub}'", "datasets")
     from datasets import load_dataset
 
     try:

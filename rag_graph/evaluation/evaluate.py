@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rag_graph.display import count, html_table, one_line
 from rag_graph.errors import DataError
 from rag_graph.evaluation.example_intervals import example_mean, jackknife_interval, stratified_mean
 from rag_graph.evaluation.metrics import METRICS, Judged, macro_f1, macro_f1_without
@@ -38,6 +39,24 @@ class Evaluation:
     units: dict[str, list[str]]
     retrieval: Mapping[str, Any] | None = None
     path: Path | None = None
+
+    def __repr__(self) -> str:
+        return one_line("Evaluation", *self._about())
+
+    def _repr_html_(self) -> str:
+        """Each metric with its 95% interval."""
+        rows = [
+            (found.task, found.metric, f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]", found.n)
+            for found in self.results
+        ]
+        notes = [f"written to {self.path}"] if self.path else []
+        return html_table(", ".join(self._about()), ("task", "metric", "mean [95% interval]", "examples"), rows, notes)
+
+    def _about(self) -> tuple[str, str]:
+        mean = self.mean_task_score
+        return f"mean task score {mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]", count(
+            len(self.episodes), "episode"
+        )
 
     @property
     def mean_task_score(self) -> Interval:

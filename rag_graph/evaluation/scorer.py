@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from rag_graph.display import one_line
 from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.calls import Raised
 from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unfit, ask
@@ -122,6 +123,10 @@ class NodeScorer:
             if function is not None
         }
         self._warned: set[str] = set()
+
+    def __repr__(self) -> str:
+        own = f"own functions for {', '.join(self.scorers)}" if self.scorers else ""
+        return one_line("NodeScorer", repr(self.graph.name), own)
 
     @staticmethod
     def classified_tasks(graph: AuxiliaryGraph) -> set[str]:

@@ -12,6 +12,7 @@ import networkx
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_graph.display import count, html_table, one_line
 from rag_graph.graph.build import content_of, content_of_networkx
 from rag_graph.graph.exchange import to_yaml, write_graph
 from rag_graph.graph.spec import BLOCK_OF, Edge, GraphSpec, NodeKind, Relation, Role, Semantics
@@ -109,6 +110,28 @@ class AuxiliaryGraph:
 
     def __hash__(self) -> int:
         return hash((self.spec.name, self.nodes, len(self.spec.edges)))
+
+    def __repr__(self) -> str:
+        return one_line("AuxiliaryGraph", repr(self.name), self._counts())
+
+    def _repr_html_(self) -> str:
+        spec = self.spec
+        rows = [(e.source, e.relation, self.role(e), e.target, f"{e.strength:g}") for e in spec.edges]
+        goals = ", ".join(f"{name} {task.goal:g}" for name, task in spec.tasks.items() if task.goal)
+        caption = f"{self.name}: {self._counts()}"
+        return html_table(
+            caption, ("from", "relation", "role", "to", "strength"), rows, [f"goals: {goals}"] if goals else []
+        )
+
+    def _counts(self) -> str:
+        spec = self.spec
+        found = (
+            count(len(spec.tasks), "task"),
+            count(len(spec.criteria), "criterion", "criteria"),
+            count(len(spec.contexts), "context"),
+            count(len(spec.edges), "relation"),
+        )
+        return ", ".join(part for part in found if part)
 
     @property
     def name(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,8 @@ from rag_graph.graph.spec import Role, Semantics
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
+
+    from rag_graph.figure import Picture
 
 # Okabe & Ito (2008): colour-blind readers can distinguish them too.
 KIND_STYLE = {"task": ("#0072B2", "o"), "criterion": ("#E69F00", "s"), "context": ("#999999", "D")}
@@ -95,27 +96,32 @@ def positions(graph: AuxiliaryGraph) -> dict[str, tuple[float, float]]:
     }
 
 
-def draw_graph(graph: GraphSource, out: str | Path) -> None:
-    """Write the drawing: rules as solid lines, facts dashed, neither dotted. The ending of the file selects the format.
+def draw_graph(graph: GraphSource, out: str | Path | None = None) -> Picture:
+    """Draw the graph: rules as solid lines, facts dashed, neither dotted.
 
     Args:
         graph: whatever `load_graph` takes.
+        out: where it is written too; the ending of the file selects the format.
+
+    Returns:
+        A matplotlib figure, which a notebook shows.
 
     Raises:
         GraphFileError: a graph with problems, another ending than .svg, .png, .pdf, or a folder that does not exist.
     """
-    from matplotlib.figure import Figure  # not pyplot, which would change how a notebook shows its own pictures
     from matplotlib.lines import Line2D
     from matplotlib.patches import FancyArrowPatch
 
-    graph, out = load_graph(graph), Path(out)
-    if out.suffix not in PICTURES:
-        raise GraphFileError(f"{out}: unknown kind of picture '{out.suffix}'. Known: {', '.join(PICTURES)}")
-    if not out.parent.is_dir():
-        raise GraphFileError(f"{out}: no such folder: {out.parent}")
+    from rag_graph.figure import Picture
+
+    graph = load_graph(graph)
+    if out is not None and Path(out).suffix not in PICTURES:
+        raise GraphFileError(f"{out}: unknown kind of picture '{Path(out).suffix}'. Known: {', '.join(PICTURES)}")
+    if out is not None and not Path(out).parent.is_dir():
+        raise GraphFileError(f"{out}: no such folder: {Path(out).parent}")
     places = positions(graph)
     tallest = max(-y for _, y in places.values()) + 0.5
-    figure = Figure(figsize=(9.5, min(1.5 + 0.95 * tallest, MAX_HEIGHT_INCHES)))
+    figure = Picture(figsize=(9.5, min(1.5 + 0.95 * tallest, MAX_HEIGHT_INCHES)))
     axes = figure.subplots()
     drawn: dict[tuple[str, str], int] = {}
     for edge in graph.spec.edges:
@@ -178,6 +184,5 @@ def draw_graph(graph: GraphSource, out: str | Path) -> None:
     axes.set_xlim(-0.6, max(x for x, _ in places.values()) + 0.9)
     axes.set_ylim(-tallest - 0.4, 0.2)
     axes.axis("off")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(out, bbox_inches="tight", dpi=150)
+    figure.write(out, dpi=150)
+    return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from rag_graph.display import one_line
 from rag_graph.graph.spec import BUILT_IN_RELATIONS
 
 
@@ -36,6 +37,9 @@ class Proposal:
         if self.stated:
             return f"{what} is stated as '{self.stated}' and looks like '{self.proposed}'{role_change(self.stated, self.proposed)} ({self.evidence})"
         return f"{what} is not stated and looks like '{self.proposed}'{_role(self.proposed)} ({self.evidence})"
+
+    def __repr__(self) -> str:
+        return one_line("Proposal", str(self))
 
     def as_dict(self) -> dict[str, str]:
         return asdict(self)

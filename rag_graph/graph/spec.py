@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rag_graph.display import settings_line
 from rag_graph.records import METRIC_NAMES
 
 FORMAT = 1
@@ -39,6 +40,11 @@ Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False, strict=True)
 
 class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def __repr__(self) -> str:
+        return settings_line(type(self).__name__, self.model_dump(exclude_defaults=True))
+
+    __str__ = __repr__
 
 
 class Relation(Part):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal
 
 from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
 
+from rag_graph.display import settings_line
 from rag_graph.errors import TrainingError
 
 
@@ -83,6 +84,17 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     max_prompt_length: int | None = _says(
         None, "Longer prompts lose tokens at their left end. None: what the model has positions for."
     )
+
+    def __repr__(self) -> str:
+        """What is not as its default; never a token of a service."""
+        told = (
+            found for found in fields(self) if found.default is not MISSING and not found.name.endswith("hub_token")
+        )
+        changed = {found.name: getattr(self, found.name) for found in told}
+        defaults = {found.name: found.default for found in fields(self)}
+        return settings_line(
+            "GraphPPOConfig", {name: value for name, value in changed.items() if value != defaults[name]}
+        )
 
     def __post_init__(self) -> None:
         if self.bf16 is None:

@@ -158,6 +158,8 @@ def _digest(file: Path) -> str:
 
 
 def _flush(path: Path) -> None:
+    if os.name == "nt":  # Windows flushes only what is open for writing, and no folder
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

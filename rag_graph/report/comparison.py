@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rag_graph.display import count, html_table, one_line
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.runs.run import Run
@@ -17,6 +18,8 @@ from rag_graph.runtime import write_atomically
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from rag_graph.figure import Picture
 
 FORMATS = (".md", ".csv", ".tex", ".png", ".svg", ".pdf")
 
@@ -31,6 +34,9 @@ class Arm:
     label: str
     runs: Mapping[int, Run]
     scores: Mapping[int, Mapping[str, float]]
+
+    def __repr__(self) -> str:
+        return one_line("Arm", repr(self.label), f"seeds {', '.join(map(str, sorted(self.runs)))}")
 
     def matrix(self, seeds: Iterable[int] | None = None) -> NDArray[np.float64]:
         """[runs, tasks], by seed; tasks in the order of their names."""
@@ -71,6 +77,10 @@ class Row:
     iqm: float
     versus: Versus | None
 
+    def __repr__(self) -> str:
+        gap = f"difference {_interval(self.versus.difference, '+')}" if self.versus else ""
+        return one_line("Row", repr(self.label), count(len(self.seeds), "seed"), f"mean {_interval(self.mean)}", gap)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -81,6 +91,16 @@ class Comparison:
     arms: tuple[Arm, ...]
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        arms = ", ".join(f"{row.label} {row.mean.mean:.3f}" for row in self.rows)
+        return one_line(
+            "Comparison", self.metric, f"baseline {self.baseline}: {arms}", count(len(self.warnings), "warning")
+        )
+
+    def _repr_html_(self) -> str:
+        header, *rows = self.cells()
+        return html_table(self.caption, header, rows, self.warnings)
 
     def table(self) -> DataFrame:
         """A row per arm: mean, IQM, paired difference with its interval and p value, detectable difference, probability of improvement."""
@@ -157,13 +177,13 @@ class Comparison:
             + "\n\\bottomrule\n\\end{tabular}\n"
         )
 
-    def draw(self, out: str | Path) -> None:
-        """Each arm's mean with its interval and its seeds; beside it the paired differences."""
+    def draw(self, out: str | Path | None = None) -> Picture:
+        """Each arm's mean with its interval and its seeds; beside it the paired differences. A matplotlib figure, also written to `out` if given."""
         from rag_graph.report.comparison_figure import DrawnArm, draw_arms
 
         pairs = zip(self.arms, self.rows, strict=True)
         drawn = [DrawnArm(row.label, arm.matrix().mean(1).tolist(), row.mean, row.versus.difference if row.versus else None) for arm, row in pairs]  # fmt: skip
-        draw_arms(drawn, self.metric, self.baseline, out)
+        return draw_arms(drawn, self.metric, self.baseline, out)
 
     def write(self, out: str | Path) -> Path:
         """Markdown, CSV, LaTeX or a picture, by the file's ending.

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rag_graph.evaluation.statistics import Interval
+from rag_graph.figure import Picture
 from rag_graph.report.figures import PALETTE
 
 
@@ -22,9 +22,9 @@ class DrawnArm(NamedTuple):
     difference: Interval | None
 
 
-def draw_arms(arms: Sequence[DrawnArm], metric: str, baseline: str, out: str | Path) -> None:
+def draw_arms(arms: Sequence[DrawnArm], metric: str, baseline: str, out: str | Path | None = None) -> Picture:
     """Left: each arm's mean, its 95% interval and its seeds. Right: the paired difference from the baseline; intervals that hold together."""
-    figure = Figure(figsize=(10.5, 1.4 + 0.5 * len(arms)))
+    figure = Picture(figsize=(10.5, 1.4 + 0.5 * len(arms)))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.2, 1))
     for place, arm in enumerate(arms):
         color = PALETTE[place % len(PALETTE)]
@@ -41,7 +41,8 @@ def draw_arms(arms: Sequence[DrawnArm], metric: str, baseline: str, out: str | P
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(out, dpi=140)
+    figure.write(out, dpi=140)
+    return figure
 
 
 def _whisker(axes: Axes, found: Interval, place: int, color: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from rag_graph.figure import Picture
 from rag_graph.report.figures import PALETTE, node_series, smooth
 from rag_graph.reward.diagnostics import pareto_front
 from rag_graph.runs.run import Run
@@ -16,11 +16,15 @@ from rag_graph.runs.run import Run
 Records = list[dict[str, Any]]
 
 
-def draw_diagnostics(run: Run, out: str | Path) -> None:
+def draw_diagnostics(run: Run, out: str | Path | None = None) -> Picture:
     """Four panels: paid utility against the held-out goal, with alarms; learned strengths; bias of predictions; goal against the mean
-    of the other nodes, update by update, with the Pareto front."""
+    of the other nodes, update by update, with the Pareto front.
+
+    Returns:
+        A matplotlib figure, which a notebook shows; also written to `out` if given.
+    """
     records = run.records()
-    figure = Figure(figsize=(11, 7.2))
+    figure = Picture(figsize=(11, 7.2))
     axes = figure.subplots(2, 2)
     _utility(axes[0, 0], records, run.graph_report["alarms"])
     _strengths(axes[0, 1], records)
@@ -29,7 +33,8 @@ def draw_diagnostics(run: Run, out: str | Path) -> None:
     for panel in axes.flat:
         panel.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(out, dpi=140)
+    figure.write(out, dpi=140)
+    return figure
 
 
 def _points(records: Records, key: str) -> tuple[list[int], list[float]]:

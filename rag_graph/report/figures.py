@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from rag_graph.figure import Picture
 from rag_graph.runs.run import Run
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -29,10 +28,14 @@ def smooth(values: list[float], width: int) -> list[float]:
     return [sum(values[max(0, i - width + 1) : i + 1]) / (i + 1 - max(0, i - width + 1)) for i in range(len(values))]
 
 
-def draw_curves(run: Run, out: str | Path) -> None:
-    """Per-node scores, the scalar reward and the KL over the updates of PPO; a faint line each update, a strong one smoothed."""
+def draw_curves(run: Run, out: str | Path | None = None) -> Picture:
+    """Per-node scores, the scalar reward and the KL over the updates of PPO; a faint line each update, a strong one smoothed.
+
+    Returns:
+        A matplotlib figure, which a notebook shows; also written to `out` if given.
+    """
     records = run.records()
-    figure = Figure(figsize=(11, 3.8))
+    figure = Picture(figsize=(11, 3.8))
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     width = max(1, len(records) // 15)
     for number, (name, (updates, values)) in enumerate(node_series(records, "score").items()):
@@ -60,4 +63,5 @@ def draw_curves(run: Run, out: str | Path) -> None:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
-    figure.savefig(out, dpi=140)
+    figure.write(out, dpi=140)
+    return figure

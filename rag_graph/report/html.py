@@ -205,7 +205,7 @@ def _cost(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ("episodes", f"{len(records) * run.config.ppo.batch_size:,}"),
     ]
     rows += [("seconds in updates", f"{spent:,.1f}"), ("response tokens", f"{tokens:,.0f}")]
-    if "peak_memory_bytes" in results:
+    if results.get("peak_memory_bytes"):
         rows.append(("peak memory, GB", f"{results['peak_memory_bytes'] / 1e9:.2f}"))
     return rows
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import bm25s
 import numpy as np
 
+from rag_graph.errors import need
 from rag_graph.retrieval.base import Hit, best_hits, check_pool
 from rag_graph.retrieval.terms import TermCounts
 
@@ -33,8 +34,7 @@ class Bm25Retriever:
     def __init__(self, texts: Sequence[str] = (), terms: TermCounts | None = None) -> None:
         self.terms = terms if terms is not None else TermCounts().with_passages(word_lists(texts))
         check_pool(len(self.terms))
-        self._index = bm25s.BM25()
-        self._index.nonoccurrence_array = None
+        self._index = _new_index()
         self._weigh()
 
     def _weigh(self) -> None:
@@ -70,17 +70,28 @@ class Bm25Retriever:
     def load(cls, folder: Path, terms: TermCounts) -> Bm25Retriever:
         """Memory-mapped: only the columns of the words of a query are read."""
         found = object.__new__(cls)
-        found.terms, found._index = terms, bm25s.BM25()
-        found._index.nonoccurrence_array = None
+        found.terms, found._index = terms, _new_index()
         parts = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("data", "indices", "indptr")}
         found._index.scores = {**parts, "num_docs": len(terms)}
         return found
+
+
+def _new_index() -> Any:
+    need("BM25", "bm25s")
+    import bm25s
+
+    index = bm25s.BM25()
+    index.nonoccurrence_array = None
+    return index
 
 
 def tokenize(texts: Sequence[str]) -> list[list[str]]:
     """Lower-case words, by bm25s's tokenizer."""
     if not texts:
         return []
+    need("BM25", "bm25s")
+    import bm25s
+
     words: list[list[str]] = bm25s.tokenize(
         list(texts), stopwords=None, token_pattern=r"(?u)\b\w+\b", show_progress=False, return_ids=False
     )

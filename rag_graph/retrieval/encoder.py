@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rag_graph.errors import ModelError
+from rag_graph.display import one_line
+from rag_graph.errors import ModelError, need
 
 SCRATCH = "scratch"
 
@@ -49,6 +50,7 @@ class SentenceEncoder:
     """
 
     def __init__(self, source: str, device: str = "cpu", corpus: Iterable[str] = (), seed: int = 0) -> None:
+        need("an encoder of passages", "sentence_transformers")
         from sentence_transformers import SentenceTransformer
 
         self.name = str(Path(source).resolve()) if os.path.isdir(source) else source
@@ -61,6 +63,9 @@ class SentenceEncoder:
         except Exception as error:  # errors of hub, disk and format have many types
             raise ModelError(f"encoder '{source}' cannot be loaded: {error}") from None
         self.model.eval()  # no dropout: a query has one embedding in retrieval, in sampling and in the loss
+
+    def __repr__(self) -> str:
+        return one_line("SentenceEncoder", repr(self.name))
 
     @property
     def dimension(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rag_graph.display import count, one_line
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Retriever, Via
@@ -83,6 +84,10 @@ class PassageIndex:
 
     def __len__(self) -> int:
         return len(self.parts)
+
+    def __repr__(self) -> str:
+        encoder = f"encoder {self.embedded_by.rsplit(' ', 1)[0]}" if self.embedded_by else "no encoder"
+        return one_line("PassageIndex", count(len(self), "passage"), count(len(self.links.ends), "link"), encoder)
 
     @property
     def passages(self) -> Sequence[ContextNode]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.errors import DataError, ModelError
+from rag_graph.errors import DataError, ModelError, need
 from rag_graph.retrieval.base import largest
 
 Vectors = NDArray[np.float32]
@@ -88,11 +88,14 @@ class FaissVectors:
         probes: cells searched per query; more finds more and takes longer.
 
     Raises:
-        ModelError: faiss is not installed.
+        MissingPackageError: faiss is not installed.
     """
 
     def __init__(self, vectors: Vectors, keys: Keys, probes: int = 32, index: Any = None) -> None:
-        self._faiss = _import("faiss", "faiss-cpu", "faiss")
+        need("an approximate index of vectors", "faiss")
+        import faiss
+
+        self._faiss: Any = faiss
         self.index = index
         self._mapped = False
         if self.index is None:
@@ -141,7 +144,9 @@ class FaissVectors:
 
     @classmethod
     def load(cls, path: Path, probes: int = 32) -> FaissVectors:
-        faiss = _import("faiss", "faiss-cpu", "faiss")
+        need("an approximate index of vectors", "faiss")
+        import faiss
+
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         opened = cls(np.empty((0, index.d), np.float32), np.empty(0, np.int64), probes, index)
         opened._mapped = True
@@ -158,14 +163,17 @@ class MilvusVectors:
         collection: its name there.
 
     Raises:
-        ModelError: pymilvus is not installed, or the server does not answer.
+        MissingPackageError: pymilvus is not installed.
+        ModelError: the server does not answer.
     """
 
     CHUNK = 1000
 
     def __init__(self, uri: str, collection: str, dimension: int) -> None:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # otherwise its C core writes messages about keep-alives
-        pymilvus = _import("pymilvus", "pymilvus milvus-lite", "milvus")
+        need("a Milvus index", "pymilvus", *(() if "://" in uri else ("milvus_lite",)))
+        import pymilvus
+
         self.uri, self.collection, self.dimension = uri, collection, dimension
         if "://" not in uri:  # milvus-lite logs a traceback for every call that it does not support, which is harmless
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
@@ -238,15 +246,6 @@ class MilvusVectors:
 
     def close(self) -> None:
         self._client.close()
-
-
-def _import(module: str, packages: str, extra: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise ModelError(f"this needs {packages}. Install it: pip install 'rag-graph[{extra}]'") from None
 
 
 def positions_of(keys: Sequence[int] | Keys, found: Keys) -> NDArray[np.intp]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rag_graph.display import count, one_line
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode
 from rag_graph.reward.encoder import Contexts
@@ -20,6 +21,12 @@ class Batch(NamedTuple):
 
     scores: Scores
     contexts: Contexts
+
+    def __repr__(self) -> str:
+        rows, nodes = self.scores.values.shape
+        return one_line(
+            "Batch", count(rows, "episode"), count(nodes, "node"), f"{int(self.scores.observed.sum())} scores"
+        )
 
     def rows(self, chosen: Sequence[int]) -> Batch:
         """Some of the episodes, in this order; one may come twice."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rag_graph.display import one_line
 from rag_graph.reward.scores import Scores
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class NodeFunction:
     def __init__(self, name: str, column: int, shared: OneScoring) -> None:
         self.__name__ = name
         self.column, self.shared = column, shared
+
+    def __repr__(self) -> str:
+        return one_line("NodeFunction", repr(self.__name__))
 
     def __call__(
         self, prompts: list[Any], completions: list[Any], completion_ids: list[list[int]], **columns: Any

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from rag_graph.display import one_line
 from rag_graph.records import Episode, NodeRewards
 
 
@@ -20,6 +21,10 @@ class PaidEpisode(NamedTuple):
     scores: Tensor
     gates: Tensor
     paid: Tensor  # bool []
+
+    def __repr__(self) -> str:
+        total = (self.values * self.weights).sum().item()
+        return one_line("PaidEpisode", f"reward {total:+.2f}" if self.paid else "no reward", repr(self.episode))
 
 
 class ExpectedScore(NamedTuple):

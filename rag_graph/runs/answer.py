@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from rag_graph.display import count, cut, html_table, one_line
 from rag_graph.errors import ConfigError, near_miss
 from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import Episode, Evidence, Example, NodeRewards
@@ -67,6 +68,26 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        evidence = count(len(self.evidence), "piece of evidence", "pieces of evidence")
+        return one_line("Answer", repr(cut(self.text, 80)), f"task {self.episode.example.task}", self._paid(), evidence)
+
+    def _repr_html_(self) -> str:
+        """The answer, what each node scored and was paid, and the evidence."""
+        scores, paid, seen = self.scores, self.paid, self.episode.scores
+        rows = [
+            (name, f"{scores[name]:.2f}", "yes" if name in seen else "predicted", f"{paid[name]:+.2f}")
+            for name in scores
+        ]
+        notes = [f"draft: {self.draft}"] if self.drafted else []
+        notes += [f"evidence {piece.rank}: {piece.context.title}: {piece.context.text}" for piece in self.evidence]
+        return html_table(
+            f"{self.text or '(empty answer)'}: {self._paid()}", ("node", "score", "observed", "paid"), rows, notes
+        )
+
+    def _paid(self) -> str:
+        return "no reward" if self.reward is None else f"reward {self.reward:+.2f}"
 
 
 def asked_example(tasks: Mapping[str, Task], text: str, task: str | None, passage: str | None) -> Example:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
@@ -15,6 +14,9 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.rag.context_pool import ContextPool
 from rag_graph.rag.pipeline import query_text
 from rag_graph.records import Evidence
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 WITHOUT_EVIDENCE = 0.15
 """Share of grounded prompts shown bare, so that the model can draft."""

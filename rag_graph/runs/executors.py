@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from rag_graph.errors import ConfigError, DataError, TrainingError
+from rag_graph.errors import DataError, TrainingError, need
 from rag_graph.runs.folder import is_locked, state_of
 
 
@@ -74,16 +74,23 @@ def run_here(runs: Sequence[Path], parallel: int) -> Iterator[tuple[Path, int]]:
             stopping.set()
             for process in going.values():
                 if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
+                    _stop(process)
             raise
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """As Ctrl-C does; on Windows, where another process cannot send it, the run ends as after a crash, and can be resumed too."""
+    if os.name == "nt":
+        process.terminate()
+    else:
+        process.send_signal(signal.SIGINT)
 
 
 def run_on_ray(runs: Sequence[Path], address: str | None, cpus: float, gpus: float) -> Iterator[tuple[Path, int]]:
     """Run each as one Ray task; yields each folder with the exit code, as they end. The folder must be one that every machine of the cluster sees, and the package installed on each."""
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("executor: ray is not installed. Install the extra: pip install 'rag-graph[ray]'.") from None
+    need("executor: ray", "ray")
+    import ray
+
     started_here = not ray.is_initialized()
     if started_here:
         _check_address(address)
@@ -139,6 +146,6 @@ def _in_task(command: list[str], log: str, where: str, threads: int) -> int:
         try:
             return process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)
+            _stop(process)
             process.wait(60)
             raise

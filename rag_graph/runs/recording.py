@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
-
 from rag_graph.errors import TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
 from rag_graph.ppo.callbacks import keep_until
@@ -17,6 +15,11 @@ from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.rubric import ItemPay, items_paid
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runtime import append_records, write_json
+
+# isort: split
+from transformers import (
+    TrainerCallback,
+)  # last: what is imported above says which extra to install where this is missing
 
 
 class RunRecorder(TrainerCallback):  # type: ignore[misc]

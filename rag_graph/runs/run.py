@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag_graph.config import RunConfig, read_config
-from rag_graph.errors import ConfigError, DataError
+from rag_graph.display import html_table, one_line
+from rag_graph.errors import TRAINING, ConfigError, DataError, need
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
@@ -18,7 +19,7 @@ from rag_graph.graph.strengths import key_of, read_strengths
 from rag_graph.runs.folder import state_of
 from rag_graph.runs.named_scorers import scorers_of_run
 from rag_graph.runs.own_parts import OwnParts
-from rag_graph.runtime import read_json, read_records
+from rag_graph.runtime import last_record, read_json, read_records
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,7 +66,25 @@ class Run:
             raise DataError(f"{path}: not a run folder, it has no config.yaml.")
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.status['status']})"
+        return one_line("Run", f"{str(self.path)!r}", self.status["status"])
+
+    def _repr_html_(self) -> str:
+        """State, results and how to read on; only small files are read."""
+        last, results, gain = last_record(self.path / "metrics.jsonl"), self.results, self.gain
+        rows = [("graph", self.stated_graph.name), ("update", last.get("update", "none yet"))]
+        rows += [
+            (name, f"{last[key]:.3f}")
+            for name, key in (("reward", "objective/scores"), ("KL", "objective/kl"))
+            if last.get(key) is not None
+        ]
+        for part in ("before", "after"):
+            if results and part in results:
+                mean = Interval(**results[part]["mean_task_score"])
+                rows.append((f"mean task score {part} PPO", f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"))
+        if gain:
+            rows.append(("gain", f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"))
+        notes = [str(self.status["error"])] if self.status.get("error") else []
+        return html_table(f"run {self.path}: {self.state}", ("", "value"), rows, notes)
 
     # ------------------------------------------------------------------ what it was asked to do, and how it went
 
@@ -226,6 +245,7 @@ class Run:
             ConfigError: no such task, or a file and no task.
             DataError: a bad file; data sets that have changed since the run; no policy yet; your own parts are needed and were not given.
         """
+        need("a run's model", *TRAINING)
         from rag_graph.data.load import read_examples
         from rag_graph.runs.answer import check_task
         from rag_graph.runs.recording import write_evaluation
@@ -257,6 +277,7 @@ class Run:
 
     @cached_property
     def _bench(self) -> Workbench:
+        need("a run's model", *TRAINING)
         self._check_policy()
         from rag_graph.evaluation.scorer import NodeScorer
         from rag_graph.runs.workbench import Workbench

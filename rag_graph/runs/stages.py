@@ -4,7 +4,6 @@ in the run's folder; `train.py` starts them, and resumes them."""
 from __future__ import annotations
 
 import platform
-import resource
 import shutil
 import sys
 import time
@@ -202,7 +201,11 @@ class Stages:
         }
 
 
-def _peak_memory() -> int:
-    """Bytes of this process at its largest."""
+def _peak_memory() -> int | None:
+    """Bytes of this process at its largest; None on Windows, which does not say."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

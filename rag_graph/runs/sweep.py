@@ -92,7 +92,7 @@ class Sweep:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.config = read_settings(path, SweepConfig, what="sweep", example="experiments/quickstart/sweep.yaml")
+        self.config = read_settings(path, SweepConfig, what="sweep")
         self.file = Path(path)
         stem = self.file.stem if self.file.stem != "sweep" else self.file.absolute().parent.name
         self.folder = Path(self.config.folder or f"sweeps/{stem}")

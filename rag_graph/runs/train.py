@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
-from rag_graph.errors import ConfigError, DataError
+from rag_graph.errors import TRAINING, ConfigError, DataError, need
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
@@ -69,6 +69,7 @@ def train(
     graph = load_graph(config.graph)
     check_for_run(graph, own.scorers)
     check_start(config, graph)
+    need("training", *TRAINING)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress, own) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before
@@ -111,6 +112,7 @@ def resume(
     own.check_same(manifest["own_parts"], str(path), accept_changed)
     check_trackers(run.config.report_to)
     own.check(run.config.retrieval)
+    need("training", *TRAINING)
     changed = own.changes_since(manifest["own_parts"])
     if changed:
         manifest = {**manifest, **own.in_manifest(), "changed_parts": [*manifest.get("changed_parts", []), *changed]}

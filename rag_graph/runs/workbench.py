@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import TrainerCallback
-from transformers import logging as transformers_logging
 
 from rag_graph.config import RetrievalConfig, RunConfig
 from rag_graph.data.load import RunData
@@ -46,6 +45,9 @@ from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runtime import cache_folder, resolve_device
 from rag_graph.state_file import load_state
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
 
 class Workbench:
     """
@@ -70,6 +72,8 @@ class Workbench:
         data: RunData | None,
         saved: Path | None = None,
     ) -> None:
+        from transformers import logging as transformers_logging
+
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         self.config, self.graph, self.own, self.saved = config, graph, own, saved

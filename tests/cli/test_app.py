@@ -30,14 +30,44 @@ Cli = Callable[..., CompletedProcess[str]]
         ["ask"],
         ["index"],
         ["retrieve"],
+        ["init"],
+        ["report"],
+        ["compare"],
     ],
 )
 def test_help_teaches_with_an_example(run_cli: Cli, command: list[str]) -> None:
     done = run_cli(*command, "--help")
     assert done.returncode == 0
     assert "rag-graph " in done.stdout
+    assert "experiments/" not in done.stdout  # which an installed package does not hold
     if command and command != ["graph"]:
         assert "Example" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("rag-graph re", ["report", "retrieve"]),
+        ("rag-graph graph dr", ["draw"]),
+        ("rag-graph init new --kind re", ["reward"]),
+        ("rag-graph train config.yaml --res", ["--resume"]),
+    ],
+)
+def test_a_shell_completes(run_cli: Cli, monkeypatch: pytest.MonkeyPatch, typed: str, offered: list[str]) -> None:
+    monkeypatch.setenv("_RAG_GRAPH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    done = run_cli()
+    assert done.returncode == 0
+    assert done.stdout.split() == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_shown_for_a_shell(run_cli: Cli, monkeypatch: pytest.MonkeyPatch, shell: str) -> None:
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")  # else typer asks which shell started it
+    done = run_cli("--show-completion", shell)
+    assert done.returncode == 0
+    assert f"_RAG_GRAPH_COMPLETE=complete_{shell}" in done.stdout
 
 
 def test_check_loads_no_torch(run_cli: Cli) -> None:

@@ -33,11 +33,10 @@ def test_runs_and_shows_a_picture(path: Path) -> None:
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     pictures = 0
     for cell in notebook.cells:
-        if cell.cell_type == "code" and re.search(r"plt\.|\bImage\(", cell.source):
+        if cell.cell_type == "code" and re.search(r"plt\.|\bdraw_\w+\(|\.draw\(", cell.source):
             pictures += 1
-            assert any("image/png" in output.get("data", {}) for output in cell.outputs), (
-                f"no picture from: {cell.source[:80]}"
-            )
+            shown = sum("image/png" in output.get("data", {}) for output in cell.outputs)
+            assert shown == 1, f"{shown} pictures from: {cell.source[:80]}"
     assert pictures
     assert not any("Warning" in output.get("text", "") for output in outputs)
     assert not any(output.output_type == "error" for output in outputs)

@@ -67,9 +67,7 @@ def fresh(reward: GraphReward, readout: str | None = None) -> GraphReward:
 
     own = reward.model.readout if readout is None else None
     config: RewardConfig = reward.config.model_copy(update={} if readout is None else {"readout": readout})
-    return GraphReward(
-        reward.graph, reward.scoring, config, reward.make_episodes, reward.seed, reward.embeddings, own
-    )
+    return GraphReward(reward.graph, reward.scoring, config, reward.make_episodes, reward.seed, reward.embeddings, own)
 
 
 def readout_name(reward: GraphReward) -> str:
