@@ -1,24 +1,31 @@
 """Metrics on texts, in [0, 1], or None if there is nothing to measure. They are pure functions.
 
 ROUGE comes from `rouge_score`, BLEU from `sacrebleu`, macro-F1 from scikit-learn; token F1 and exact match follow the SQuAD
-script (Rajpurkar et al. 2016, arXiv 1606.05250).
+script (Rajpurkar et al. 2016, arXiv 1606.05250). What a word is, in any script, is said in `rag_graph.words`. A response that is empty never
+matches a reference that is not. A reference in which a metric finds nothing to compare is not used; without another one the metric is missing.
 """
 
 from __future__ import annotations
 
 import re
-import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
+import regex
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_WORDS = re.compile(r"\w+", re.UNICODE)
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
+from rag_graph.words import answer_words, count_words, folded, normalise, words
+
+_QUOTES = "'\"`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f"
+_FINAL = ".,;:!?\u3002\u3001\u0964\u0965\u061f\u060c\u061b\u06d4\uff61\u2026\u104b"
+_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
+_HAN = regex.compile(r"\p{Han}")
+_CHARACTERS = regex.compile(r"[\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]")
 
 
 class LabelModel(Protocol):
@@ -45,19 +52,18 @@ class Judged:
     classifier: LabelModel | None = None
 
 
-def normalise(text: str) -> str:
-    """Lower case, no punctuation, no articles, single spaces (the SQuAD script's order)."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+def _written(text: str) -> bool:
+    """Some mark on the page; an empty reference says nothing about a right answer."""
+    return bool(text.strip())
 
 
-def words(text: str) -> list[str]:
-    """Lower-case words of any script."""
-    return _WORDS.findall(text.lower())
-
-
-def _best(judged: Judged, score: Callable[[str, str], float]) -> float | None:
-    """The best score over the references; None without one."""
-    return max((score(judged.response, reference) for reference in judged.references), default=None)
+def _best(
+    judged: Judged, score: Callable[[str, str], float], comparable: Callable[[str], bool] = _written
+) -> float | None:
+    """The best score over the references; None without one that the metric can compare with."""
+    return max(
+        (score(judged.response, reference) for reference in judged.references if comparable(reference)), default=None
+    )
 
 
 def accuracy(judged: Judged) -> float | None:
@@ -66,8 +72,9 @@ def accuracy(judged: Judged) -> float | None:
 
 
 def _label(text: str) -> str:
-    """Ignore case, outer white space, quotes and a final punctuation mark. Signs count: "-1" is not "1", "C++" is not "C"."""
-    return text.strip().strip("'\"`").rstrip(".,;:!?").strip().casefold()
+    """Ignore case, outer white space, quotes and a final punctuation mark, of any script. Signs count: "-1" is not "1", "C++" is not "C"."""
+    plain = unicodedata.normalize("NFKC", text).strip()
+    return folded(plain.strip(_QUOTES).rstrip(_FINAL).strip() or plain)
 
 
 def exact_match(judged: Judged) -> float | None:
@@ -76,14 +83,12 @@ def exact_match(judged: Judged) -> float | None:
 
 
 def token_f1(judged: Judged) -> float | None:
-    """F1 of the bags of normalised words; 1 if both are empty."""
+    """F1 of the bags of normalised words; of characters in scripts without spaces."""
     return _best(judged, _token_f1)
 
 
 def _token_f1(response: str, reference: str) -> float:
-    left, right = normalise(response).split(), normalise(reference).split()
-    if not left or not right:
-        return float(left == right)
+    left, right = answer_words(response), answer_words(reference)
     shared = sum((Counter(left) & Counter(right)).values())
     return 2 * shared / (len(left) + len(right))
 
@@ -92,39 +97,63 @@ def _token_f1(response: str, reference: str) -> float:
 def _rouge() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return {name: RougeScorer([name], use_stemmer=False) for name in ("rouge1", "rouge2", "rougeL")}
+    return {name: RougeScorer([name], tokenizer=_RougeWords()) for name in ("rouge1", "rouge2", "rougeL")}
+
+
+class _RougeWords:
+    """Words of any script for rouge_score. In ASCII text they are those of its own tokenizer, which knows a-z and 0-9 only."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return words(text.replace("_", " "))
 
 
 def _rouge_f(name: str) -> Callable[[Judged], float | None]:
     def score(judged: Judged) -> float | None:
         return _best(
-            judged, lambda response, reference: float(_rouge()[name].score(reference, response)[name].fmeasure)
+            judged,
+            lambda response, reference: float(_rouge()[name].score(reference, response)[name].fmeasure),
+            lambda reference: bool(words(reference)),
         )
 
-    score.__doc__ = f"F-measure of {name} (Lin 2004), no stemming. The reference package uses only a-z and 0-9."
+    score.__doc__ = f"F-measure of {name} (Lin 2004), no stemming; of characters in scripts without spaces. ASCII text gives what rouge_score gives."
     return score
 
 
 rouge_1, rouge_2, rouge_l = _rouge_f("rouge1"), _rouge_f("rouge2"), _rouge_f("rougeL")
 
 
-@lru_cache(maxsize=1)
-def _bleu() -> Any:
+@lru_cache(maxsize=8)
+def _bleu(tokenizer: str) -> Any:
     from sacrebleu.metrics.bleu import BLEU
 
-    return BLEU(effective_order=True)
+    return BLEU(effective_order=True, tokenize=tokenizer)
+
+
+def bleu_tokenizer(references: Sequence[str]) -> str:
+    """sacrebleu's name of the tokenizer for these references: zh for Chinese; ja-mecab for Japanese, and char where MeCab is not installed; char
+    for Thai, Lao, Khmer, Burmese and Tibetan; 13a for all other text."""
+    text = "".join(references)
+    if text.isascii():
+        return "13a"
+    if _KANA.search(text):
+        return "ja-mecab" if find_spec("MeCab") and find_spec("ipadic") else "char"
+    if _HAN.search(text):
+        return "zh"
+    return "char" if _CHARACTERS.search(text) else "13a"
 
 
 def bleu(judged: Judged) -> float | None:
     """Sentence BLEU (Papineni et al. 2002) against all references, exponential smoothing, effective order; 0 to 1."""
-    if not judged.references:
+    references = [unicodedata.normalize("NFC", reference) for reference in judged.references if reference.strip()]
+    if not references:
         return None
-    return min(1.0, float(_bleu().sentence_score(judged.response, list(judged.references)).score) / 100)
+    scorer, response = _bleu(bleu_tokenizer(references)), unicodedata.normalize("NFC", judged.response)
+    return min(1.0, float(scorer.sentence_score(response, references).score) / 100)
 
 
 def length_band(judged: Judged) -> float:
-    """1 for `least` to `most` words; falls linearly to 0 at no words, and at twice `most`."""
-    count = len(judged.response.split())
+    """1 for `least` to `most` words; falls linearly to 0 at no words, and at twice `most`. A character of a script without spaces counts as a word."""
+    count = count_words(judged.response)
     least, most = judged.args.get("least", 0), judged.args.get("most")
     if count < least:
         return float(count / least)
@@ -145,11 +174,12 @@ def format_(judged: Judged) -> float:
 
 
 def faithfulness(judged: Judged) -> float | None:
-    """Share of the words of the response that appear in the input or the evidence; None without either."""
-    if not judged.source:
+    """Share of the words of the response that appear in the input or the evidence, of pairs of characters in scripts without spaces; None without
+    either."""
+    known = set(words(judged.source, pairs=True))
+    if not known:
         return None
-    said = words(judged.response)
-    known = set(words(judged.source))
+    said = words(judged.response, pairs=True)
     return sum(word in known for word in said) / len(said) if said else 0.0
 
 

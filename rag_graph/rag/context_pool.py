@@ -22,6 +22,7 @@ from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
 from rag_graph.retrieval.fusion import WeightedRetriever
 from rag_graph.retrieval.index import PassageIndex
 from rag_graph.retrieval_methods import DENSE_METHODS
+from rag_graph.words import count_words
 
 MakeRetriever = Callable[[Sequence[ContextNode]], Retriever]
 """Passages of one task -> what ranks them; a hit's position is the passage's place among them."""
@@ -198,7 +199,7 @@ class ContextPool:
 
 
 def _words(node: ContextNode) -> int:
-    return len(node.text.split())
+    return count_words(node.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from rag_graph.evaluation.example_intervals import example_mean, paired_difference
 from rag_graph.rag.pipeline import RagPipeline, query_text
 from rag_graph.records import Episode, Evidence, Example
-
-WORD = re.compile(r"\w+")
+from rag_graph.words import words
 
 
 def holds_answer(example: Example, evidence: Sequence[Evidence], extracted: bool) -> bool | None:
@@ -20,9 +18,9 @@ def holds_answer(example: Example, evidence: Sequence[Evidence], extracted: bool
         return any(piece.context.local_id in example.supporting for piece in evidence)
     if not extracted or not example.references:
         return None
-    wanted = [set(WORD.findall(reference.lower())) for reference in example.references]
-    found = [set(WORD.findall(piece.context.text.lower())) for piece in evidence]
-    return any(words and words <= text for words in wanted for text in found)
+    wanted = [set(words(reference, pairs=True)) for reference in example.references]
+    found = [set(words(piece.context.text, pairs=True)) for piece in evidence]
+    return any(asked and asked <= text for asked in wanted for text in found)
 
 
 def retrieval_report(pipeline: RagPipeline, episodes: Sequence[Episode]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from rag_graph.errors import need
 from rag_graph.retrieval.base import Hit, best_hits, check_pool
 from rag_graph.retrieval.terms import TermCounts
+from rag_graph.words import words
 
 CHUNK = 20_000
 """Number of passages that are tokenised at once."""
@@ -19,7 +20,7 @@ CHUNK = 20_000
 class Bm25Retriever:
     """Lexical retrieval. Stop words are kept: they hardly score, and a question may depend on "from".
 
-    bm25s tokenises and searches. Its weights are computed here from stored counts; they equal those of bm25s. So passages can be added
+    bm25s searches. Its weights are computed here from stored counts; they equal those of bm25s. So passages can be added
     and deleted, and the others are not tokenised again.
 
     Args:
@@ -56,8 +57,8 @@ class Bm25Retriever:
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         vocabulary = self.terms.vocabulary
         found: list[list[Hit]] = []
-        for words in tokenize(queries):
-            known = [vocabulary[word] for word in words if word in vocabulary]
+        for terms in tokenize(queries):
+            known = [vocabulary[term] for term in terms if term in vocabulary]
             found.append(best_hits(self._index.get_scores_from_ids(known), k) if known else [])
         return found
 
@@ -86,16 +87,8 @@ def _new_index() -> Any:
 
 
 def tokenize(texts: Sequence[str]) -> list[list[str]]:
-    """Lower-case words, by bm25s's tokenizer."""
-    if not texts:
-        return []
-    need("BM25", "bm25s")
-    import bm25s
-
-    words: list[list[str]] = bm25s.tokenize(
-        list(texts), stopwords=None, token_pattern=r"(?u)\b\w+\b", show_progress=False, return_ids=False
-    )
-    return words
+    """Words without differences of case, pairs of characters in scripts without spaces. In ASCII text they are those of bm25s's tokenizer."""
+    return [words(text, pairs=True) for text in texts]
 
 
 def word_lists(texts: Sequence[str]) -> Iterator[list[str]]:

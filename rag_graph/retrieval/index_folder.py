@@ -25,7 +25,8 @@ from rag_graph.retrieval.terms import TermCounts
 from rag_graph.retrieval.vectors import FaissVectors, Keys
 from rag_graph.runtime import to_json
 
-FORMAT = 1
+FORMAT = 2
+"""2: words as `rag_graph.words` says; 1 had other words for text that is not ASCII."""
 MANIFEST = "manifest.json"
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.terms import TermCounts
+from rag_graph.words import folded, written_words
 
-WORD = re.compile(r"\w+")
 PARENTHESIS = re.compile(r"\([^()]*\)\s*$")
 NAME = regex.compile(r"\p{Lu}[\w'’-]*(?:\s+(?:(?:of|the|and|de|la|von|van|in|for)\s+)?\p{Lu}[\w'’-]*)*")
 SHORTEST = 4
@@ -70,8 +70,8 @@ class Titles:
 
     def named_in(self, text: str) -> set[int]:
         """Positions whose title appears in the text, as whole words, not starting with a small letter."""
-        written = WORD.findall(text)
-        words = [word.lower() for word in written]
+        written = written_words(text)
+        words = [folded(word) for word in written]
         found: set[int] = set()
         for start, word in enumerate(words):
             for length in self._lengths.get(word, ()):
@@ -83,7 +83,7 @@ class Titles:
 
 def title_words(title: str) -> tuple[str, ...]:
     """The words of a title that a text would use; none if they are too short."""
-    words = tuple(word.lower() for word in WORD.findall(PARENTHESIS.sub("", title)))
+    words = tuple(map(folded, written_words(PARENTHESIS.sub("", title))))
     return () if len(words) == 1 and len(words[0]) < SHORTEST else words
 
 
@@ -116,8 +116,8 @@ def _hold_all_words(terms: TermCounts, titles: Iterable[tuple[str, ...]]) -> lis
     found: set[int] = set()
     for words in titles:
         columns = [terms.vocabulary[word] for word in words if word in terms.vocabulary]
-        if len(columns) < len(words) or any(set(word) & {"σ", "ς"} for word in words):
-            # lower() of a whole text may differ from lower() of a word ("İ", final "Σ"): then every text is read
+        if len(columns) < len(words):
+            # the counts are of pairs of characters in scripts without spaces: then every text is read
             return list(range(len(terms)))
         rows = [postings.indices[postings.indptr[column] : postings.indptr[column + 1]] for column in columns]
         found.update(reduce(partial(np.intersect1d, assume_unique=True), rows).tolist())

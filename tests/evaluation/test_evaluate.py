@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,7 +12,8 @@ from rag_graph.evaluation.evaluate import evaluate
 from rag_graph.evaluation.example_intervals import example_mean, stratified_mean
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
-from rag_graph.records import Episode, Example
+from rag_graph.graph.spec import GraphSpec
+from rag_graph.records import METRIC_NAMES, Episode, Example
 
 SCORER = NodeScorer(load_graph("parcels"))
 
@@ -80,3 +81,38 @@ def test_a_passage_of_which_two_tasks_ask_is_one_unit() -> None:
     scores, units = evaluation.task_scores, evaluation.units
     assert units["topic"] == units["sentiment"] == [f"test/{k}" for k in range(12)]
     assert evaluation.mean_task_score == stratified_mean(scores, units) != stratified_mean(scores)
+
+
+@pytest.mark.parametrize("metric", sorted(set(METRIC_NAMES) - {"external", "label_preserved", "macro_f1"}))
+def test_a_metric_and_the_task_score_that_stands_on_it_are_one_number(metric: str) -> None:
+    """In every script, for right, partly right, wrong and empty answers; what is not comparable is missing from both."""
+    texts = [
+        "the red kettle",
+        "奥斯陆是挪威的首都。",
+        "オスロは首都",
+        "ออสโลเป็นเมือง",
+        "오슬로는 수도",
+        "أوسلو عاصمة",
+        "ओस्लो है",
+        "Осло",
+        "İstanbul",
+        "Straße",
+        "👍🏽",
+        "+",
+        "1/2",
+    ]
+    examples = [Example(str(i), "t", {"input": text}, (text,)) for i, text in enumerate(texts)]
+    examples += [Example(f"{i}/empty", "t", {"input": "x"}, (" ",)) for i in range(2)]
+    args = {"kind": "generation", "goal": 1, "metrics": {metric: 1}, "prompt": "{input}"}
+    spec = GraphSpec.model_validate({"format": 1, "name": "g", "tasks": {"t": args}})
+    scorer = NodeScorer(AuxiliaryGraph(spec))
+    for answered in (lambda text: text, lambda text: text[:3], lambda text: "other", lambda text: ""):
+
+        def answer(examples: Sequence[Example], answered: Callable[[str], str] = answered) -> list[Episode]:
+            return [Episode(example.id, example, "", answered(example.text)) for example in examples]
+
+        evaluation = evaluate(answer, examples, scorer)
+        (found,) = [result for result in evaluation.results if result.metric == metric]
+        assert found.n == len(evaluation.task_scores["t"])
+        assert found.value == pytest.approx(sum(evaluation.task_scores["t"]) / found.n)
+        assert (found.low, found.high) == evaluation.mean_task_score[1:]
