@@ -18,7 +18,7 @@ MOST_FAILED = 500
 """Failed episodes of a part that are kept whatever else is left out."""
 LONG = 20_000
 """Characters of one text that are kept."""
-KEPT = ("id", "task", "update", "prompt", "draft", "response", "references", "evidence", "scores", "reserved", "error", "reward", "paid", "imputed", "gates", "items")  # fmt: skip
+KEPT = ("id", "task", "update", "prompt", "draft", "response", "references", "evidence", "scores", "reserved", "failed", "error", "reward", "paid", "imputed", "gates", "items")  # fmt: skip
 PARTS = ("train", "before", "after", "without_retrieval")
 
 Rows = list[dict[str, Any]]
@@ -92,7 +92,7 @@ def _spread(rows: Rows, share: float) -> Rows:
     """`share` of the rows, evenly, and the first failed ones."""
     if share >= 1:
         return rows
-    failed = {n for n, row in enumerate(rows) if row.get("error")}
+    failed = {n for n, row in enumerate(rows) if row.get("error") or row.get("failed")}
     most = set(sorted(failed)[: max(1, int(MOST_FAILED * min(1.0, 10 * share)))])
     return [
         row for n, row in enumerate(rows) if n in most or (n not in failed and int((n + 1) * share) > int(n * share))

@@ -249,17 +249,18 @@ async function unpack(text) {
   return JSON.parse(await new Response(stream).text(), bare);
 }
 const goalOf = (row) => row.scores[row.task] ?? (row.reserved ? row.reserved[row.task] : undefined);
+const problemsOf = (row) => [row.error, ...Object.entries(row.failed || {}).map(([node, why]) => `${node}: ${why}`)].filter(Boolean).join("\n");
 function haystack(row) {
   if (row.hay === undefined) {
     const evidence = (row.evidence || []).map((e) => `${e.id} ${(store.contexts[e.id] || ["", ""]).join(" ")}`);
-    row.hay = [row.id, row.task, row.prompt, row.draft, row.response, ...(row.references || []), row.error, ...evidence].join("\n").toLowerCase();
+    row.hay = [row.id, row.task, row.prompt, row.draft, row.response, ...(row.references || []), problemsOf(row), ...evidence].join("\n").toLowerCase();
   }
   return row.hay;
 }
 function search() {
   const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean), part = $("part").value, task = $("task").value, only = $("only").value;
   const keep = {
-    "": () => true, error: (r) => r.error, reserved: (r) => r.reserved && Object.keys(r.reserved).length, hidden: (r) => !known(goalOf(r)),
+    "": () => true, error: (r) => problemsOf(r), reserved: (r) => r.reserved && Object.keys(r.reserved).length, hidden: (r) => !known(goalOf(r)),
   }[only];
   found = store.rows.filter((row) => row.part === part && (!task || row.task === task) && keep(row) && words.every((word) => haystack(row).includes(word)));
   sortRows();
@@ -306,7 +307,7 @@ function choose(row, line) {
 const block = (title, text, extra = "") => [make("h3", {}, title), make("div", { class: `text ${extra}` }, text || "(empty)")];
 function drawEpisode(row) {
   const parts = [make("h3", {}, `Episode ${row.id}`)];
-  if (row.error) parts.push(...block("Failed", row.error));
+  if (problemsOf(row)) parts.push(...block("Failed", problemsOf(row)));
   parts.push(...block("Prompt", row.prompt));
   if (row.draft) parts.push(...block("Draft", row.draft));
   if ((row.evidence || []).length) parts.push(make("h3", {}, "Evidence, and why it is here"), evidenceTable(row));
