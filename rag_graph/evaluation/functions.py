@@ -2,7 +2,7 @@
 
 | kind | told by | called with | returns |
 |---|---|---|---|
-| batch, TRL's signature | a parameter `completions`, or none but `**columns` | lists: prompts, completions, every column, by name | a list |
+| batch, TRL's signature | a parameter `completions`, `prompts` or `completion_ids`, or none but `**columns` | lists: prompts, completions, every column, by name | a list |
 | episode | one positional parameter | an `Episode` | a number |
 
 A function of a rubric (a criterion with `items`) is called per item where it names a parameter `item`: a batch function gets a row for each item,
@@ -18,6 +18,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import CodeType
 from typing import Any
 
 from rag_graph.errors import ConfigError, DataError, near_miss
@@ -32,7 +33,9 @@ Scorer = Callable[..., Any]
 
 SHARED = ("trainer_state", "log_metric")
 """What a trainer passes once per batch, not once per row."""
-GIVEN = ("prompts", "completions", "completion_ids", *SHARED)
+BATCH = ("completions", "prompts", "completion_ids")
+"""Parameters that a function in TRL's signature has, one of them at least."""
+GIVEN = (*BATCH, *SHARED)
 """Parameters that are no columns of the data."""
 ROUNDING = 1e-6
 """So far outside [0, 1] a score is rounded into it."""
@@ -69,7 +72,7 @@ class OwnFunction:
         positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
         self.takes_all = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
         starred = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
-        by_name = any(p.name == "completions" for p in named)
+        by_name = any(p.name in BATCH for p in named)
         self.is_batch = by_name or (self.takes_all and not positional and not starred)
         self.asks = [p.name for p in named if p.name not in GIVEN] if self.is_batch else []
         """Columns that it names."""
@@ -79,19 +82,21 @@ class OwnFunction:
         self.by_item = rubric and ("item" in self.wants if self.is_batch else len(dict.fromkeys(must)) == 2)
         """It is called once for each item of an answer."""
         if not self.is_batch and (len(set(must)) > 1 + self.by_item or not (positional or starred)):
+            name = self.name if self.name.isidentifier() else "score"
             raise ConfigError(
                 f"scorers['{node}']: {self.name}({', '.join(p.name for p in parameters)}) is neither in TRL's signature nor a function of one episode. "
-                + HOW.format(name=self.name)
+                + HOW.format(name=name)
             )
 
     @property
     def file(self) -> str:
-        code = getattr(inspect.unwrap(_plain(self.function)), "__code__", None)
+        """The file that the function is written in; empty if that is not known."""
+        code = _code(self.function)
         return "" if code is None else str(code.co_filename)
 
     def __str__(self) -> str:
         """NAME (FILE:LINE)."""
-        code = getattr(inspect.unwrap(_plain(self.function)), "__code__", None)
+        code = _code(self.function)
         return (
             self.name if code is None else f"{self.name} ({os.path.basename(code.co_filename)}:{code.co_firstlineno})"
         )
@@ -277,6 +282,14 @@ def _plain(function: Any) -> Any:
     while isinstance(function, partial):
         function = function.func
     return function
+
+
+def _code(function: Any) -> CodeType | None:
+    plain = inspect.unwrap(_plain(function))
+    if not hasattr(plain, "__code__") and not hasattr(plain, "__func__") and callable(plain):
+        plain = type(plain).__call__
+    code = getattr(plain, "__code__", None)
+    return code if isinstance(code, CodeType) else None
 
 
 def _parameters(function: Any) -> list[inspect.Parameter]:

@@ -16,6 +16,9 @@ from rag_graph.evaluation.scorer import NodeScorer, NodeScores
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode
 
+MOST_SHOWN = 8
+"""Nodes in a `repr`."""
+
 
 class ScoreNodes(Protocol):
     """Scores the nodes of an episode, such as `NodeScorer.score`."""
@@ -124,6 +127,15 @@ def config_of(config: Any) -> RewardConfig:
     raise ConfigError(
         f"config: a {type(config).__name__}. Give RewardConfig(readout=...), or its settings as a dict, {{'readout': ...}}."
     )
+
+
+def described(scoring: Scoring) -> str:
+    """What scores which node, for a `repr`."""
+    if not isinstance(scoring, NodeScorer):
+        return f"scored by {type(scoring).__name__}"
+    nodes = [f"{node}: {name or 'not scored'}" for node, name in scoring.scored_by().items()]
+    rest = [f"{len(nodes) - MOST_SHOWN} more"] if len(nodes) > MOST_SHOWN else []
+    return f"scored by {{{', '.join([*nodes[:MOST_SHOWN], *rest])}}}"
 
 
 def _named(graph: AuxiliaryGraph, scorers: Mapping[str, Any]) -> Mapping[str, Scorer | None]:

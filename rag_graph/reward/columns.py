@@ -16,6 +16,7 @@ from typing import Any
 from rag_graph.data.rubrics import check_columns, items_of, rubrics_of
 from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.functions import SHARED
+from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN
 from rag_graph.records import REFERENCE_METRICS, Episode, Example
@@ -160,6 +161,23 @@ def with_columns(
             episodes, rows, prompts, completions, completion_ids or [None] * len(prompts), strict=True
         )
     ]
+
+
+def open_reference(scorer: NodeScorer, episode: Episode, known: Collection[str]) -> str:
+    """What to say where the goal's function reads a column that nobody called the reference: the other functions see it where the goal is hidden.
+
+    Args:
+        episode: of the batch, with its columns.
+        known: columns that were called the reference.
+    """
+    function = scorer.functions.get(episode.example.task)
+    asked = [name for name in function.asks if name in episode.columns] if function else []
+    if not asked or set(known) & set(episode.columns):
+        return ""
+    return (
+        f"the function of the goal '{episode.example.task}' reads the column '{asked[0]}', and no column is named as the reference. Where the goal is hidden, "
+        f"the other functions still see it. Write GraphReward(..., reference='{asked[0]}') if it holds the reference, reference=None if none does."
+    )
 
 
 def rows_of(number: int, columns: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A reward as one function per node, for trainers that aggregate several rewards themselves, such as GDPO (arXiv 2601.05242).
 
-    GRPOTrainer(..., reward_funcs=reward.node_functions(), callbacks=[LearningRewards(reward)])
+    GRPOTrainer(..., reward_funcs=reward.node_functions())
 
 A trainer calls every function with the same completions. The first call of a batch scores it, keeps it for `learn` and pays it; the
 others read what it paid. So an episode is scored, and learned from, once.

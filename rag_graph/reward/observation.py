@@ -34,6 +34,7 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import REFERENCE_METRICS, Episode
 from rag_graph.reward.arguments import Scoring
+from rag_graph.reward.columns import REFERENCE
 
 MakeEpisodes = Callable[..., Sequence[Episode]]
 """Called with what a trainer passes to a reward (prompts, completions, completion_ids, every other column) -> episodes without scores."""
@@ -114,9 +115,9 @@ class Observation:
         )
 
     def reference_columns(self) -> set[str]:
-        """Columns that hold references: the one that was named, and those that the graph names."""
+        """Columns that hold references: the one that was named, those that the graph names, and `reference`, its name for every function."""
         stated = [(getattr(task, "fields", None) or {}).get("reference") for task in self.graph.spec.tasks.values()]
-        return {name for name in (self.reference, *stated) if name is not None}
+        return {name for name in (REFERENCE, self.reference, *stated) if name is not None}
 
     def _known(self, episode: Episode) -> Episode:
         tasks = self.graph.spec.tasks

@@ -25,10 +25,10 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import GraphSource, load_graph
 from rag_graph.records import Episode, NodeRewards
-from rag_graph.reward.arguments import ScoreNodes, config_of, scoring_of
+from rag_graph.reward.arguments import ScoreNodes, config_of, described, scoring_of
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of, without_items
-from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, with_columns
+from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, open_reference, with_columns
 from rag_graph.reward.diagnostics import node_metrics
 from rag_graph.reward.failures import failure_metrics, too_many
 from rag_graph.reward.learning import RewardLearning
@@ -40,12 +40,10 @@ from rag_graph.reward.readout import Paid
 from rag_graph.reward.readouts import READOUTS, OwnReadout
 from rag_graph.reward.rubric import ItemPay, item_attribution, item_pay
 from rag_graph.reward.text import HASHING, TextEmbeddings
-from rag_graph.reward.trainers import join_trainer, of_all_processes
+from rag_graph.reward.trainers import NOT_TAUGHT, join_trainer, of_all_processes
 
 MOST_KEPT = 65_536
 """Episodes that are kept between two updates at most."""
-MOST_SHOWN = 8
-"""Nodes in a `repr`."""
 
 
 class GraphReward(Observation):
@@ -118,12 +116,8 @@ class GraphReward(Observation):
 
     def __repr__(self) -> str:
         """Graph, what scores its nodes, readout, updates learned."""
-        by = self.scoring.scored_by() if isinstance(self.scoring, NodeScorer) else {}
-        shown = [f"{node}: {name or 'not scored'}" for node, name in by.items()]
-        if len(shown) > MOST_SHOWN:
-            shown = [*shown[:MOST_SHOWN], f"{len(shown) - MOST_SHOWN} more"]
-        scored = f"scored by {{{', '.join(shown)}}}" if by else f"scored by {type(self.scoring).__name__}"
-        return f"GraphReward('{self.graph.name}', {scored}, readout {self.model.readout.name}, {self.updates} updates learned)"
+        about = f"readout {self.model.readout.name}, {self.updates} updates learned"
+        return f"GraphReward('{self.graph.name}', {described(self.scoring)}, {about})"
 
     @property
     def auxiliary(self) -> float:
@@ -158,7 +152,9 @@ class GraphReward(Observation):
         join_trainer(self, columns)
         made = self.make_episodes(prompts, completions, completion_ids, **columns)
         made = with_columns(made, prompts, completions, completion_ids, columns)
-        self._warn_of_open_reference(made)
+        hides = self.config.goal_observed < 1 or self.config.reserved > 0
+        if hides and self.reference is not None and isinstance(self.scoring, NodeScorer):
+            self._warn(open_reference(self.scoring, made[0], self.reference_columns()))
         if self._kept and self._kept[-1].episode.round < made[0].round:
             self._learn_late(columns)
         episodes = self.observe(made)
@@ -176,34 +172,14 @@ class GraphReward(Observation):
 
     def _learn_late(self, columns: Mapping[str, Any]) -> None:
         """Learn from the update before, which nobody has asked for."""
-        self._warn(
-            "this reward is asked about another update, and the trainer has not let it learn from the one before: it does not see the reward inside "
-            "what wraps it, or does not know such rewards. It learns by itself now, before it pays. What it cannot do so: tell evaluations from training "
-            "(it learns from both), and put its state into checkpoints. Wrap it by a class that derives from WrappedReward, or give the trainer the callback "
-            "LearningRewards(reward)."
-        )
-        state = columns.get("trainer_state")
+        self._warn(NOT_TAUGHT)
         self.learn(of_all_processes(self.take_kept()))
-        step, steps = getattr(state, "global_step", 0), getattr(state, "max_steps", 0) or 0
-        if steps > 0:
-            self.advance(min(1.0, step / max(1, steps - 1)), float("nan"))
-
-    def _warn_of_open_reference(self, episodes: Sequence[Episode]) -> None:
-        """A goal's function that reads a column which nobody called the reference: the other functions see it where the goal is hidden."""
-        if not isinstance(self.scoring, NodeScorer) or (self.config.goal_observed == 1 and self.config.reserved == 0):
-            return
-        episode = episodes[0]
-        function = self.scoring.functions.get(episode.example.task)
-        known = set(self.reference_columns())
-        asked = [name for name in function.asks if name in episode.columns] if function else []
-        if asked and self.reference is not None and not known & set(episode.columns):
-            self._warn(
-                f"the function of the goal '{episode.example.task}' reads the column '{asked[0]}', and no column is named as the reference. Where the goal is "
-                f"hidden, the other functions still see it. Write GraphReward(..., reference='{asked[0]}') if it holds the reference, reference=None if none does."
-            )
+        state = columns.get("trainer_state")
+        if getattr(state, "max_steps", 0):
+            self.advance(min(1.0, state.global_step / max(1, state.max_steps - 1)), float("nan"))  # type: ignore[union-attr]
 
     def _warn(self, text: str) -> None:
-        if text not in self._said:
+        if text and text not in self._said:
             self._said.add(text)
             warnings.warn(text, RuntimeWarning, stacklevel=4)
 

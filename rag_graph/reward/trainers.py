@@ -7,6 +7,12 @@ from typing import Any
 
 import torch.distributed
 
+NOT_TAUGHT = (
+    "this reward is asked about another update, and the trainer has not let it learn from the one before: it does not see the reward inside what wraps it, "
+    "or does not know such rewards. It learns by itself now, before it pays. What it cannot do so: tell evaluations from training (it learns from both), "
+    "and put its state into checkpoints. Wrap it by a class that derives from WrappedReward, or give the trainer the callback LearningRewards(reward)."
+)
+
 
 def join_trainer(reward: Any, columns: Mapping[str, Any]) -> None:
     """Add the callback `LearningRewards` to the trainer that calls a reward, once for each trainer.

@@ -22,13 +22,14 @@ if TYPE_CHECKING:  # opening a run loads no torch
 @dataclass(frozen=True, slots=True)
 class OwnParts:
     """
-    scorers: node -> a function of an episode that gives a number in [0, 1], or None where there is nothing to observe.
+    scorers: node -> a function in TRL's signature or of one episode, which gives numbers in [0, 1], or None where there is nothing to observe
+        (`rag_graph.evaluation.functions`). None in place of a function: the node is predicted.
     retriever: passages of one task -> what ranks them; takes the place of `retrieval.method`.
     readout: filled scores [B, N], graph, tasks [B] -> what each node pays, [B, N]; takes the place of the formulas of
         `reward.readout`, whose imputer and graph learning stay. Or a `Readout`, which takes its place as a whole.
     """
 
-    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    scorers: Mapping[str, Scorer | None] = field(default_factory=dict)
     retriever: MakeRetriever | None = None
     readout: OwnReadout | None = None
 

@@ -45,7 +45,7 @@ class Run:
         self,
         path: str | Path,
         *,
-        scorers: Mapping[str, Scorer] | None = None,
+        scorers: Mapping[str, Scorer | None] | None = None,
         retriever: MakeRetriever | None = None,
         readout: OwnReadout | None = None,
     ) -> None:
@@ -190,7 +190,7 @@ class Run:
         data: str | Path | None = None,
         task: str | None = None,
         *,
-        scorers: Mapping[str, Scorer] | None = None,
+        scorers: Mapping[str, Scorer | None] | None = None,
         retrieval: bool = True,
         out: str | Path | None = None,
     ) -> Evaluation:
@@ -199,7 +199,7 @@ class Run:
         Args:
             data: a jsonl, csv or parquet file with the fields of `task`; default the run's held-out part.
             task: evaluate this task only.
-            scorers: functions of an episode for this evaluation, by node, beside those that the run was made with.
+            scorers: functions for this evaluation, by node, beside those that the run was made with.
             retrieval: answer with evidence.
             out: where the JSON goes; default a new file in the folder `evaluation` of the run. It is the result's `path`.
 

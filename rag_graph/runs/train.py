@@ -28,7 +28,7 @@ def train(
     config: RunConfig | str | Path,
     overrides: Iterable[str] = (),
     *,
-    scorers: Mapping[str, Scorer] | None = None,
+    scorers: Mapping[str, Scorer | None] | None = None,
     retriever: MakeRetriever | None = None,
     readout: OwnReadout | None = None,
     progress: StageProgress | None = None,
@@ -40,7 +40,7 @@ def train(
     Args:
         config: a config, or a YAML file.
         overrides: changes of the file, such as "ppo.updates=20".
-        scorers: your own functions of an episode, by node of the graph: a number in [0, 1], or None if there is nothing to observe.
+        scorers: your own functions by node of the graph, in TRL's signature or of one episode: scores in [0, 1], or None if there is nothing to observe.
         retriever: makes your own retriever from the passages that ground a task; it replaces `retrieval.method`.
         readout: your own function that pays: scores without gaps [B, N], the graph's tensors, task of each episode [B] -> [B, N].
         progress: shows the progress; default bars on stderr.
@@ -67,7 +67,7 @@ def train(
 def resume(
     path: str | Path,
     *,
-    scorers: Mapping[str, Scorer] | None = None,
+    scorers: Mapping[str, Scorer | None] | None = None,
     retriever: MakeRetriever | None = None,
     readout: OwnReadout | None = None,
     progress: StageProgress | None = None,

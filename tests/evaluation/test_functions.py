@@ -300,6 +300,7 @@ def test_a_function_that_cannot_be_called_gets_a_sentence(given: Any, message: s
         (partial(exact_match, answer="x"), True),
         (lambda **columns: [], True),
         (lambda prompts, completions: [], True),
+        (lambda completion_ids, **columns: [], True),
         (lambda episode: 1, False),
         (lambda episode, weight=2: 1, False),
         (lambda *episodes: 1, False),
@@ -336,3 +337,11 @@ def test_a_function_of_a_rubric_names_an_item_or_takes_one() -> None:
     assert not OwnFunction("form", batch).by_item, "item is a column like any other where the node is no rubric"
     with pytest.raises(ConfigError, match="is neither in TRL's signature nor a function of one episode"):
         OwnFunction("form", both)
+
+
+def test_a_function_is_named_with_its_place() -> None:
+    line = exact_match.__code__.co_firstlineno
+    assert str(OwnFunction("form", exact_match)) == f"exact_match (test_functions.py:{line})"
+    assert str(OwnFunction("form", partial(exact_match, answer="x"))) == f"exact_match (test_functions.py:{line})"
+    assert str(OwnFunction("form", Judge(1))) == f"Judge (test_functions.py:{Judge.__call__.__code__.co_firstlineno})"
+    assert str(OwnFunction("form", len)) == "len"

@@ -296,3 +296,75 @@ def test_a_reward_that_the_trainer_cannot_teach_says_so(
 
 def test_a_column_may_be_called_log_metric(make_reward: Callable[..., GraphReward], answers: dict[str, Any]) -> None:
     assert make_reward()(**answers, log_metric=["x"] * 8) == make_reward()(**answers)
+
+
+def exact_match(completions: Any, answer: Any, **columns: Any) -> list[float]:
+    return [float(text == wanted) for text, wanted in zip(completions, answer, strict=True)]
+
+
+def test_it_prints_what_it_is(
+    goals: AuxiliaryGraph, make_reward: Callable[..., GraphReward], answers: dict[str, Any]
+) -> None:
+    reward = GraphReward(goals, {"correct": exact_match, "form": partial(exact_match), "length": None})
+    assert repr(reward) == (
+        "GraphReward('qa', scored by {correct: exact_match, form: exact_match, length: not scored}, readout expected_goal, 0 updates learned)"
+    )
+    parcels = make_reward("flat")
+    parcels(**answers)
+    parcels.learn()
+    said = repr(parcels)
+    assert said.startswith("GraphReward('parcels', scored by {topic: accuracy, sentiment: accuracy, question: ")
+    assert said.endswith("more}, readout flat, 1 updates learned)") or said.endswith(
+        "}, readout flat, 1 updates learned)"
+    )
+    assert len(said) < 400
+    parcels.scoring = EachEpisode(lambda episode, nodes=None: {})
+    assert "scored by EachEpisode" in repr(parcels)
+
+
+def test_a_reference_column_that_nobody_named_is_told(goals: AuxiliaryGraph) -> None:
+    mine = {"correct": exact_match, "form": lambda e: 1.0, "length": lambda e: 0.5}
+    batch = (["p"], ["a"], [[1]])
+    with pytest.warns(RuntimeWarning, match=r"goal 'correct' reads the column 'answer'.*reference='answer'"):
+        GraphReward(goals, mine)(*batch, answer=["a"])
+    GraphReward(goals, mine, reference=None)(*batch, answer=["a"])
+    GraphReward(goals, mine, {"reserved": 0.0})(*batch, answer=["a"])  # nothing is ever hidden
+
+
+def test_what_is_hidden_is_hidden_from_every_function(goals: AuxiliaryGraph) -> None:
+    """Half of the goals are hidden, a third of the examples reserved: each function is called once, on the rows that it may see."""
+    seen: dict[str, list[Any]] = {}
+
+    def right(completions: Any, answer: Any) -> list[float]:
+        seen["right"] = list(zip(completions, answer, strict=True))
+        return exact_match(completions, answer)
+
+    def near(completions: Any, answer: Any) -> list[float]:
+        seen["near"] = list(zip(completions, answer, strict=True))
+        return [0.5] * len(completions)
+
+    def long(completions: Any) -> list[float]:
+        seen["long"] = completions
+        return [len(text) / 10 for text in completions]
+
+    reward = GraphReward(
+        goals,
+        {"correct": right, "form": near, "length": long},
+        {"goal_observed": 0.5, "reserved": 0.3},
+        reference="answer",
+    )
+    prompts, said = [f"q{n // 4}" for n in range(80)], [f"a{n}" for n in range(80)]
+    reward(prompts, said, [[1]] * 80, answer=[f"a{n - n % 4}" for n in range(80)])
+    kept = [one.episode for one in reward.take_kept()]
+    shown, audited = [one for one in kept if "correct" in one.scores], [one for one in kept if one.reserved]
+    assert {one.example.id for one in shown}.isdisjoint(one.example.id for one in audited)
+    assert sorted(text for text, _ in seen["right"]) == sorted(one.response for one in shown + audited)
+    assert sorted(text for text, _ in seen["near"]) == sorted(one.response for one in shown)
+    assert seen["long"] == said
+    assert all(one.reserved == {"correct": float(one.response == one.example.references[0])} for one in audited)
+    assert all("form" not in one.scores for one in kept if one not in shown)
+    assert 10 < len(shown) < 50
+    assert 8 < len(audited) < 48
+    assert len(audited) % 4 == 0, "a group is reserved as a whole"
+    names = list(goals.nodes)
+    assert [names[n] for n in reward.model.topology.reads_references.nonzero().flatten()] == ["form"]

@@ -186,6 +186,27 @@ def test_functions_become_a_reward_in_one_line(tiny_model: Callable[[int], Any],
     assert {episode.example.references for episode in reward.last_episodes} == {("lima",)}
 
 
+def test_the_same_line_in_our_ppo(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+    (tmp_path / "goals.yaml").write_text(QA)
+    calls: list[int] = []
+
+    def form(completions: list[str], **columns: Any) -> list[float]:
+        calls.append(len(completions))
+        return [float(text.islower()) for text in completions]
+
+    mine = {"correct": exact_match, "form": form, "length": length}
+    reward = GraphReward(tmp_path / "goals.yaml", mine, {"fit_steps": 1}, reference="answer")
+    model, tokenizer = tiny_model(1)
+    rows = Dataset.from_list([{"prompt": f"where is it from {n} ?", "answer": "lima"} for n in range(8)])
+    args = GraphPPOConfig(**settings(tmp_path), gradient_accumulation_steps=1, total_episodes=16, response_length=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        GraphPPOTrainer(model, reward, args, rows, processing_class=tokenizer).train()
+    assert calls == [8, 8], "once a batch"
+    assert (reward.updates, reward.take_kept()) == (2, [])
+    assert {episode.round for episode in reward.last_episodes} == {2}
+
+
 def test_evidence_survives_a_data_set(rows: list[dict[str, Any]]) -> None:
     from rag_graph.rag.episode_builder import evidence_of
 

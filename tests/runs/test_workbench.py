@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from rag_graph.config import LoraSettings, load_config
 from rag_graph.data.load import load_data
 from rag_graph.data.prompts import render_prompt
+from rag_graph.errors import ConfigError
 from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.language_model import lora_config
 from rag_graph.graph import load_graph
@@ -30,6 +32,30 @@ def make(root: Path, small: tuple[str, ...]) -> Make:
         return Workbench(config, graph, OwnParts(), load_data(graph, config.data, config.seed))
 
     return bench
+
+
+def test_a_node_that_nothing_scores_stops_a_run_before_its_model_is_made(
+    root: Path, small: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import rag_graph.runs.workbench as module
+
+    def no_model(*_: object) -> None:
+        raise RuntimeError("the model is made")
+
+    shutil.copy(root / "graphs/parcels.yaml", tmp_path)
+    (tmp_path / "g.yaml").write_text(
+        "format: 1\nname: g\ninclude: [parcels.yaml]\ncriteria:\n  polite: {title: Polite, metric: external}\n"
+        "edges:\n  - {from: polite, to: summary, relation: supports, strength: 0.5}\n"
+    )
+    graph = load_graph(tmp_path / "g.yaml")
+    monkeypatch.setattr(module, "_language_model", no_model)
+    config = load_config(root / "experiments/quickstart/config.yaml", list(small))
+    data = load_data(graph, config.data, config.seed)
+    with pytest.raises(ConfigError, match=r"graph 'g': nothing scores 'polite' \(metric: external\)"):
+        Workbench(config, graph, OwnParts(), data)
+    for scorer in (lambda completions, **columns: [1.0] * len(completions), None):
+        with pytest.raises(RuntimeError, match="the model is made"):
+            Workbench(config, graph, OwnParts({"polite": scorer}), data)
 
 
 def disturb(model: torch.nn.Module) -> None:
