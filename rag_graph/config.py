@@ -323,7 +323,7 @@ class RunConfig(Settings):
     """The settings of a run. `rag-graph train FILE --dry-run` prints them with all defaults."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    graph: str = Field("parcels", description="the name of a shipped graph, or a file")
+    graph: str = Field("parcels", description="the name of a shipped graph, a file, or the YAML text of a graph")
     seed: int = Field(0, ge=0)
     output_dir: str | None = Field(None, description="the run's folder; default runs/NAME-seedSEED, numbered if taken")
     device: Literal["auto", "cpu", "cuda"] = "auto"

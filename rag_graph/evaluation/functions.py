@@ -165,7 +165,8 @@ class OwnFunction:
         if not self.rubric or self.by_item or not isinstance(value, list | tuple):
             return score_of(value, self)
         try:
-            return of_items(value, row.episode, self.node)
+            example = row.episode.example
+            return of_items(value, example.items.get(self.node, ()), self.node, f"example '{example.id}'")
         except DataError as error:
             return Unfit(error)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from rag_graph.data.rubrics import read_items
 from rag_graph.errors import DataError
 from rag_graph.records import Episode, Item
 
@@ -41,16 +42,18 @@ def asked_about(episode: Episode, item: Item) -> Episode:
     return replace(episode, columns={**episode.columns, "item": item.criterion, "item_weight": item.weight})
 
 
-def of_items(values: Sequence[Any], episode: Episode, node: str) -> tuple[float | None, ...]:
+def of_items(values: Sequence[Any], items: Sequence[Item], node: str, where: str) -> tuple[float | None, ...]:
     """One value per item, as a function or a table gives them.
 
+    Args:
+        where: whose items they are, such as "example 'train/7'".
+
     Raises:
-        DataError: another number of values than the example has items, or one that is no score.
+        DataError: another number of values than there are items, or one that is no score.
     """
-    items = episode.example.items.get(node, ())
     if len(values) != len(items):
         raise DataError(
-            f"node '{node}': {len(values)} scores for the {len(items)} items of example '{episode.example.id}'. Give one for each item, in the order of "
+            f"node '{node}': {len(values)} scores for the {len(items)} items of {where}. Give one for each item, in the order of "
             "the rubric; None where there is nothing to observe."
         )
     return tuple(_score(value, item, node) for value, item in zip(values, items, strict=True))
@@ -70,6 +73,20 @@ def _score(value: Any, item: Item, node: str) -> float | None:
     return score
 
 
+def score_of_row(values: Sequence[Any], row: Mapping[str, Any], column: str, node: str, where: str) -> float | None:
+    """The score of a rubric in a row of a table in which it is a list, one value per item.
+
+    Args:
+        row: the row; the rubric itself stands in `column`.
+        where: what messages begin with, such as "logged.jsonl:12".
+
+    Raises:
+        DataError: as `of_items`, or items that cannot be read.
+    """
+    items = read_items(row.get(column), column, where)
+    return rubric_score(items, of_items(values, items, node, where))
+
+
 def folded(episode: Episode, scores: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, tuple[float | None, ...]]]:
     """(node -> score, node of a rubric -> the scores of its items) from scores in which a rubric may be a list, one value per item.
 
@@ -80,8 +97,9 @@ def folded(episode: Episode, scores: Mapping[str, Any]) -> tuple[dict[str, float
     items: dict[str, tuple[float | None, ...]] = {}
     for node, value in scores.items():
         if isinstance(value, list | tuple):
-            items[node] = of_items(value, episode, node)
-            total = rubric_score(episode.example.items[node], items[node])
+            mine = episode.example.items.get(node, ())
+            items[node] = of_items(value, mine, node, f"example '{episode.example.id}'")
+            total = rubric_score(mine, items[node])
             if total is not None:
                 plain[node] = total
         else:

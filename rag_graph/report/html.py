@@ -18,7 +18,7 @@ import jinja2
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph.proposal import Proposal
-from rag_graph.graph.reader import find_graph
+from rag_graph.graph.reader import find_graph, is_text
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import page_data
 from rag_graph.runs.run import Run
@@ -121,7 +121,9 @@ def _thinned(shown: int, made: int) -> str:
 
 
 def _graph_file(name: str) -> str:
-    """The file to name in a command; the name itself where there is none any more."""
+    """The file to name in a command; the name itself where there is none any more, FILE for a graph that was given as text."""
+    if is_text(name):
+        return "FILE"
     try:
         return str(find_graph(name))
     except GraphFileError:

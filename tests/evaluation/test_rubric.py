@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rag_graph.errors import DataError
-from rag_graph.evaluation.rubric import asked_about, contributions, folded, of_items, rubric_score
+from rag_graph.evaluation.rubric import asked_about, contributions, folded, of_items, rubric_score, score_of_row
 from rag_graph.records import Episode, Example, Item
 
 CITY, POLITE, RUDE = Item("names the city", 3.0), Item("is polite", 1.0), Item("is rude", -2.0)
@@ -44,18 +44,25 @@ def test_lists_are_folded_and_numbers_stay() -> None:
 
 
 def test_what_is_no_score_of_the_items_is_said() -> None:
-    episode = answer(CITY, RUDE)
-    with pytest.raises(
-        DataError, match="node 'rubric': 1 scores for the 2 items of example 'e'. Give one for each item"
-    ):
-        of_items([1], episode, "rubric")
+    items = (CITY, RUDE)
+    told = "node 'rubric': 1 scores for the 2 items of example 'e'. Give one for each item"
+    with pytest.raises(DataError, match=told):
+        folded(answer(*items), {"rubric": [1]})
     for wrong in (3, -0.1, "yes", [1]):
         with pytest.raises(
             DataError,
             match="node 'rubric', item 'is rude': .* is no score. A score is a number from 0 to 1; the weight",
         ):
-            of_items([1, wrong], episode, "rubric")
-    assert of_items([True, float("nan")], episode, "rubric") == (1.0, None)
+            of_items([1, wrong], items, "rubric", "x")
+    assert of_items([True, float("nan")], items, "rubric", "x") == (1.0, None)
+
+
+def test_a_row_of_a_table_has_the_rubric_and_its_scores() -> None:
+    row = {"goals": [{"criterion": "a", "weight": 3}, {"criterion": "b", "weight": 1}]}
+    assert score_of_row([0.5, 1], row, "goals", "rubric", "t.jsonl:1") == pytest.approx(2.5 / 4)
+    assert score_of_row([None, None], row, "goals", "rubric", "t.jsonl:1") is None
+    with pytest.raises(DataError, match="node 'rubric': 3 scores for the 2 items of t.jsonl:1"):
+        score_of_row([0, 0, 0], row, "goals", "rubric", "t.jsonl:1")
 
 
 def test_one_item_is_asked_about_as_a_column() -> None:

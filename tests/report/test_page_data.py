@@ -26,6 +26,10 @@ def test_proposals_name_the_line_of_the_researchers_file(
     assert all("run/graph.yaml:" in place for place in edge_lines(Run(folder))), (
         "the run's own copy where the file is gone"
     )
+    text = run.config.model_copy(update={"graph": run.stated_graph.to_yaml()})
+    (folder / "config.yaml").write_text(text.to_yaml())
+    assert all("run/graph.yaml:" in place for place in edge_lines(Run(folder))), "the graph was given as text"
+    (folder / "config.yaml").write_text(config)
 
 
 def test_what_the_script_draws(folder: Path) -> None:

@@ -12,6 +12,7 @@ from rag_graph.config import RewardConfig
 from rag_graph.errors import DataError
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.records import Episode, Item
+from rag_graph.reward.readouts import READOUTS
 from rag_graph.reward.reward import GraphReward
 from rag_graph.reward.rubric import split
 
@@ -122,6 +123,24 @@ def test_items_that_nobody_could_score_are_predicted_not_absent() -> None:
     rewards = reward.node_rewards(episodes)
     assert rewards.weights[:, 1].tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
     assert not rewards.observed[:, 1].any()
+
+
+@pytest.mark.parametrize("relation", ["supports", "prerequisite"])
+def test_without_a_rubric_every_readout_pays_as_if_the_file_had_none(relation: str) -> None:
+    """Not diffusion, whose walk leaves a node by every relation of the file, of nodes of other tasks too; and not what pays at random."""
+    form = ("form", "t", "supports", 0.5)
+    with_rubric = AuxiliaryGraph.build(
+        {"t": 1}, {"form": {}, "rubric": {"items": "goals"}}, [form, ("rubric", "t", relation)]
+    )
+    without = AuxiliaryGraph.build({"t": 1}, ["form"], [form])
+    scorers = {"t": lambda episode: 0.5, "form": lambda episode: 0.7}
+    for name in READOUTS.keys() - {"diffusion", "random"}:
+        config = RewardConfig(readout=name, reserved=0, goal_observed=1, scale="score", auxiliary=0.3)
+        paid = [
+            GraphReward(graph, own, config, reference=None)(["p"], ["c"], [[1]], goals=[[]])
+            for graph, own in ((with_rubric, {**scorers, "rubric": per_item}), (without, scorers))
+        ]
+        assert paid[0] == pytest.approx(paid[1], abs=1e-6), name
 
 
 def test_pay_is_split_among_the_items() -> None:
