@@ -181,7 +181,9 @@ class GraphReward(Observation):
         scored = paid_episodes(episodes, rewards)
         self._kept.extend(scored)
         if callable(columns.get("log_metric")):  # else it is a column of the data
-            for name, value in {**self.metrics(), **self.measure(scored)}.items():
+            # Scores of this batch, which may be an evaluation's, and never those of the last update in their place.
+            learned = {name: value for name, value in self.metrics().items() if not _is_mean_score(name)}
+            for name, value in {**learned, **self.measure(scored)}.items():
                 columns["log_metric"](name, value)
         return rewards
 
@@ -496,3 +498,7 @@ class GraphReward(Observation):
             return {}
         edges = zip(self.graph.spec.edges, self._learned_strengths(), self.model.learner.movable.tolist(), strict=True)
         return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value, moves in edges if moves}
+
+
+def _is_mean_score(metric: str) -> bool:
+    return metric == "score" or metric.startswith("score/") or metric.endswith("/score")

@@ -68,6 +68,7 @@ def tracked(trackers: Sequence[Tracker], folder: Path) -> Iterator[None]:
             os.environ.pop(name, None)
         if "wandb" in trackers and _wandb_runs() and not began:
             sys.modules["wandb"].finish()
+            sys.modules["wandb"].teardown()  # it would keep the folder of this run for the next
 
 
 def _wandb_runs() -> bool:

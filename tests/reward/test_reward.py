@@ -433,6 +433,22 @@ def test_what_is_hidden_is_hidden_from_every_function(goals: AuxiliaryGraph) -> 
     assert [names[n] for n in reward.model.topology.reads_references.nonzero().flatten()] == ["form"]
 
 
+def test_scores_in_the_log_of_a_batch_are_never_those_of_the_update_before(
+    answers: dict[str, Any], make_reward: Callable[..., GraphReward]
+) -> None:
+    """TRL's trainers log an evaluation through the same function: there the last update's score of a node would be taken for its own."""
+    reward = make_reward()
+    reward(**answers)
+    reward.learn()
+    assert {"nodes/topic/score", "score/topic", "nodes/topic/reward"} <= set(reward.metrics())
+    logged: dict[str, float] = {}
+    right = {name: column[2:3] for name, column in answers.items()}  # a right answer of the task sentiment
+    reward(**right, log_metric=logged.__setitem__)
+    assert {"score": 1.0, "score/sentiment": 1.0, "nodes/sentiment/score": 1.0}.items() <= logged.items()
+    assert not {"nodes/topic/score", "score/topic"} & set(logged)
+    assert "nodes/topic/reward" in logged, "of the last update, from which the reward learned"
+
+
 def test_shaping_that_fades_to_nothing_is_warned_of(make_graph: Callable[..., AuxiliaryGraph]) -> None:
     config = RewardConfig(auxiliary=0.3)
     with pytest.warns(RuntimeWarning, match="reward.auxiliary falls from 0.3 to 0, and nothing else of this graph"):

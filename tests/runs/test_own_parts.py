@@ -109,8 +109,9 @@ def test_a_stopped_run_goes_on_with_the_same_parts_only(
 ) -> None:
     own = {"readout": parts["readout"]}
     config, where = root / "experiments/quickstart/config.yaml", tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         train(config, [*small, f"output_dir={where}"], **own, progress=stop_in("PPO", 3))
+    assert stop.value.__notes__[0].endswith(f"To go on, in Python: rag_graph.resume({str(where)!r}, readout=...)")
     with pytest.raises(DataError, match="your own parts"):
         resume(where, progress=StageProgress(quiet=True))
     resume(where, **own, progress=StageProgress(quiet=True))

@@ -101,17 +101,17 @@ def test_each_tracker_writes_into_the_run_unless_the_environment_says_where(
     monkeypatch.setenv("WANDB_DIR", "/elsewhere")
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
     finished: list[str] = []
-    module = SimpleNamespace(run=None, finish=lambda: finished.append("finished"))
+    module = SimpleNamespace(run=None, finish=lambda: finished.append("finished"), teardown=lambda: finished.append("torn down"))  # fmt: skip
     monkeypatch.setitem(sys.modules, "wandb", module)
     with tracked(["wandb", "trackio"], tmp_path):
         assert (os.environ["WANDB_DIR"], os.environ["TRACKIO_DIR"]) == ("/elsewhere", str(tmp_path / "trackio"))
         module.run = object()
-    assert finished == ["finished"], "the next run of this process is another run for wandb"
+    assert finished == ["finished", "torn down"], "the next run of this process is another run for wandb"
     assert os.environ["WANDB_DIR"] == "/elsewhere"
     assert "TRACKIO_DIR" not in os.environ
     with tracked(["wandb"], tmp_path):
         pass
-    assert finished == ["finished"], "a run that was going on before is the caller's"
+    assert len(finished) == 2, "a run that was going on before is the caller's"
     with tracked([], tmp_path):
         assert "TRACKIO_DIR" not in os.environ
 

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from rag_graph import Run
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import DataError
-from rag_graph.runs.train import resume, train
+from rag_graph.runs.own_parts import OwnParts
+from rag_graph.runs.train import how_to_go_on, resume, train
 
 Outcome = Callable[[Path], list[dict[str, Any]]]
 
@@ -85,3 +86,13 @@ def test_what_cannot_go_on_is_said(
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(DataError, match="the data sets have changed since the run began: topic/train"):
         resume(folder)
+
+
+def test_what_to_type_is_said_with_the_path(tmp_path: Path) -> None:
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    assert how_to_go_on(folder, OwnParts()) == f"{folder}: stopped before it began. Start it again with its config."
+    (folder / "manifest.json").write_text("{}")
+    assert how_to_go_on(folder, OwnParts()).endswith(f"To go on: rag-graph train --resume '{folder}'")
+    own = OwnParts({"polite": lambda episode: 1.0}, retriever=str)
+    assert how_to_go_on(folder, own).endswith(f"rag_graph.resume({str(folder)!r}, scorers=..., retriever=...)")
