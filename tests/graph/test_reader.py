@@ -10,7 +10,8 @@ import pytest
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import load_graph
-from rag_graph.graph.reader import find_graph, shipped_graphs
+from rag_graph.graph.exchange import to_yaml
+from rag_graph.graph.reader import edge_places, find_graph, places_of, shipped_graphs
 
 ProblemsAfter = Callable[[tuple[str, str]], list[str]]
 
@@ -100,3 +101,11 @@ def test_problems_print_safely(
     found = problems(write_graph(good + '"a\\e[2J\\nc.yaml:1:1: forged": 1\n' + f"title: {'x' * 50_000}\nname: h\n"))
     assert all("\x1b" not in line and "\n" not in line and len(line) < 1000 for line in found)
     assert "\\x1b[2J\\nc.yaml" in found[0]
+
+
+def test_places_of_a_graph_that_came_from_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "g.yaml"
+    path.write_text(to_yaml(load_graph("parcels")))
+    assert places_of(path) == edge_places(path)
+    assert len(places_of("parcels")) == len(load_graph("parcels").spec.edges)
+    assert places_of(None) == places_of("no graph of this name") == []
