@@ -10,7 +10,7 @@ import pytest
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph, graph_warnings, load_graph
-from rag_graph.graph.reader import find_graph, shipped_graphs
+from rag_graph.graph.reader import edge_places, find_graph, places_of, shipped_graphs
 
 ProblemsAfter = Callable[[tuple[str, str]], list[str]]
 
@@ -135,3 +135,13 @@ def test_warnings_have_a_place_where_there_is_one(write_graph: Callable[..., Pat
     assert [str(warning) for warning in graph_warnings(write_graph(text))] == [f"{tmp_path}/g.yaml:5:1: {told}"]
     assert [str(warning) for warning in graph_warnings(built)] == [told]
     assert built == load_graph(text)
+
+
+def test_places_of_a_graph_that_came_from_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "g.yaml"
+    path.write_text(load_graph("parcels").to_yaml())
+    graph = load_graph(path)
+    assert places_of(graph) == edge_places(path)
+    assert len(places_of(load_graph("parcels"))) == len(graph.spec.edges)
+    path.unlink()
+    assert places_of(graph) == places_of(AuxiliaryGraph.build({"t": 1})) == places_of(load_graph(graph.to_yaml())) == []
