@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from rag_graph import Episode, Example, GraphReward
 from rag_graph.errors import EXTRAS, TRAINING
 
 NAMES = {"faiss": "faiss-cpu", "jinja2": "jinja2", "sklearn": "scikit-learn", "yaml": "pyyaml"}
@@ -85,8 +86,11 @@ def test_the_core_needs_no_package_of_an_extra(told: dict[str, Any]) -> None:
         assert code == 0, f"{name}: {out}"
     assert "parcels: ok" in told["commands"]["check"][1]
     assert told["metrics"] == {"rouge_l": 1.0, "bleu": pytest.approx(1.0)}
-    assert isinstance(told["reward"], float)
-    assert told["reward"] > 0
+    passage = {"input": "anna bought a kettle .", "question": "where is it from ?"}
+    answer = Episode(
+        "1", Example("1", "question", passage, ("oslo",)), "?", "oslo", scores={"question": 1.0, "grounded": 0.25}
+    )
+    assert told["reward"] == pytest.approx(GraphReward("parcels").node_rewards([answer]).total()[0].item())
     assert isinstance(told["gain"], float)
     assert told["loaded"] == []
 
