@@ -168,7 +168,7 @@ def test_a_sweeps_folder_stands_for_its_runs(make: Callable[..., Path], tmp_path
 
 def test_what_changes_no_result_is_no_arm(make: Callable[..., Path]) -> None:
     folders = [make("a", 0, 0.5, "ppo.checkpoint_every=5"), make("b", 1, 0.5, "report_to=[tensorboard]", "device=cpu")]
-    folders.append(make("c", 2, 0.5, "max_bad_episodes=0.5", "name=c"))
+    folders.append(make("c", 2, 0.5, "reward.max_bad_episodes=0.5", "name=c"))
     (row,) = compare(folders).rows
     assert row.seeds == (0, 1, 2)
 
