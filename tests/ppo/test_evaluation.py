@@ -90,7 +90,10 @@ def test_a_graph_reward_says_how_good_held_out_answers_are(graph_trainer: Callab
     trainer, _ = graph_trainer(tmp_path, "none", per_device_eval_batch_size=8)
     rows = [{"prompt": "red kettle", "example_id": str(row)} for row in range(24)]
     metrics = trainer.evaluate(rows)
-    (answer,) = {row["completion"] for row in map(json.loads, (tmp_path / "completions/eval-000000.jsonl").open())}
+    (answer,) = {
+        row["completion"]
+        for row in map(json.loads, (tmp_path / "completions/eval-000000.jsonl").read_text().splitlines())
+    }
     length = min(1.0, len(answer) / 40)
     found = {name: metrics[f"eval_{name}"] for name in ("score", "score/t", "nodes/t/score", "nodes/c1/score")}
     assert found == pytest.approx(
