@@ -127,6 +127,9 @@ def print_fit(report: FitReport, console: Console) -> None:
     noise = [f"{one.node} {one.effect}" for one in report.weights if one.on_noise]
     if noise:
         say(f"weights on noise, their interval covers 0: {', '.join(noise)}")
+    against = [f"{one.node} {one.effect}" for one in report.weights if one.against]
+    if against:
+        say(f"weights against the file, beside the other scores: {', '.join(against)}")
     for line in report.notes:
         say(plain(line), "[dim]note:[/] ")
     for line in report.cannot_know:

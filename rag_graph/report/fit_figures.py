@@ -73,7 +73,7 @@ def draw_weights(report: FitReport) -> Figure:
     names = [f"{one.node} → {one.task}" if several else one.node for one in reversed(weights)]
     panel.set_yticks(range(len(weights)), names, fontsize=8)
     panel.axvline(0, color="#1a1f24", linewidth=0.8)
-    panel.set(xlabel="change of the predicted goal, from the 10% to the 90% quantile of the score")
+    panel.set(xlabel="change of the predicted goal")
     return _finished(figure, panel)
 
 

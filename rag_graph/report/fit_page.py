@@ -91,6 +91,7 @@ def _texts(report: FitReport) -> dict[str, Any]:
             (title, about, base64.b64encode(as_svg(figure).encode()).decode()) for title, about, figure in pictures
         ],
         "findings": [*report.gates, *report.proposals],
+        "against": any(one.against for one in report.weights),
         "noisy": any(one.on_noise for one in report.weights),
     }
 

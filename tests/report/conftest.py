@@ -106,8 +106,8 @@ def fit_report() -> FitReport:
         proposals=(),
         gates=(Finding("idle", "form", "goal", "bounds", "form -> goal (bound) lowers 0 rows", "f.yaml:7"),),
         weights=(
-            Weight("goal", "right", Interval(0.3, 0.2, 0.4), False, "indicates", "f.yaml:6"),
-            Weight("goal", "noise <b>", Interval(0.01, -0.1, 0.12), True, ""),
+            Weight("goal", "right", Interval(0.3, 0.2, 0.4), False, False, "indicates", "f.yaml:6"),
+            Weight("goal", "noise <b>", Interval(0.01, -0.1, 0.12), True, False, ""),
         ),
         notes=("a note",),
         cannot_know=("a learning curve: too few",),

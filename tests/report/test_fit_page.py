@@ -71,4 +71,4 @@ def test_a_folder_that_cannot_be_made_is_told(fit_report: FitReport, tmp_path: P
 
 def test_findings_and_weights_are_records() -> None:
     assert Finding("idle", "a", "b", "bounds", "text").place == ""
-    assert Weight("t", "n", Interval(0, 0, 0), True, "").place == ""
+    assert Weight("t", "n", Interval(0, 0, 0), True, False, "").place == ""

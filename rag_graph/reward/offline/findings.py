@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rag_graph.evaluation.example_intervals import example_mean
 from rag_graph.evaluation.statistics import LEVEL, Interval
+from rag_graph.reward.graph_tensors import FACT_SIGNS
 from rag_graph.reward.offline.fitting import batch_of_rows
 from rag_graph.reward.offline.table import LoggedTable
 
@@ -53,15 +54,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Weight:
-    """What a score does to the predicted goal, all else as it is, as it goes from its 10% to its 90% quantile.
+    """What a score does to the predicted goal, all else as it is, as it goes from its 10% to its 90% quantile, or from its lowest to its highest
+    value where these are the same.
 
-    effect: with an interval by leaving out one fold after the other; on_noise: whether it covers 0; stated: the relations of the file between the two.
+    effect: with an interval by leaving out one fold after the other; on_noise: whether it covers 0; against: whether it is surely of the other sign than a
+    fact of the file says; stated: the relations of the file between the two.
     """
 
     task: str
     node: str
     effect: Interval
     on_noise: bool
+    against: bool
     stated: str
     place: str = ""
 
@@ -178,5 +182,8 @@ def weights(effects: NDArray[np.float64], whole: NDArray[np.float64], table: Log
             stated = ", ".join(graph.spec.edges[e].relation for e in edges)
             noise = bool(abs(value) <= reach or value == 0)
             place = places[edges[0]] if places and edges else ""
-            found.append(Weight(task, node, Interval(float(value), value - reach, value + reach), noise, stated, place))
+            signs = {FACT_SIGNS.get(graph.relation_types[graph.spec.edges[e].relation].semantics, 0.0) for e in edges}
+            against = not noise and -math.copysign(1.0, value) in signs
+            effect = Interval(float(value), float(value - reach), float(value + reach))
+            found.append(Weight(task, node, effect, noise, against, stated, place))
     return found

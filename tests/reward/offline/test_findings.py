@@ -107,6 +107,9 @@ def test_weights_whose_interval_covers_zero_rest_on_noise(graph: AuxiliaryGraph,
     found = {one.node: one for one in weights(parts, whole, table, PLACES[:3])}
     assert list(found) == ["right", "noise"]
     assert (found["right"].on_noise, found["noise"].on_noise) == (False, True)
+    assert not found["right"].against
+    turned = {one.node: one for one in weights(-parts, -whole, table, [])}
+    assert (turned["right"].against, turned["noise"].against) == (True, False), "right indicates a high goal"
     assert (found["right"].stated, found["right"].place) == ("indicates", "f.yaml:10")
     # sqrt(4/5 sum of squares about the mean) times the 97.5% quantile of t with 4 degrees of freedom
     assert found["right"].effect.high - 0.3 == pytest.approx(2.7764 * np.sqrt(0.8 * 0.001), rel=1e-3)
@@ -127,8 +130,8 @@ def test_a_proposal_says_what_the_score_tells_beside_the_others() -> None:
         Finding("flip", "b", "goal", "indicates", "b looks like"),
     ]
     known = [
-        Weight("goal", "a", Interval(0.01, -0.1, 0.12), True, ""),
-        Weight("goal", "b", Interval(-0.2, -0.3, -0.1), False, "indicates"),
+        Weight("goal", "a", Interval(0.01, -0.1, 0.12), True, False, ""),
+        Weight("goal", "b", Interval(-0.2, -0.3, -0.1), False, False, "indicates"),
     ]
     said = [one.text for one in beside_others(found, known)]
     assert (
