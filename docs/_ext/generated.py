@@ -245,7 +245,7 @@ SHOWN = {
     "Reports and figures": ("write_report", "present_run", "draw_curves", "draw_diagnostics"),
 }
 """Every public name of the package; a test holds this equal to `rag_graph.__all__`."""
-MORE = ("rag_graph.runs.answer.Answer", "rag_graph.evaluation.evaluate.Evaluation", "rag_graph.evaluation.statistics.Interval", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.errors.RagGraphError")  # fmt: skip
+MORE = ("rag_graph.runs.answer.Answer", "rag_graph.evaluation.evaluate.Evaluation", "rag_graph.evaluation.statistics.Interval", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.figure.Picture", "rag_graph.errors.RagGraphError", "rag_graph.errors.MissingPackageError")  # fmt: skip
 """What they take and give."""
 
 
