@@ -78,7 +78,13 @@ def test_missing_file_and_bad_override() -> None:
 
 def test_the_fingerprint_ignores_what_changes_no_result() -> None:
     base = RunConfig()
-    for nothing in ("name=x", "output_dir=/y", "ppo.checkpoint_every=3", "report_to=[wandb]", "reward.max_bad_episodes=0.5"):
+    for nothing in (
+        "name=x",
+        "output_dir=/y",
+        "ppo.checkpoint_every=3",
+        "report_to=[wandb]",
+        "reward.max_bad_episodes=0.5",
+    ):
         assert load_config(None, [nothing]).fingerprint() == base.fingerprint()
     for key, value in (
         ("seed", 1),

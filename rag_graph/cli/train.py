@@ -109,10 +109,10 @@ def _explain(settings: RunConfig) -> None:
     from rag_graph.runs.trackers import check_trackers
 
     graph = load_graph(settings.graph)
-    check_for_run(graph)
+    named = named_scorers(settings)
+    check_for_run(graph, named)
     check_start(settings, graph)
     check_trackers(settings.report_to)
-    named = named_scorers(settings)
     for scorer in named.values():
         scorer.load()
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds

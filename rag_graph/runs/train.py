@@ -67,7 +67,7 @@ def train(
     check_trackers(config.report_to)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
-    check_for_run(graph, own.scorers)
+    check_for_run(graph, {**own.named, **own.scorers})
     check_start(config, graph)
     need("training", *TRAINING)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")

@@ -20,6 +20,7 @@ from rag_graph.data.load import RunData
 from rag_graph.data.prompts import render_prompt
 from rag_graph.evaluation.evaluate import Evaluation, evaluate, scored
 from rag_graph.evaluation.functions import Scorer
+from rag_graph.evaluation.hidden import HiddenReferences
 from rag_graph.evaluation.scorer import FrozenClassifier, NodeScorer
 from rag_graph.generation.end_tokens import end_token_ids
 from rag_graph.generation.generate import Writer
@@ -196,7 +197,9 @@ class Workbench:
         """One answer, scored and paid by the reward as it is."""
         settings, pool = self.config.retrieval, self.pools["test"]
         (episode,) = self.pipelines["test"].answer([example])
-        episode = scored(self.scorer, [episode])[0]
+        # Nobody knows the right answer: a function of your own that looks for it has not failed.
+        blind = replace(episode, example=replace(example, references=example.references or HiddenReferences()))
+        episode = replace(scored(self.scorer, [blind])[0], example=example)
         drawn = [] if settings.fusion == "concat" else [p for p in episode.evidence if not pool.is_pinned(p)]
         weights = dict(zip((piece.rank for piece in drawn), passage_weights(drawn, settings), strict=True))
         drafted = settings.draft and pool.ranks(example.task)

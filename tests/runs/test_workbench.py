@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from rag_graph.config import LoraSettings, load_config
 from rag_graph.data.load import load_data
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import ConfigError
+from rag_graph.evaluation.functions import Scorer
 from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.language_model import lora_config
 from rag_graph.graph import load_graph
@@ -25,11 +27,11 @@ Make = Callable[..., Workbench]
 
 @pytest.fixture
 def make(root: Path, small: tuple[str, ...]) -> Make:
-    def bench(*overrides: str) -> Workbench:
+    def bench(*overrides: str, scorers: Mapping[str, Scorer] | None = None) -> Workbench:
         config = load_config(root / "experiments/quickstart/config.yaml", [*small, *overrides])
         graph = load_graph(config.graph)
         torch.manual_seed(0)
-        return Workbench(config, graph, OwnParts(), load_data(graph, config.data, config.seed))
+        return Workbench(config, graph, OwnParts(scorers or {}), load_data(graph, config.data, config.seed))
 
     return bench
 
@@ -101,6 +103,19 @@ def test_the_parts_share_one_model_pool_and_scorer(make: Make, tmp_path: Path) -
     assert trainer.pipeline is bench.pipelines["train"]
     assert bench.pipelines["test"].pool is bench.pools["test"]
     assert bench.reward is bench.reward
+
+
+def test_a_question_has_no_reference_and_a_function_that_looks_for_one_has_not_failed(make: Make) -> None:
+    bench = make(
+        scorers={"well_formed": lambda e: float(e.response == e.example.references[0]), "grounded": lambda e: 0.5}
+    )
+    given = bench.examples[0]
+    asked = bench.answer(replace(given, references=()))
+    assert asked.episode.failed == {}
+    assert "well_formed" not in asked.episode.scores
+    assert given.task not in asked.episode.scores
+    assert asked.episode.example.references == ()
+    assert "well_formed" in bench.answer(given).episode.scores
 
 
 def test_scorers_of_an_evaluation_are_for_it_alone(make: Make) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Collection, Mapping
@@ -10,6 +11,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from rag_graph.errors import DataError
+from rag_graph.evaluation.rubric import score_of_row
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a"})
@@ -58,11 +61,13 @@ class Rows:
     others: dict[str, None] = field(default_factory=dict)
     number: int = 0
     texts_of_pairs: bool = False
+    row: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ignored = set(self.how.get("ignore", ()))
         self.task_column, self.group_column = self.how.get("task", "task"), self.how.get("group", "group")
         self.by_group = self.by_prompt = False
+        self.rubrics = {n: criterion.items for n, criterion in self.graph.spec.criteria.items() if criterion.items}
 
     # ------------------------------------------------------------------ rows
 
@@ -70,6 +75,7 @@ class Rows:
         """Take in one row."""
         found: dict[str, list[float]] = {}
         seen: set[tuple[str, int]] = set()
+        self.row = row
         for name, value in row.items():
             kind, node = self.columns.get(name) or self._column(name)
             if kind == "other":
@@ -109,7 +115,7 @@ class Rows:
         """What a column holds, and the node that it scores, or -1."""
         index = self.graph.index
         first, _, rest = name.partition(".")
-        is_node = name in index and name not in (self.task_column, self.group_column)
+        is_node = name in index and name not in (self.task_column, self.group_column, *self.rubrics.values())
         if name in self.ignored:
             found = ("other", -1)
         elif is_node and self.graph.kinds[name] != "context":
@@ -125,7 +131,7 @@ class Rows:
             found = (first, -1)
         else:
             found = ("other", -1)
-            if name not in (self.task_column, self.group_column, *KNOWN):
+            if name not in (self.task_column, self.group_column, *self.rubrics.values(), *KNOWN):
                 self.others[name] = None
         self.columns[name] = found
         return found
@@ -166,6 +172,8 @@ class Rows:
                 f"{place}: node '{self.graph.nodes[node]}' has two columns, the second is '{name}'. Drop one of them."
             )
         seen.add((side, node))
+        if self.graph.nodes[node] in self.rubrics:
+            value = self._of_items(place, self.graph.nodes[node], value)
         number = value if type(value) is float else _number(value)
         if number is None:
             self.problem(
@@ -176,6 +184,19 @@ class Rows:
             if side not in found:
                 found[side] = [math.nan] * len(self.graph.nodes)
             found[side][node] = number
+
+    def _of_items(self, place: str, node: str, value: Any) -> Any:
+        """The score of a rubric whose cell is a list, one value per item; any other value as it is."""
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)
+        if not isinstance(value, list | tuple | np.ndarray):
+            return value
+        try:
+            return score_of_row([*value], self.row, self.rubrics[node], node, place)
+        except DataError as error:
+            self.problem(str(error))
+            return math.nan
 
     def problem(self, text: str) -> None:
         """Note a problem once."""

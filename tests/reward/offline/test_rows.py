@@ -75,3 +75,23 @@ def test_other_columns_are_kept_by_name(graph: AuxiliaryGraph) -> None:
     )
     assert list(found.others) == ["system", "scores.llm"]
     assert scores(graph, found) == {"right": 1.0}
+
+
+@pytest.mark.parametrize("column", ["rubric", "items"])
+def test_a_rubric_may_be_a_list_of_one_score_per_item(column: str) -> None:
+    """Weights 3, 1 and -2; HealthBench's formula over what was scored, by hand."""
+    graph = AuxiliaryGraph.build({"goal": 1}, {"rubric": {"items": column}}, [("rubric", "goal", "indicates")])
+    items = [{"criterion": "a", "weight": 3}, {"criterion": "b", "weight": 1}, {"criterion": "c", "weight": -2}]
+    for given, expected in (
+        ([1, 0, 0], 3 / 4),
+        ([1, None, 0.5], (3 - 1) / 3),
+        ("[0, 1, 0]", 1 / 4),
+        ([0, 0, 1], 0.0),
+        (0.6, 0.6),
+    ):
+        found = read(graph, {column: items, "scores.rubric": given, "goal": 0.5})
+        assert found.problems == []
+        assert found.others == {}
+        assert scores(graph, found) == {"rubric": pytest.approx(expected), "goal": 0.5}
+    assert scores(graph, read(graph, {column: items, "scores.rubric": [None] * 3})) == {}
+    assert "2 scores" in read(graph, {column: items, "scores.rubric": [1, 0]}).problems[0]
