@@ -57,6 +57,7 @@ def fit_rows(report: FitReport) -> tuple[list[str], list[list[str]]]:
         "readout": [score.readout for score in report.scores],
         "rank correlation": [_shown(score.spearman) for score in report.scores],
         "against the simplest": [_shown(score.from_simplest, sign=True) for score in report.scores],
+        "of the predicted goal": [_shown(score.predicted) for score in report.scores],
         "pairs": [_shown(score.pairs) for score in report.scores],
         "preferences": [_shown(score.preferred) for score in report.scores],
         "80% intervals cover": [_shown(score.covered) for score in report.scores],

@@ -15,16 +15,16 @@ from rag_graph.evaluation.agreement import agreement, difference, pairs_within, 
 from rag_graph.evaluation.example_intervals import example_mean
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.reward.offline.findings import (
-    LEAST_BLOCKS,
     beside_others,
     gather_evidence,
     idle_gates,
     proposals,
     weights,
 )
-from rag_graph.reward.offline.fit_report import FEW_GROUPS, SIMPLEST_FIRST, Bin, CurvePoint, FitReport, Score, judge
+from rag_graph.reward.offline.fit_report import SIMPLEST_FIRST, Bin, CurvePoint, FitReport, Score, judge
 from rag_graph.reward.offline.fitting import batch_of_rows, fit_to, fresh, readout_name, rows_of_fit, say, teach_pairs
-from rag_graph.reward.offline.folds import LEAST_GROUPS, Folds, HeldOut, curve_sizes, effects, held_out, measures
+from rag_graph.reward.offline.folds import Folds, HeldOut, curve_sizes, effects, held_out, measures
+from rag_graph.reward.offline.notes import ALIKE, cannot_know, goals_of, is_fitted, notes_of, observed_of, of_rules
 from rag_graph.reward.offline.progress import ShowsProgress
 from rag_graph.reward.offline.rows import Reading
 from rag_graph.reward.offline.table import LoggedTable, read_logged
@@ -80,11 +80,11 @@ def fit_reward(
         grouped_by=logged.grouped_by,
         pairs=len(logged.pairs),
         folds=dealt.number,
-        goals=_goals(logged),
-        observed=_observed(logged),
+        goals=goals_of(logged),
+        observed=observed_of(logged),
         scores=scores,
         curve=curve,
-        calibration=_calibration(own, logged) if own and _is_fitted(reward) else (),
+        calibration=_calibration(own, logged) if own and is_fitted(reward) else (),
         best=best,
         simplest=simplest,
         worth_using=worth,
@@ -92,14 +92,10 @@ def fit_reward(
         proposals=tuple(beside_others(proposals(reward, places), told)),
         gates=tuple(idle_gates(logged, places)),
         weights=tuple(told),
-        notes=tuple(_notes(reward, logged, compared, used)),
-        cannot_know=tuple(_cannot_know(logged, dealt, sizes, blocks)),
+        notes=(*of_rules(reward, scores), *notes_of(reward, logged, compared, used)),
+        cannot_know=tuple(cannot_know(logged, dealt, sizes, blocks)),
         seconds=round(time.perf_counter() - started, 2),
     )
-
-
-def _is_fitted(reward: GraphReward) -> bool:
-    return reward.model.readout.fit != "none"
 
 
 def _compared(reward: GraphReward, readouts: Sequence[str] | None) -> list[str]:
@@ -114,7 +110,7 @@ def _compared(reward: GraphReward, readouts: Sequence[str] | None) -> list[str]:
 
 def _check_goals(table: LoggedTable) -> None:
     tasks = [name for name, task in table.graph.spec.tasks.items() if task.goal > 0]
-    goals = _goals(table)
+    goals = goals_of(table)
     if not any(goals.get(name) for name in tasks) and not len(table.pairs):
         named = " or ".join(f"'{name}'" for name in tasks)
         raise DataError(
@@ -133,7 +129,7 @@ def _cross_validate(
         own = name == readout_name(reward)
         readout = None if own else name
         started = time.perf_counter()
-        with_effects = own and _is_fitted(reward)
+        with_effects = own and is_fitted(reward)
         one = held_out(reward, dealt, readout, None, with_effects, progress.advance)
         found.append((one, time.perf_counter() - started))
         for size in sizes:
@@ -174,9 +170,20 @@ def _scores(found: Sequence[tuple[HeldOut, float]], table: LoggedTable) -> tuple
                 covered,
                 apart,
                 round(seconds, 2),
+                _predicted(one, table),
             )
         )
     return tuple(made)
+
+
+def _predicted(found: HeldOut, table: LoggedTable) -> Interval | None:
+    """Rank correlation of the predicted goal, where it orders otherwise than the reward."""
+    goal, tasks, groups = measures(found, table)
+    ours, paid = (spearman_within(values, goal, tasks) for values in (found.said.goal, found.paid))
+    fitted = READOUTS[found.readout].fit != "none" if found.readout in READOUTS else True
+    if not fitted or not len(goal) or abs(ours - paid) < ALIKE:
+        return None
+    return agreement(spearman_within, found.said.goal, goal, tasks, groups)
 
 
 def _calibration(found: HeldOut, table: LoggedTable) -> tuple[Bin, ...]:
@@ -199,71 +206,6 @@ def _fit(reward: GraphReward, table: LoggedTable) -> tuple[int, int]:
         teach_pairs(reward, table, table.pairs)
     fit_to(reward, batch_of_rows(table, rows, reward.learning.memory.text_size))
     return len(rows), gather_evidence(reward, table)
-
-
-def _goals(table: LoggedTable) -> dict[str, int]:
-    known = ~np.isnan(table.goals)
-    return {name: int((known & (table.tasks == table.graph.index[name])).sum()) for name in table.graph.spec.tasks}
-
-
-def _observed(table: LoggedTable) -> dict[str, float]:
-    graph, found = table.graph, {}
-    for column, node in enumerate(graph.nodes):
-        bears = [graph.index[task] for task in graph.spec.tasks if graph.applies(node, task)]
-        rows = np.isin(table.tasks, bears)
-        if rows.any():
-            found[node] = float((~np.isnan(table.scores[rows, column])).mean())
-    return found
-
-
-def _notes(reward: GraphReward, table: LoggedTable, compared: Sequence[str], used: int) -> list[str]:
-    notes = list(table.notes)
-    if used < len(table.tasks):
-        notes.append(
-            f"the fit uses {used:,} of {len(table.tasks):,} rows, those with a goal first; proposals and gates use all"
-        )
-    left = [name for name, readout in READOUTS.items() if readout.fit == "gradient" and name not in compared]
-    if left:
-        notes.append(f"not compared, because they take minutes: {', '.join(left)} (--readouts NAME)")
-    if len(table.pairs) and reward.model.readout.fit != "gradient":
-        taught = ", ".join(name for name, readout in READOUTS.items() if readout.fit == "gradient")
-        notes.append(
-            f"the preferences teach `{readout_name(reward)}` nothing, for its fit takes goals alone; its order of the pairs is judged by them. Those that learn "
-            f"from preferences: {taught}"
-        )
-    if not _is_fitted(reward):
-        notes.append(f"`{readout_name(reward)}` takes its weights from the file, so none rests on these goals")
-    for node, share in _observed(table).items():
-        if share == 0:
-            notes.append(f"'{node}' is observed in no row")
-    for name in table.graph.spec.tasks:
-        goals = table.goals[table.tasks == table.graph.index[name]]
-        goals = goals[~np.isnan(goals)]
-        if len(goals) > 1 and np.ptp(goals) == 0:
-            notes.append(
-                f"the goal '{name}' is {goals[0]:g} in all {len(goals)} rows that have it: nothing can be learned of it"
-            )
-    return notes
-
-
-def _cannot_know(table: LoggedTable, dealt: Folds, sizes: Sequence[int], blocks: int) -> list[str]:
-    found = []
-    goals = int(dealt.labelled.sum())
-    if not dealt.number:
-        found.append(
-            f"how well any readout orders new answers: {dealt.groups} groups have a goal or a pair, and {LEAST_GROUPS} are needed to hold some out"
-        )
-    elif dealt.groups < FEW_GROUPS:
-        found.append(
-            f"intervals are rough: only {dealt.groups} groups have a goal or a pair; below {FEW_GROUPS} they are too narrow at times"
-        )
-    if dealt.number and not sizes:
-        found.append(f"a learning curve: {goals} goals are too few to leave some out")
-    if not blocks:
-        found.append(
-            f"whether relations of the file are wrong or missing: that takes {LEAST_BLOCKS} blocks of 8 rows of whole groups at least"
-        )
-    return found
 
 
 def predict_table(

@@ -24,7 +24,8 @@ FEW_GROUPS = 20
 class Score:
     """How well a readout orders held-out answers, each with its 95% interval over groups; NaN bounds where there is none.
 
-    spearman: rank correlation of reward and goal within tasks; pairs: share of pairs of one task ordered as the goal does; preferred: share of the
+    spearman: rank correlation of reward and goal within tasks; predicted: rank correlation of the predicted goal instead, where the readout
+    predicts one and pays something else, as rules do; pairs: share of pairs of one task ordered as the goal does; preferred: share of the
     table's preference pairs ordered rightly; covered: share of goals within the stated 80% interval; from_simplest: its rank correlation less that of
     the simplest readout, the intervals of all readouts together holding with 95%.
     """
@@ -36,6 +37,7 @@ class Score:
     covered: Interval | None
     from_simplest: Interval | None
     seconds: float
+    predicted: Interval | None = None
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,24 @@ def test_notes_say_what_is_odd(graph: AuxiliaryGraph, made_rows: Make) -> None:
         assert any(said in note for note in notes), said
 
 
+def test_rules_that_take_the_reward_away_from_the_goals_are_told(
+    made_graph: Callable[..., AuxiliaryGraph], made_rows: Make
+) -> None:
+    config, rows = RewardConfig(readout="expected_goal"), pd.DataFrame(made_rows(60))
+    ruled = made_graph(("right", "indicates", 1.0), ("form", "bounds", 0.7), ("noise", "prerequisite", 1.0))
+    report = GraphReward(ruled, config=config).fit(rows, readouts=[])
+    assert report.own is not None
+    assert report.own.predicted is not None
+    assert report.own.predicted.mean > 0.9 > 0.8 > report.own.spearman.mean
+    assert report.notes[0].startswith("the rules of the file make `expected_goal` order answers less like the goals")
+    assert report.notes[0].endswith("state it as a fact: noise -> goal")
+    facts = made_graph(("right", "indicates", 1.0), ("form", "bounds", 0.7))
+    plain = GraphReward(facts, config=config).fit(rows, readouts=[])
+    assert plain.own is not None
+    assert plain.own.predicted is None
+    assert not any("rules of the file" in note for note in plain.notes)
+
+
 def test_wrong_settings_are_named(graph: AuxiliaryGraph, made_rows: Make) -> None:
     rows = pd.DataFrame(made_rows(20))
     with pytest.raises(ConfigError, match=r"readouts: 'rigde' is none\. Did you mean 'ridge'\?"):
