@@ -103,22 +103,25 @@ def test_the_functions_score_and_the_table_holds_their_scores(started: Callable[
         script = runpy.run_path("score.py")
     assert len(out.getvalue().splitlines()) == 12
     rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
-    assert len(rows) == len(script["episodes"]) == 80
-    for row, episode in zip(rows, script["episodes"], strict=True):
-        assert {node: row[node] for node in ("correct", "form", "brief") if row[node] is not None} == episode.scores
-    observed = [episode for episode in script["episodes"] if "correct" in episode.scores]
-    right = [
-        total
-        for episode, total in zip(script["episodes"], script["paid"], strict=True)
-        if episode.scores.get("correct") == 1
-    ]
-    wrong = [
-        total
-        for episode, total in zip(script["episodes"], script["paid"], strict=True)
-        if episode.scores.get("correct") == 0
-    ]
+    kept = script["reward"].take_kept()
+    assert len(rows) == len(kept) == 80
+    for row, one in zip(rows, kept, strict=True):
+        assert {node: row[node] for node in ("correct", "form", "brief") if row[node] is not None} == one.episode.scores
+    observed = [one for one in kept if "correct" in one.episode.scores]
+    pairs = list(zip(kept, script["paid"], strict=True))
+    right = [total for one, total in pairs if one.episode.scores.get("correct") == 1]
+    wrong = [total for one, total in pairs if one.episode.scores.get("correct") == 0]
     assert 20 < len(observed) < 60
     assert min(right) > max(wrong)
+
+
+def test_the_table_can_be_fitted(run_cli: Cli, started: Callable[[str], Path]) -> None:
+    folder = started("reward")
+    done = run_cli(
+        "fit", "goals.yaml", "answers.jsonl", "--out", "fitted", "--readouts", "flat", "--readouts", "ridge", cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "fitted/fit.html").is_file()
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -1,46 +1,45 @@
 """Pays the answers of a table with the graph of goals.yaml: python score.py
 
-A score is a number from 0 to 1, or None where there is nothing to observe. What was not observed is predicted by the graph.
+Each function takes a batch, as reward functions of TRL do, and returns a score from 0 to 1 for each answer, or None where there is nothing to
+observe. What was not observed is predicted by the graph.
 """
 
 import json
 import re
 
-from rag_graph import Episode, Example, GraphReward, NodeScorer, load_graph
+from rag_graph import GraphReward
 
 
-def correct(episode):
-    wanted = episode.example.references
-    return float(numbers(episode)[-1:] == [wanted[0]]) if wanted else None
+def correct(completions, reference, **columns):
+    pairs = zip(completions, reference, strict=True)
+    return [None if wanted is None else float(numbers(text)[-1:] == [wanted]) for text, wanted in pairs]
 
 
-def form(episode):
-    return float(bool(re.search(r"\d+ ?\.?$", episode.response)))
+def form(completions, **columns):
+    return [float(bool(re.search(r"\d+ ?\.?$", text))) for text in completions]
 
 
-def brief(episode):
-    return float(len(episode.response.split()) <= 10)
+def brief(completions, **columns):
+    return [float(len(text.split()) <= 10) for text in completions]
 
 
-def numbers(episode):
-    return re.findall(r"-?\d+", episode.response)
+def numbers(text):
+    return re.findall(r"-?\d+", text)
 
 
-FUNCTIONS = {"correct": correct, "form": form, "brief": brief}
-scorer = NodeScorer(load_graph("goals.yaml"), scorers=FUNCTIONS)
-reward = GraphReward("goals.yaml", FUNCTIONS)
+# reserved: the share of the references that only audits see. Nothing is trained here, so none is kept back.
+reward = GraphReward(
+    "goals.yaml", {"correct": correct, "form": form, "brief": brief}, {"reserved": 0.0}, reference="reference"
+)
 
 with open("answers.jsonl") as file:
     rows = [json.loads(line) for line in file]
 
-episodes = []
-for number, row in enumerate(rows):
-    references = () if row["reference"] is None else (row["reference"],)
-    example = Example(str(number), "correct", {"input": row["prompt"]}, references)
-    episode = Episode(str(number), example, prompt=row["prompt"], response=row["response"])
-    episodes.append(episode.with_scores(scorer.score(episode)))
-
-paid = reward.node_rewards(episodes).total().tolist()
-for episode, total in list(zip(episodes, paid, strict=True))[:12]:
-    known = "observed " if "correct" in episode.scores else "predicted"
-    print(f"{total:+.2f}  {known}  {episode.prompt:<18}  {episode.response}")
+prompts, answers, references = ([row[name] for row in rows] for name in ("prompt", "response", "reference"))
+ids = [[]] * len(rows)  # the token ids that a trainer has; no function here asks for them
+reward(prompts, answers, ids, reference=references)
+reward.learn()  # a trainer calls it after each update
+paid = reward(prompts, answers, ids, reference=references)
+for prompt, answer, reference, total in list(zip(prompts, answers, references, paid, strict=True))[:12]:
+    known = "predicted" if reference is None else "observed "
+    print(f"{total:+.2f}  {known}  {prompt:<18}  {answer}")
