@@ -103,22 +103,28 @@ def test_the_functions_score_and_the_table_holds_their_scores(started: Callable[
         script = runpy.run_path("score.py")
     assert len(out.getvalue().splitlines()) == 12
     rows = [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
-    assert len(rows) == len(script["episodes"]) == 80
-    for row, episode in zip(rows, script["episodes"], strict=True):
+    episodes = [one.episode for one in script["reward"].take_kept()]
+    assert len(rows) == len(episodes) == 80
+    for row, episode in zip(rows, episodes, strict=True):
         assert {node: row[node] for node in ("correct", "form", "brief") if row[node] is not None} == episode.scores
-    observed = [episode for episode in script["episodes"] if "correct" in episode.scores]
-    right = [
-        total
-        for episode, total in zip(script["episodes"], script["paid"], strict=True)
-        if episode.scores.get("correct") == 1
-    ]
-    wrong = [
-        total
-        for episode, total in zip(script["episodes"], script["paid"], strict=True)
-        if episode.scores.get("correct") == 0
-    ]
-    assert 20 < len(observed) < 60
+    scored = list(zip(episodes, script["paid"], strict=True))
+    right, wrong = ([total for one, total in scored if one.scores.get("correct") == score] for score in (1, 0))
+    assert 20 < len(right) + len(wrong) < 60
     assert min(right) > max(wrong)
+
+
+def test_the_reward_starts_as_short_as_it_can(started: Callable[[str], Path]) -> None:
+    folder = started("reward")
+    script, graph = (folder / "score.py").read_text(), (folder / "goals.yaml").read_text()
+    assert re.findall(r"^from rag_graph import (.*)$", script, re.MULTILINE) == ["GraphReward"]
+    assert not re.findall(r"^ *(kind|prompt|metrics|metric):", graph, re.MULTILINE)
+
+
+def test_the_logged_answers_can_be_fitted(run_cli: Cli, started: Callable[[str], Path]) -> None:
+    folder = started("reward")
+    done = run_cli("fit", "goals.yaml", "answers.jsonl", "--readouts", "flat", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "fits/answers/fit.json").read_text())["goals"] == {"correct": 44}
 
 
 @pytest.mark.parametrize("kind", FILES)
