@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -69,3 +70,18 @@ def test_a_judge_that_stays_down_stops_any_training(goals: AuxiliaryGraph) -> No
         patient(*batch)
     patient.learn()
     assert None not in patient(*batch)
+
+
+def test_a_log_by_batch_has_the_failures_of_the_batch(goals: AuxiliaryGraph) -> None:
+    def picky(episode: Episode) -> float:
+        return 1.0 if episode.response == "a" else 1 / 0
+
+    mine = {"correct": lambda e: 1.0, "form": picky, "length": lambda e: 0.5}
+    reward = GraphReward(goals, mine, {"max_bad_episodes": 1.0, "reserved": 0.0}, reference=None)
+    for answers, failed in ((["a", "a"], 0.0), (["a", "b"], 0.5), (["a", "a"], 0.0)):
+        logged: dict[str, float] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            reward(["p", "q"], answers, [[1], [2]], log_metric=logged.__setitem__)
+        assert logged["nodes/form/failed"] == failed
+        reward.learn()
