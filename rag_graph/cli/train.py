@@ -105,6 +105,7 @@ def train(
 
 
 def _explain(settings: RunConfig) -> None:
+    from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.runs.named_scorers import named_scorers
     from rag_graph.runs.trackers import check_trackers
 
@@ -113,8 +114,7 @@ def _explain(settings: RunConfig) -> None:
     check_for_run(graph, named)
     check_start(settings, graph)
     check_trackers(settings.report_to)
-    for scorer in named.values():
-        scorer.load()
+    NodeScorer(graph, scorers={node: scorer.load() for node, scorer in named.items()}).require_all()
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
         from rag_graph.generation.language_model import check_source
 

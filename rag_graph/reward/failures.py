@@ -16,10 +16,18 @@ def failure_metrics(episodes: Sequence[Episode], graph: AuxiliaryGraph, function
     """
     found = {}
     for node in dict.fromkeys((*functions, *(name for episode in episodes for name in episode.failed))):
-        mine = [one for one in episodes if node == one.example.task or graph.applies(node, one.example.task)]
+        mine = [one for one in episodes if _bears_on(node, one, graph)]
         if mine:
             found[f"nodes/{node}/failed"] = sum(node in one.failed for one in mine) / len(mine)
     return found
+
+
+def _bears_on(node: str, episode: Episode, graph: AuxiliaryGraph) -> bool:
+    """A rubric bears on the episodes whose example has items of it."""
+    criterion = graph.spec.criteria.get(node)
+    if criterion is not None and criterion.items is not None and not episode.example.items.get(node):
+        return node in episode.scores or node in episode.failed
+    return node == episode.example.task or graph.applies(node, episode.example.task)
 
 
 def too_many(episodes: Sequence[Episode], most: float) -> str:

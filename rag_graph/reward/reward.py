@@ -144,8 +144,8 @@ class GraphReward(Observation):
     ) -> list[float | None]:
         """Scalar reward of each completion; None where nothing that pays was observed.
 
-        TRL's GRPO and RLOO pass `log_metric`: through it the mean scores of this batch reach their logs (`measure`; of an evaluation too), and
-        the metrics of the last update.
+        TRL's GRPO and RLOO pass `log_metric`: through it the mean scores of this batch reach their logs (`measure`; of an evaluation too), the
+        shares of failed functions, and the other metrics of the last update.
         """
         if not prompts:
             return []
@@ -181,9 +181,9 @@ class GraphReward(Observation):
         scored = paid_episodes(episodes, rewards)
         self._kept.extend(scored)
         if callable(columns.get("log_metric")):  # else it is a column of the data
-            # Scores of this batch, which may be an evaluation's, and never those of the last update in their place.
-            learned = {name: value for name, value in self.metrics().items() if not _is_mean_score(name)}
-            for name, value in {**learned, **self.measure(scored)}.items():
+            # Scores and failures of this batch, which may be an evaluation's, and never those of the last update in their place.
+            learned = {name: value for name, value in self.metrics().items() if not _is_of_batch(name)}
+            for name, value in {**learned, **self.measure(scored), **self._failed(episodes)}.items():
                 columns["log_metric"](name, value)
         return rewards
 
@@ -266,14 +266,14 @@ class GraphReward(Observation):
         self._too_many_failed = too_many(episodes, self.config.max_bad_episodes)
         sound = [row for row, episode in enumerate(episodes) if not episode.error]
         if not sound:
-            self.last_metrics = self._failed()
+            self.last_metrics = self._failed(self.last_episodes)
             return
         if len(sound) < len(episodes):
             episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
             paid = Paid(*(column[sound] for column in paid))
         goal, reserved = self.reserved_goals(episodes)
         learned = self.learning.learn(batch, paid, goal, reserved, self.kl, self.auxiliary)
-        self.last_metrics = self._of_nodes() | self._failed() | learned
+        self.last_metrics = self._of_nodes() | self._failed(self.last_episodes) | learned
 
     @property
     def new_alarms(self) -> Sequence[str]:
@@ -489,9 +489,9 @@ class GraphReward(Observation):
         in_play = self.model.topology.applies[torch.tensor(tasks)] & ~without_items(self.last_episodes, self.graph)
         return node_metrics(self.last_rewards, in_play, self.learning.calibration)
 
-    def _failed(self) -> dict[str, float]:
+    def _failed(self, episodes: Sequence[Episode]) -> dict[str, float]:
         functions = tuple(self.scoring.functions) if isinstance(self.scoring, NodeScorer) else ()
-        return failure_metrics(self.last_episodes, self.graph, functions)
+        return failure_metrics(episodes, self.graph, functions)
 
     def _strengths(self) -> dict[str, float]:
         if self.model.method == "none":
@@ -500,5 +500,6 @@ class GraphReward(Observation):
         return {f"graph/{edge.source}>{edge.target}:{edge.relation}": value for edge, value, moves in edges if moves}
 
 
-def _is_mean_score(metric: str) -> bool:
-    return metric == "score" or metric.startswith("score/") or metric.endswith("/score")
+def _is_of_batch(metric: str) -> bool:
+    """Whether a trainer that logs by batch gets the metric of the batch at hand."""
+    return metric == "score" or metric.startswith("score/") or metric.endswith(("/score", "/failed"))

@@ -67,8 +67,11 @@ def train(
     check_trackers(config.report_to)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
-    check_for_run(graph, {**own.named, **own.scorers})
+    check_for_run(graph, {*own.scorers, *own.named})
     check_start(config, graph)
+    from rag_graph.evaluation.scorer import NodeScorer  # loads what the metrics need
+
+    NodeScorer(graph, scorers=own.functions()).require_all()
     need("training", *TRAINING)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress, own) as shown:

@@ -45,6 +45,42 @@ def test_dry_run_says_which_keys_a_run_needs(run_cli: Cli, root: Path, tmp_path:
         assert list(tmp_path.iterdir()) == [graph]
 
 
+SCORED = """
+format: 1
+name: g
+tasks:
+  a:
+    kind: generation
+    goal: 1
+    dataset: {path: a.jsonl}
+    fields: {input: text, reference: answer}
+    prompt: "{input}"
+criteria: {form: {}}
+"""
+
+
+def test_what_scores_each_node_is_known_before_a_run_begins(run_cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(SCORED)
+    (tmp_path / "mine.py").write_text("def half(episode):\n    return 0.5\n")
+    config = tmp_path / "config.yaml"
+    config.write_text("name: g\ngraph: g.yaml\nmodel: {source: scratch}\nscorers: {a: mine:half, form: mine:half}\n")
+    done = run_cli("train", config, "--dry-run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "# scorer of a: half#" in done.stdout
+    before = sorted(tmp_path.iterdir())
+    for scorers, option, message in (
+        ("{a: mine:half}", (), "nothing scores 'form'"),
+        ("{a: mine:half}", ("--dry-run",), "nothing scores 'form'"),
+        ("{a: mine:half, fromm: mine:half}", ("--dry-run",), "a scorer for 'fromm', which graph 'g' lacks. Did you"),
+    ):
+        config.write_text(f"name: g\ngraph: g.yaml\nmodel: {{source: scratch}}\nscorers: {scorers}\n")
+        done = run_cli("train", config, *option, cwd=tmp_path)
+        assert done.returncode != 0
+        assert message in done.stderr
+        assert "To go on" not in done.stderr
+        assert sorted(tmp_path.iterdir()) == before
+
+
 def test_dry_run_looks_at_the_model_of_a_folder(run_cli: Cli, root: Path, tmp_path: Path) -> None:
     from transformers import T5Config
 

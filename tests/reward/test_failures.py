@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from rag_graph.errors import TrainingError
 from rag_graph.graph import AuxiliaryGraph, load_graph
-from rag_graph.records import Episode, Example
+from rag_graph.records import Episode, Example, Item
 from rag_graph.reward.failures import failure_metrics, too_many
 from rag_graph.reward.reward import GraphReward
 
@@ -22,6 +23,15 @@ def test_the_share_is_of_the_episodes_that_the_node_bears_on() -> None:
     failed = replace(OF_TOPIC, failed={"topic": "ValueError: no"})
     found = failure_metrics([OF_TOPIC, failed, OF_SUMMARY, OF_SUMMARY], graph, ["well_formed"])
     assert found == {"nodes/well_formed/failed": 0.0, "nodes/topic/failed": 0.5}
+
+
+def test_a_rubric_bears_on_the_episodes_that_have_items() -> None:
+    graph = load_graph("{format: 1, name: r, tasks: {goal: {goal: 1}}, criteria: {rubric: {items: rubric}}}")
+    bare = Episode("1", Example("1", "goal", {}), "", "")
+    rated = Episode("2", Example("2", "goal", {}, items={"rubric": (Item("polite", 1.0),)}), "", "")
+    failed = replace(rated, failed={"rubric": "ValueError: no"})
+    assert failure_metrics([bare, bare, rated, failed], graph, ["rubric"]) == {"nodes/rubric/failed": 0.5}
+    assert failure_metrics([bare], graph, ["rubric"]) == {}
 
 
 def test_too_many_says_what_failed() -> None:
@@ -60,3 +70,18 @@ def test_a_judge_that_stays_down_stops_any_training(goals: AuxiliaryGraph) -> No
         patient(*batch)
     patient.learn()
     assert None not in patient(*batch)
+
+
+def test_a_log_by_batch_has_the_failures_of_the_batch(goals: AuxiliaryGraph) -> None:
+    def picky(episode: Episode) -> float:
+        return 1.0 if episode.response == "a" else 1 / 0
+
+    mine = {"correct": lambda e: 1.0, "form": picky, "length": lambda e: 0.5}
+    reward = GraphReward(goals, mine, {"max_bad_episodes": 1.0, "reserved": 0.0}, reference=None)
+    for answers, failed in ((["a", "a"], 0.0), (["a", "b"], 0.5), (["a", "a"], 0.0)):
+        logged: dict[str, float] = {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            reward(["p", "q"], answers, [[1], [2]], log_metric=logged.__setitem__)
+        assert logged["nodes/form/failed"] == failed
+        reward.learn()

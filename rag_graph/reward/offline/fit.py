@@ -229,7 +229,7 @@ def predict_table(
         [[reward.graph.applies(node, task) for node in reward.graph.nodes] for task in reward.graph.spec.tasks]
     )
     order = {reward.graph.index[task]: row for row, task in enumerate(reward.graph.spec.tasks)}
-    mine = bears[[order[task] for task in logged.tasks.tolist()]]
+    mine = bears[[order[task] for task in logged.tasks.tolist()]] & ~logged.absent
     for column, node in enumerate(reward.graph.nodes):
         if reward.graph.kinds[node] != "context":
             columns[f"scores.{node}"] = np.where(mine[:, column], said.filled[:, column], np.nan)

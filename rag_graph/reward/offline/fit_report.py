@@ -63,7 +63,7 @@ class FitReport:
     """The result of `GraphReward.fit`. `write_fit_report` writes it as a page; `as_dict` is its JSON.
 
     rows: answers; goals: task -> observed goals; observed: node -> share of the rows it bears on in which it was observed; used: rows in the final fit.
-    best, simplest: readouts; worth_using: the simplest one that these goals do not show to be worse than the best; empty without cross-validation.
+    best, simplest: readouts; worth_using: the best where it is better than the simplest beyond chance, else the simplest; empty without cross-validation.
     cannot_know: what these rows are too few for.
     """
 

@@ -14,7 +14,7 @@ from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.memory import EPISODES
 from rag_graph.reward.offline.table import LoggedTable
 from rag_graph.reward.readouts import READOUTS
-from rag_graph.reward.scores import Scores
+from rag_graph.reward.scores import ABSENT, Scores
 
 if TYPE_CHECKING:
     from rag_graph.reward.reward import GraphReward
@@ -53,7 +53,8 @@ def batch_of_rows(table: LoggedTable, rows: Rows, text_size: int, hidden: NDArra
         at = torch.from_numpy(np.flatnonzero(hidden[rows]))
         values[at, tasks[at]] = torch.nan
     observed = ~values.isnan()
-    scores = Scores(values.nan_to_num(0.0), observed, torch.zeros_like(values), tasks)
+    filled = torch.where(torch.from_numpy(table.absent[rows]), ABSENT, values.nan_to_num(0.0))
+    scores = Scores(filled, observed, torch.zeros_like(values), tasks)
     return Batch(scores, nothing_retrieved(text_size))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Collection, Mapping
@@ -11,6 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from rag_graph.data.rubrics import read_items
 from rag_graph.errors import DataError
 from rag_graph.evaluation.rubric import score_of_row
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -45,6 +45,7 @@ class Rows:
         answers: scores of each answer, one per node, NaN where the cell is empty; places: where each stands; keys: its (group, prompt).
         pairs: numbers of the preferred and of the other answer; of_row: row of the table of each answer.
         problems: what is wrong, a sentence each; others: columns that are no nodes.
+        with_items: nodes of rubrics whose items stand in the table; no_items: (answer, node) where the row has none.
     """
 
     graph: AuxiliaryGraph
@@ -61,21 +62,24 @@ class Rows:
     others: dict[str, None] = field(default_factory=dict)
     number: int = 0
     texts_of_pairs: bool = False
-    row: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ignored = set(self.how.get("ignore", ()))
         self.task_column, self.group_column = self.how.get("task", "task"), self.how.get("group", "group")
         self.by_group = self.by_prompt = False
-        self.rubrics = {n: criterion.items for n, criterion in self.graph.spec.criteria.items() if criterion.items}
+        criteria = self.graph.spec.criteria.items()
+        self.rubrics = {self.graph.index[name]: one.items for name, one in criteria if one.items is not None}
+        self.with_items: set[int] = set()
+        self.no_items: list[tuple[int, int]] = []
+        self.row: Mapping[str, Any] = {}
 
     # ------------------------------------------------------------------ rows
 
     def add(self, place: str, row: Mapping[str, Any]) -> None:
         """Take in one row."""
+        self.row = row
         found: dict[str, list[float]] = {}
         seen: set[tuple[str, int]] = set()
-        self.row = row
         for name, value in row.items():
             kind, node = self.columns.get(name) or self._column(name)
             if kind == "other":
@@ -103,6 +107,8 @@ class Rows:
             self.of_row.append(self.number)
         if len(sides) == 2:
             self.pairs.append((first, first + 1))
+        empty = self._rubrics_without_items(place) if self.rubrics else []
+        self.no_items += [(answer, node) for answer in range(first, len(self.answers)) for node in empty]
         self.number += 1
 
     def _key(self, row: Mapping[str, Any]) -> Any:
@@ -115,7 +121,7 @@ class Rows:
         """What a column holds, and the node that it scores, or -1."""
         index = self.graph.index
         first, _, rest = name.partition(".")
-        is_node = name in index and name not in (self.task_column, self.group_column, *self.rubrics.values())
+        is_node = name in index and name not in (self.task_column, self.group_column)
         if name in self.ignored:
             found = ("other", -1)
         elif is_node and self.graph.kinds[name] != "context":
@@ -131,7 +137,7 @@ class Rows:
             found = (first, -1)
         else:
             found = ("other", -1)
-            if name not in (self.task_column, self.group_column, *self.rubrics.values(), *KNOWN):
+            if name not in (self.task_column, self.group_column, *KNOWN, *self.rubrics.values()):
                 self.others[name] = None
         self.columns[name] = found
         return found
@@ -167,13 +173,15 @@ class Rows:
         found: dict[str, list[float]],
         seen: set[tuple[str, int]],
     ) -> None:
+        if node in self.rubrics and name == self.rubrics[node] and (_is_list(value) or _text(value) is None):
+            return  # its items, or none
         if (side, node) in seen:
             self.problem(
                 f"{place}: node '{self.graph.nodes[node]}' has two columns, the second is '{name}'. Drop one of them."
             )
         seen.add((side, node))
-        if self.graph.nodes[node] in self.rubrics:
-            value = self._of_items(place, self.graph.nodes[node], value)
+        if node in self.rubrics and _is_list(value):
+            value = self._of_items(place, name, node, value)
         number = value if type(value) is float else _number(value)
         if number is None:
             self.problem(
@@ -185,23 +193,54 @@ class Rows:
                 found[side] = [math.nan] * len(self.graph.nodes)
             found[side][node] = number
 
-    def _of_items(self, place: str, node: str, value: Any) -> Any:
-        """The score of a rubric whose cell is a list, one value per item; any other value as it is."""
-        if isinstance(value, str) and value.lstrip().startswith("["):
-            with contextlib.suppress(ValueError):
-                value = json.loads(value)
-        if not isinstance(value, list | tuple | np.ndarray):
-            return value
+    def _of_items(self, place: str, name: str, node: int, value: Any) -> float | None:
+        """The score of a rubric from the scores of its items."""
+        column = self.rubrics[node]
+        if column not in self.row:
+            self.problem(
+                f"{place}: column '{name}' holds a list, the score of each item, and no column '{column}' holds the items with their weights. Add it, "
+                "or give one number, the score of the rubric."
+            )
+            return None
         try:
-            return score_of_row([*value], self.row, self.rubrics[node], node, place)
+            values = json.loads(value.replace("NaN", "null")) if isinstance(value, str) else list(value)
+            return score_of_row(values, self.row, column, self.graph.nodes[node], place)
         except DataError as error:
             self.problem(str(error))
-            return math.nan
+        except ValueError:
+            self.problem(
+                f"{place}: column '{name}' holds {value!r:.60}, which is no list of numbers, such as [1, 0.5]."
+            )
+        return math.nan
+
+    def _rubrics_without_items(self, place: str) -> list[int]:
+        """The rubrics for which the row has no items. Which rubrics have items at all is known at the end of the table."""
+        empty = []
+        for node, column in self.rubrics.items():
+            value = self.row.get(column)
+            if not _is_list(value):
+                if _text(value) is None:
+                    empty.append(node)
+                continue
+            self.with_items.add(node)
+            try:
+                if not read_items(value, column, place):
+                    empty.append(node)
+            except DataError as error:
+                self.problem(str(error))
+        return empty
 
     def problem(self, text: str) -> None:
         """Note a problem once."""
         if len(self.problems) < MOST_PROBLEMS and text not in self.problems:
             self.problems.append(text)
+
+
+def _is_list(value: Any) -> bool:
+    """Whether a cell holds a list or a map, also as JSON text."""
+    if isinstance(value, str):
+        return value.lstrip().startswith(("[", "{"))
+    return isinstance(value, list | tuple | Mapping | np.ndarray)
 
 
 def _number(value: Any) -> float | None:

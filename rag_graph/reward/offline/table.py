@@ -5,6 +5,7 @@
 | NODE, `scores.NODE`, or `scores` = {NODE: number} | the node's score in [0, 1]; empty, null or NaN: not observed |
 | `task` | the task of the answer; not needed where the graph has one |
 | `group` | what rows belong together, such as the id of the source; without it the `prompt`, without that each row by itself |
+| the `items` column of a rubric | its items; the score of the rubric may then be a list, one number per item |
 | `chosen.NODE`, `rejected.NODE`, or `chosen` = {NODE: number} | the scores of two answers, of which the first was preferred: a row that is a pair |
 
 Other columns are passed over, and named in the notes.
@@ -45,6 +46,7 @@ class LoggedTable:
     groups: int64 [n], 0 to the number of groups - 1; rows of one source share a number.
     pairs: int64 [P, 2], rows of the preferred and of the other answer.
     rows: int64 [n], row of the table that each answer is of; the answers of a pair share one.
+    absent: bool [n, N], rubrics that are no part of the answer's graph, for its row has no items.
     """
 
     graph: AuxiliaryGraph
@@ -54,6 +56,7 @@ class LoggedTable:
     pairs: NDArray[np.int64]
     rows: NDArray[np.int64]
     grouped_by: str
+    absent: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
 
     @property
@@ -69,6 +72,10 @@ def read_logged(table: str | Path | pandas.DataFrame, graph: AuxiliaryGraph, how
         DataError: all that is wrong with it, each problem on a line of its own, with what to write instead.
     """
     where = str(table) if isinstance(table, str | Path) else "the table"
+    if not isinstance(table, str | Path) and not hasattr(table, "iloc"):
+        raise DataError(
+            f"the table: a {type(table).__name__}. Give a path or a DataFrame, such as pandas.DataFrame(rows)."
+        )
     reader = _Whole(graph, how or {}, where)
     for place, row in read_table(Path(table)) if isinstance(table, str | Path) else _rows_of(table):
         reader.add(place, row)
@@ -116,7 +123,7 @@ class _Whole(Rows):
             raise DataError("\n".join([*told, *([f"and {more} more problems"] if more > 0 else [])]))
         return LoggedTable(
             self.graph, kept, tasks, groups, np.array(self.pairs, dtype=np.int64).reshape(-1, 2),
-            np.array(self.of_row, dtype=np.int64), grouped_by, tuple(notes),
+            np.array(self.of_row, dtype=np.int64), grouped_by, self._absent(kept), tuple(notes),
         )  # fmt: skip
 
     def _check_columns(self, scored: set[int]) -> None:
@@ -150,9 +157,15 @@ class _Whole(Rows):
             low, high = self.how.get("rescale", {}).get(node, (0.0, 1.0))
             values = scores[:, column]
             smallest, largest = min(low, high), max(low, high)
-            bad = (values < smallest - 1e-9) | (values > largest + 1e-9) | np.isinf(values)
+            bad = (values < smallest - 1e-9) | (values > largest + 1e-9)
             if low == high or not math.isfinite(low) or not math.isfinite(high):
                 self.problem(f"rescale: {node}={low:g}:{high:g}: two different numbers are expected.")
+            elif np.isinf(values).any():
+                infinite = np.isinf(values)
+                self.problem(
+                    f"{self.places[int(np.flatnonzero(infinite)[0])]}: node '{node}': {infinite.sum():,} of {(~np.isnan(values)).sum():,} scores are "
+                    "infinite. Leave the cell empty where nothing was observed."
+                )
             elif bad.any():
                 known = values[~np.isnan(values)]
                 span = f"{known.min():g}:{known.max():g}"
@@ -208,6 +221,15 @@ class _Whole(Rows):
                 "or let each row be a group by itself: --group row."
             )
         return groups, name
+
+    def _absent(self, scores: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """[n, N] rubrics without items and without a score, where the table has items of the rubric in other rows."""
+        absent = np.zeros(scores.shape, dtype=bool)
+        cells = [cell for cell in self.no_items if cell[1] in self.with_items]
+        if cells:
+            absent[tuple(np.array(cells).T)] = True
+        found: NDArray[np.bool_] = absent & np.isnan(scores)
+        return found
 
     def _notes(self, scores: NDArray[np.float64], mine: NDArray[np.bool_]) -> list[str]:
         notes = []

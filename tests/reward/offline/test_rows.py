@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rag_graph.graph import AuxiliaryGraph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.reward.offline.rows import Rows
 
 
@@ -77,21 +77,58 @@ def test_other_columns_are_kept_by_name(graph: AuxiliaryGraph) -> None:
     assert scores(graph, found) == {"right": 1.0}
 
 
-@pytest.mark.parametrize("column", ["rubric", "items"])
-def test_a_rubric_may_be_a_list_of_one_score_per_item(column: str) -> None:
-    """Weights 3, 1 and -2; HealthBench's formula over what was scored, by hand."""
-    graph = AuxiliaryGraph.build({"goal": 1}, {"rubric": {"items": column}}, [("rubric", "goal", "indicates")])
-    items = [{"criterion": "a", "weight": 3}, {"criterion": "b", "weight": 1}, {"criterion": "c", "weight": -2}]
-    for given, expected in (
-        ([1, 0, 0], 3 / 4),
-        ([1, None, 0.5], (3 - 1) / 3),
-        ("[0, 1, 0]", 1 / 4),
-        ([0, 0, 1], 0.0),
-        (0.6, 0.6),
-    ):
-        found = read(graph, {column: items, "scores.rubric": given, "goal": 0.5})
-        assert found.problems == []
-        assert found.others == {}
-        assert scores(graph, found) == {"rubric": pytest.approx(expected), "goal": 0.5}
-    assert scores(graph, read(graph, {column: items, "scores.rubric": [None] * 3})) == {}
-    assert "2 scores" in read(graph, {column: items, "scores.rubric": [1, 0]}).problems[0]
+ITEMS = [{"criterion": "names oslo", "weight": 3}, {"criterion": "is rude", "weight": -1}]
+
+
+@pytest.fixture(scope="module")
+def rubric_graph() -> AuxiliaryGraph:
+    return load_graph(
+        "{format: 1, name: r, tasks: {goal: {goal: 1}}, criteria: {rubric: {items: rubric}, kind: {items: kinds}}}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "score"),
+    [
+        ({"rubric": ITEMS, "scores.rubric": [1, 1]}, 2 / 3),
+        ({"rubric": str(ITEMS).replace("'", '"'), "scores.rubric": "[1.0, NaN]"}, 1.0),
+        ({"rubric": ITEMS, "scores": {"rubric": [0.5, None]}}, 0.5),
+        ({"rubric": ITEMS, "scores.rubric": 0.25}, 0.25),
+        ({"rubric": 0.25}, 0.25),  # no items, only the score
+        ({"rubric": ITEMS}, None),
+        ({"rubric": ITEMS, "scores.rubric": [None, 1]}, None),
+    ],
+)
+def test_a_rubric_has_a_number_or_one_for_each_item(
+    rubric_graph: AuxiliaryGraph, row: dict[str, Any], score: float | None
+) -> None:
+    found = read(rubric_graph, {"goal": 1, **row})
+    assert not found.problems
+    assert not found.others
+    assert scores(rubric_graph, found) == pytest.approx({"goal": 1.0} | ({} if score is None else {"rubric": score}))
+
+
+def test_a_pair_with_rubrics(rubric_graph: AuxiliaryGraph) -> None:
+    found = read(rubric_graph, {"kinds": ["a", "b"], "chosen.kind": [1, 1], "rejected.kind": [0, 1]})
+    assert [scores(rubric_graph, found, row) for row in (0, 1)] == [{"kind": 1.0}, {"kind": 0.5}]
+    assert not found.problems
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            {"kind": [1, 0]},
+            "t.jsonl:1: column 'kind' holds a list, the score of each item, and no column 'kinds' holds the items",
+        ),
+        ({"kinds": ["a", "b"], "kind": [1]}, "node 'kind': 1 scores for the 2 items of t.jsonl:1"),
+        (
+            {"kinds": ["a", "b"], "kind": "[1, high]"},
+            "t.jsonl:1: column 'kind' holds '[1, high]', which is no list of numbers",
+        ),
+        ({"kinds": [{"criterion": "a"}], "kind": 1.0}, "t.jsonl:1: column 'kinds', item 1 ('a') has no 'weight'"),
+    ],
+)
+def test_what_is_wrong_with_a_rubric(rubric_graph: AuxiliaryGraph, row: dict[str, Any], message: str) -> None:
+    (problem,) = read(rubric_graph, row).problems
+    assert message in problem

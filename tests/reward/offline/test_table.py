@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from rag_graph.errors import DataError
-from rag_graph.graph import AuxiliaryGraph
+from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.reward.offline.table import read_logged
 
 ROWS = [
@@ -142,3 +142,41 @@ def test_many_problems_are_told_at_once_and_counted(graph: AuxiliaryGraph) -> No
     said = told(graph, [{"right": f"bad{row}", "goal": 0.5} for row in range(25)])
     assert said.count("which is no number") == 10
     assert said.endswith("and 15 more problems")
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet", "frame"])
+def test_a_row_without_a_rubric_has_no_such_node(tmp_path: Path, kind: str) -> None:
+    graph = load_graph("{format: 1, name: r, tasks: {goal: {goal: 1}}, criteria: {rubric: {items: rubric}}}")
+    items: Any = [{"criterion": "a", "weight": 3}, {"criterion": "b", "weight": 1}]
+    rows = [
+        {"goal": 1.0, "rubric": items, "scores.rubric": [1.0, 0.0]},
+        {"goal": 1.0, "rubric": items, "scores.rubric": None},  # a rubric that nobody scored
+        {"goal": 1.0, "rubric": [], "scores.rubric": None},
+        {"goal": 1.0, "rubric": None, "scores.rubric": None},
+    ]
+    if kind == "csv":
+        rows = [
+            {name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()}
+            for row in rows
+        ]
+    table = read_logged(pd.DataFrame(rows) if kind == "frame" else written(tmp_path, rows, kind), graph)
+    at = graph.index["rubric"]
+    np.testing.assert_allclose(table.scores[:, at], [0.75, np.nan, np.nan, np.nan])
+    assert table.absent[:, at].tolist() == [False, False, True, True]
+    assert not table.notes
+    numbers = pd.DataFrame(
+        {"goal": [1.0, 0.5], "rubric": [0.5, None]}
+    )  # no items in the table: a score that is missing
+    assert not read_logged(numbers, graph).absent.any()
+
+
+@pytest.mark.parametrize("table", [[{"goal": 1.0}], {"goal": [1.0]}])
+def test_what_is_no_table_gets_a_remedy(graph: AuxiliaryGraph, table: Any) -> None:
+    with pytest.raises(DataError, match=r"the table: a (list|dict).*pandas\.DataFrame\(rows\)"):
+        read_logged(table, graph)
+
+
+def test_infinite_scores_are_no_end_of_a_scale(graph: AuxiliaryGraph) -> None:
+    with pytest.raises(DataError, match=r"row 1: node 'right': 1 of 2 scores are infinite") as told:
+        read_logged(pd.DataFrame({"right": [0.5, float("inf")], "goal": [1.0, 1.0]}), graph)
+    assert "--rescale" not in str(told.value)
