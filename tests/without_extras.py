@@ -68,7 +68,7 @@ def main(run: str, folder: Path) -> dict[str, Any]:
     from rag_graph import Episode, Example, GraphReward, Run, SentenceEncoder
     from rag_graph.data.files import read_table
     from rag_graph.evaluation.metrics import METRICS, Judged
-    from rag_graph.retrieval.bm25 import tokenize
+    from rag_graph.retrieval.bm25 import Bm25Retriever
     from rag_graph.retrieval.vectors import FaissVectors, MilvusVectors
     from rag_graph.runs.executors import run_on_ray
 
@@ -81,7 +81,7 @@ def main(run: str, folder: Path) -> dict[str, Any]:
     told["metrics"] = {name: METRICS[name](Judged("a b", ("a b",))) for name in ("rouge_l", "bleu")}
     told["gain"] = None if (gain := Run(run).gain) is None else gain.mean
     told["errors"] = {
-        "bm25": error_of(lambda: tokenize(["a b"])),
+        "bm25": error_of(lambda: Bm25Retriever(["a b"])),
         "encoder": error_of(lambda: SentenceEncoder("scratch", corpus=["a"])),
         "parquet": error_of(lambda: list(read_table(Path("t.parquet")))),
         "faiss": error_of(lambda: FaissVectors.load(Path("x"))),

@@ -238,11 +238,11 @@ def _commands(command: Any, path: tuple[str, ...]) -> list[tuple[tuple[str, ...]
 SHOWN = {
     "Runs": ("train", "resume", "Run", "compare", "Comparison", "load_config", "RunConfig"),
     "Graphs": ("load_graph", "graph_warnings", "AuxiliaryGraph", "draw_graph"),
-    "Rewards": ("GraphReward", "RewardConfig", "NodeScorer", "LearningRewards"),
+    "Rewards": ("GraphReward", "RewardConfig", "NodeScorer", "FitReport", "LearningRewards"),
     "PPO": ("GraphPPOTrainer", "GraphPPOConfig"),
     "Retrieval": ("PassageIndex", "SentenceEncoder", "Hit"),
-    "Records": ("Example", "Episode", "Evidence", "ContextNode"),
-    "Reports and figures": ("write_report", "present_run", "draw_curves", "draw_diagnostics"),
+    "Records": ("Example", "Item", "Episode", "Evidence", "ContextNode"),
+    "Reports and figures": ("write_report", "write_fit_report", "present_run", "draw_curves", "draw_diagnostics"),
 }
 """Every public name of the package; a test holds this equal to `rag_graph.__all__`."""
 MORE = ("rag_graph.runs.answer.Answer", "rag_graph.evaluation.evaluate.Evaluation", "rag_graph.evaluation.statistics.Interval", "rag_graph.retrieval.base.Retriever", "rag_graph.records.NodeRewards", "rag_graph.figure.Picture", "rag_graph.errors.RagGraphError", "rag_graph.errors.MissingPackageError")  # fmt: skip

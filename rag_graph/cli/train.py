@@ -111,8 +111,8 @@ def _explain(settings: RunConfig) -> None:
 
     graph = load_graph(settings.graph)
     named = named_scorers(settings)
-    check_for_run(graph, named)
     check_start(settings, graph)
+    check_for_run(graph, named)
     check_trackers(settings.report_to)
     NodeScorer(graph, scorers={node: scorer.load() for node, scorer in named.items()}).require_all()
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds

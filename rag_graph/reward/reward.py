@@ -393,6 +393,12 @@ class GraphReward(Observation):
 
         return predict_table(self, table, level, how)
 
+    def fresh(self, config: RewardConfig, readout: OwnReadout | None = None) -> GraphReward:
+        """A reward that has learned nothing, alike but for its settings and its readout."""
+        return GraphReward(
+            self.graph, self.scoring, config, self.make_episodes, self.seed, self.embeddings, readout, self.reference
+        )
+
     def save(self, folder: str | Path) -> Path:
         """Write all that was learned into a folder, `reward.json` and `reward.safetensors`; a run starts from it with `reward.start_from`.
 

@@ -10,13 +10,13 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.state_file import load_state, save_state
 
 if TYPE_CHECKING:
-    from rag_graph.reward.reward import GraphReward
+    from rag_graph.reward.fittable import Fittable
 
 NAME = "reward"
 ABOUT = "about"
 
 
-def save_reward(reward: GraphReward, folder: Path) -> Path:
+def save_reward(reward: Fittable, folder: Path) -> Path:
     """See `GraphReward.save`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -28,7 +28,7 @@ def save_reward(reward: GraphReward, folder: Path) -> Path:
     return folder
 
 
-def load_reward(reward: GraphReward, folder: Path) -> None:
+def load_reward(reward: Fittable, folder: Path) -> None:
     """See `GraphReward.start_from`."""
     state = check_saved(folder, reward.graph, reward.config.readout)
     reward.load_state_dict({**state, "progress": 0.0, "kl": float("nan"), "updates": 0})

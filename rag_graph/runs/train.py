@@ -67,8 +67,8 @@ def train(
     check_trackers(config.report_to)
     own.check(config.retrieval)
     graph = load_graph(config.graph)
-    check_for_run(graph, {*own.scorers, *own.named})
     check_start(config, graph)
+    check_for_run(graph, {*own.scorers, *own.named})
     from rag_graph.evaluation.scorer import NodeScorer  # loads what the metrics need
 
     NodeScorer(graph, scorers=own.functions()).require_all()

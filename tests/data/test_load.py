@@ -283,9 +283,10 @@ def test_columns_may_be_called_like_placeholders(tmp_path: Path) -> None:
     fields = {"passage": "context", "kind": "labels", "input": "input", "asked": "prompt", "reference": "reference"}
     prompt = "{passage} | {kind} | {input} | {asked} | {labels} | {context}"
     task = PARCELS.spec.tasks["topic"].model_copy(update={"fields": fields, "prompt": prompt, "labels": ("a", "b")})
+    graph = AuxiliaryGraph(PARCELS.spec.model_copy(update={"tasks": {"topic": task}}))
     row = {"context": "C", "labels": "L", "input": "I", "prompt": "P", "reference": "a"}
     (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n")
-    (example,) = read_examples(tmp_path / "t.jsonl", "topic", task)
+    (example,) = read_examples(tmp_path / "t.jsonl", "topic", graph)
     assert render_prompt(task, example) == "C | L | I | P | a, b |"
     assert example.references == ("a",)
 

@@ -17,7 +17,7 @@ from rag_graph.reward.offline.fitting import batch_of_rows
 from rag_graph.reward.offline.table import LoggedTable
 
 if TYPE_CHECKING:
-    from rag_graph.reward.reward import GraphReward
+    from rag_graph.reward.fittable import Fittable
 
 MOST_BLOCKS = 40
 """Blocks of whole groups in which evidence is gathered: each stands for what an update is in a run."""
@@ -70,7 +70,7 @@ class Weight:
     place: str = ""
 
 
-def gather_evidence(reward: GraphReward, table: LoggedTable) -> int:
+def gather_evidence(reward: Fittable, table: LoggedTable) -> int:
     """Show every row once to what watches the relations of the graph, in blocks of whole groups; returns the number of blocks."""
     groups = int(table.groups.max()) + 1
     number = min(MOST_BLOCKS, groups, len(table.groups) // BLOCK_ROWS)
@@ -84,7 +84,7 @@ def gather_evidence(reward: GraphReward, table: LoggedTable) -> int:
     return number
 
 
-def proposals(reward: GraphReward, places: Sequence[str]) -> list[Finding]:
+def proposals(reward: Fittable, places: Sequence[str]) -> list[Finding]:
     """The proposals of a reward that has seen the evidence, with their places."""
     edges = reward.graph.spec.edges
     lines = {(e.source, e.target, e.relation): place for e, place in zip(edges, places, strict=True)} if places else {}

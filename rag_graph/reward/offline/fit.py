@@ -33,7 +33,7 @@ from rag_graph.reward.readouts import READOUTS
 if TYPE_CHECKING:
     import pandas
 
-    from rag_graph.reward.reward import GraphReward
+    from rag_graph.reward.fittable import Fittable
 
 CLOSED = tuple(name for name in SIMPLEST_FIRST if READOUTS[name].fit != "gradient" and name not in ("goal_only", "random"))  # fmt: skip
 """The readouts that a fit compares: those that fit in closed form. Networks take minutes and are named where they are wanted."""
@@ -41,7 +41,7 @@ MOST_BINS, BIN_ROWS = 10, 8
 
 
 def fit_reward(
-    reward: GraphReward,
+    reward: Fittable,
     table: str | Path | pandas.DataFrame,
     readouts: Sequence[str] | None,
     folds: int,
@@ -98,7 +98,7 @@ def fit_reward(
     )
 
 
-def _compared(reward: GraphReward, readouts: Sequence[str] | None) -> list[str]:
+def _compared(reward: Fittable, readouts: Sequence[str] | None) -> list[str]:
     """The readouts to compare, the simplest first; the reward's own among them."""
     named = list(CLOSED if readouts is None else readouts)
     for name in named:
@@ -120,7 +120,7 @@ def _check_goals(table: LoggedTable) -> None:
 
 
 def _cross_validate(
-    reward: GraphReward, dealt: Folds, compared: Sequence[str], sizes: Sequence[int], progress: ShowsProgress
+    reward: Fittable, dealt: Folds, compared: Sequence[str], sizes: Sequence[int], progress: ShowsProgress
 ) -> tuple[list[tuple[HeldOut, float]], tuple[CurvePoint, ...]]:
     if not dealt.number:
         return [], ()
@@ -198,7 +198,7 @@ def _calibration(found: HeldOut, table: LoggedTable) -> tuple[Bin, ...]:
     return tuple(bins)
 
 
-def _fit(reward: GraphReward, table: LoggedTable) -> tuple[int, int]:
+def _fit(reward: Fittable, table: LoggedTable) -> tuple[int, int]:
     """The reward learns from the table, as if it had learned nothing before. Returns (rows of the fit, blocks of evidence)."""
     reward.load_state_dict(fresh(reward).state_dict())
     rows = rows_of_fit(table, ~np.isnan(table.goals), reward.seed)
@@ -209,7 +209,7 @@ def _fit(reward: GraphReward, table: LoggedTable) -> tuple[int, int]:
 
 
 def predict_table(
-    reward: GraphReward, table: str | Path | pandas.DataFrame, level: float, how: Reading
+    reward: Fittable, table: str | Path | pandas.DataFrame, level: float, how: Reading
 ) -> pandas.DataFrame:
     """See `GraphReward.predict`."""
     import pandas

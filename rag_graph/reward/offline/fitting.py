@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rag_graph.config import RewardConfig
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.memory import EPISODES
@@ -17,7 +16,7 @@ from rag_graph.reward.readouts import READOUTS
 from rag_graph.reward.scores import ABSENT, Scores
 
 if TYPE_CHECKING:
-    from rag_graph.reward.reward import GraphReward
+    from rag_graph.reward.fittable import Fittable
 
 Rows = NDArray[np.int64]
 OWN = "own"
@@ -62,16 +61,14 @@ def nothing_retrieved(text_size: int) -> Contexts:
     return Contexts(torch.zeros(0, text_size), torch.zeros(0, dtype=torch.long), torch.zeros(0))
 
 
-def fresh(reward: GraphReward, readout: str | None = None) -> GraphReward:
+def fresh(reward: Fittable, readout: str | None = None) -> Fittable:
     """A reward that has learned nothing, like another one; with another readout if one is named."""
-    from rag_graph.reward.reward import GraphReward
-
-    own = reward.model.readout if readout is None else None
-    config: RewardConfig = reward.config.model_copy(update={} if readout is None else {"readout": readout})
-    return GraphReward(reward.graph, reward.scoring, config, reward.make_episodes, reward.seed, reward.embeddings, own)
+    if readout is None:
+        return reward.fresh(reward.config, reward.model.readout)
+    return reward.fresh(reward.config.model_copy(update={"readout": readout}))
 
 
-def readout_name(reward: GraphReward) -> str:
+def readout_name(reward: Fittable) -> str:
     """The name of a reward's readout; 'own' for one that is in no list."""
     name = reward.config.readout
     return name if reward.model.readout is READOUTS[name] else OWN
@@ -92,7 +89,7 @@ def rows_of_fit(table: LoggedTable, shown: NDArray[np.bool_], seed: int) -> Rows
     return np.concatenate([without[: EPISODES - len(with_goal)], with_goal])
 
 
-def fit_to(reward: GraphReward, batch: Batch) -> None:
+def fit_to(reward: Fittable, batch: Batch) -> None:
     """Fit a reward that has learned nothing to a batch, all at once: statistics, memory, imputer, and the unit of what is paid."""
     model, learning = reward.model, reward.learning
     with torch.no_grad():
@@ -103,7 +100,7 @@ def fit_to(reward: GraphReward, batch: Batch) -> None:
     model.settle(batch.scores, batch.contexts, reward.auxiliary)
 
 
-def teach_pairs(reward: GraphReward, table: LoggedTable, pairs: NDArray[np.int64]) -> None:
+def teach_pairs(reward: Fittable, table: LoggedTable, pairs: NDArray[np.int64]) -> None:
     """Put preference pairs into a reward whose imputer learns by gradient; the fits that follow learn from them. pairs: [P, 2]."""
     size = reward.learning.memory.text_size
     for better, worse in pairs[-EPISODES:]:
@@ -112,7 +109,7 @@ def teach_pairs(reward: GraphReward, table: LoggedTable, pairs: NDArray[np.int64
 
 
 @torch.no_grad()
-def say(reward: GraphReward, table: LoggedTable, rows: Rows, level: float, hide: bool) -> Said:
+def say(reward: Fittable, table: LoggedTable, rows: Rows, level: float, hide: bool) -> Said:
     """What a reward says of rows.
 
     Args:

@@ -24,7 +24,7 @@ from rag_graph.reward.offline.fitting import (
 from rag_graph.reward.offline.table import LoggedTable
 
 if TYPE_CHECKING:
-    from rag_graph.reward.reward import GraphReward
+    from rag_graph.reward.fittable import Fittable
 
 LEAST_GROUPS = 4
 """Groups with a goal or a pair; with fewer, none is held out."""
@@ -100,7 +100,7 @@ class HeldOut:
 
 
 def held_out(
-    reward: GraphReward,
+    reward: Fittable,
     folds: Folds,
     readout: str | None,
     goals: int | None = None,
@@ -152,7 +152,7 @@ def held_out(
 
 
 @torch.no_grad()
-def effects(reward: GraphReward, table: LoggedTable) -> NDArray[np.float64]:
+def effects(reward: Fittable, table: LoggedTable) -> NDArray[np.float64]:
     """[T, N] what a node's score does to the predicted goal of each task: the mean change of the prediction as the score goes from the lower to the
     higher of the quantiles ENDS, all else as it is. NaN where the node does not bear on the task or does not vary."""
     tasks = [table.graph.index[task] for task in table.graph.spec.tasks]

@@ -15,18 +15,18 @@ from rag_graph.reward.offline.table import LoggedTable
 from rag_graph.reward.readouts import READOUTS
 
 if TYPE_CHECKING:
-    from rag_graph.reward.reward import GraphReward
+    from rag_graph.reward.fittable import Fittable
 
 ALIKE = 0.01
 """Rank correlations that differ by less are alike."""
 
 
-def is_fitted(reward: GraphReward) -> bool:
+def is_fitted(reward: Fittable) -> bool:
     """Whether the readout learns anything from goals beside its unit."""
     return reward.model.readout.fit != "none"
 
 
-def of_rules(reward: GraphReward, scores: Sequence[Score]) -> list[str]:
+def of_rules(reward: Fittable, scores: Sequence[Score]) -> list[str]:
     """A note where the rules of the file make the reward order answers less like the goals than its own prediction does."""
     own = next((score for score in scores if score.readout == readout_name(reward)), None)
     rules = [f"{edge.source} -> {edge.target}" for edge in reward.graph.spec.edges if reward.graph.role(edge) == "rule"]
@@ -38,7 +38,7 @@ def of_rules(reward: GraphReward, scores: Sequence[Score]) -> list[str]:
     ]
 
 
-def notes_of(reward: GraphReward, table: LoggedTable, compared: Sequence[str], used: int) -> list[str]:
+def notes_of(reward: Fittable, table: LoggedTable, compared: Sequence[str], used: int) -> list[str]:
     notes = list(table.notes)
     if used < len(table.tasks):
         notes.append(
