@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rag_graph.display import count, cut, html_table, one_line
 from rag_graph.errors import ConfigError, near_miss
+from rag_graph.evaluation.hidden import HiddenReferences
 from rag_graph.graph.spec import NOT_SHOWN, Task
 from rag_graph.records import Episode, Evidence, Example, NodeRewards
 
@@ -91,7 +92,7 @@ class Answer:
 
 
 def asked_example(tasks: Mapping[str, Task], text: str, task: str | None, passage: str | None) -> Example:
-    """The example that a question stands for.
+    """The example that a question stands for. It has no reference: as where one is hidden, functions that need it observe nothing.
 
     Args:
         text: the question, or the text of a task that asks none.
@@ -108,7 +109,7 @@ def asked_example(tasks: Mapping[str, Task], text: str, task: str | None, passag
     if passage is not None and asked == "input":
         raise ConfigError(f"input: task '{chosen}' asks no question; its text is the argument itself.")
     given = {"input": passage} if passage is not None else {}
-    return Example("asked", chosen, dict.fromkeys(fields, "") | given | {asked: text})
+    return Example("asked", chosen, dict.fromkeys(fields, "") | given | {asked: text}, HiddenReferences())
 
 
 def check_task(tasks: Mapping[str, Task], task: str) -> None:

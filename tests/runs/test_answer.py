@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from rag_graph.errors import ConfigError
+from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import load_graph
 from rag_graph.records import Episode, Example, NodeRewards
 from rag_graph.runs.answer import Answer, asked_example
@@ -18,6 +21,19 @@ def test_a_question_is_of_the_first_task_that_asks_one() -> None:
     assert (found.id, found.task) == ("asked", "question")
     assert found.inputs == {"input": "ben came .", "question": "who ?"}
     assert asked_example(TASKS, "a text", "topic", None).inputs == {"input": "a text"}
+
+
+def test_functions_that_need_a_reference_observe_nothing_of_a_question() -> None:
+    example = asked_example(TASKS, "where is it from ?", "question", "ben came from oslo .")
+
+    def found(score: Any) -> dict[str, float]:
+        scorer = NodeScorer(load_graph("parcels"), scorers={"question": score})
+        return scorer.score(Episode("1", example, "?", "oslo"), ["question"])
+
+    assert found(lambda completions, reference: [float(reference[0] in completions[0])]) == {}
+    assert found(lambda completions, **columns: [float(columns["reference"][0] == completions[0])]) == {}
+    assert found(lambda episode: float(episode.response == episode.example.references[0])) == {}
+    assert found(lambda episode: 0.5) == {"question": 0.5}
 
 
 def test_a_passage_for_a_task_without_a_question_is_refused() -> None:
