@@ -279,7 +279,7 @@ class NodeScorer:
 
         def judged(text: str, args: Mapping[str, Any] | None = None, classifier: LabelModel | None = None) -> Judged:
             return Judged(
-                response=episode.response, references=episode.example.references, labels=task.label_words, truncated=episode.truncated,
+                response=episode.response, references=episode.example.references or (), labels=task.label_words, truncated=episode.truncated,
                 source=text, args=dict(args or {}), classifier=classifier,
             )  # fmt: skip
 

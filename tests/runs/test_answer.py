@@ -34,6 +34,7 @@ def test_functions_that_need_a_reference_observe_nothing_of_a_question() -> None
     assert found(lambda completions, **columns: [float(columns["reference"][0] == completions[0])]) == {}
     assert found(lambda episode: float(episode.response == episode.example.references[0])) == {}
     assert found(lambda episode: 0.5) == {"question": 0.5}
+    assert NodeScorer(load_graph("parcels")).score(Episode("1", example, "?", "oslo"), ["question"]) == {}
 
 
 def test_a_passage_for_a_task_without_a_question_is_refused() -> None:

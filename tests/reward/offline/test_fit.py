@@ -179,7 +179,7 @@ def test_findings_name_the_line_of_the_file(
     made_graph: Callable[..., AuxiliaryGraph], made_rows: Make, tmp_path: Path
 ) -> None:
     path = tmp_path / "g.yaml"
-    path.write_text(to_yaml(made_graph(("right", "indicates_low", 1.0), ("form", "supports", 0.5))))
+    path.write_text(to_yaml(made_graph(("right", "indicates_low", 1.0), ("form", "supports", 0.5)).spec))
     line = next(number for number, text in enumerate(path.read_text().splitlines(), 1) if "indicates_low" in text)
     report = GraphReward(path, config=RewardConfig(readout="flat")).fit(pd.DataFrame(made_rows(300)), readouts=[])
     (flip,) = [one for one in report.proposals if one.kind == "flip"]
