@@ -97,8 +97,9 @@ def fit(
     reward.save(folder)
     console = Console()
     print_fit(report, console if console.is_terminal else Console(width=140))
+    same = "" if readout == RewardConfig().readout else f" --set reward.readout={readout}"
     typer.echo(
-        f"wrote {page}, fit.json and the fitted reward; a run starts from it with --set reward.start_from={folder}"
+        f"wrote {page}, fit.json and the fitted reward; a run starts from it with --set reward.start_from={folder}{same}"
     )
     if show:
         typer.launch(str(page.resolve()))

@@ -17,7 +17,7 @@ GRAPH = """
 format: 1
 name: made
 tasks:
-  goal: {kind: generation, goal: 1.0, metrics: {external: 1.0}, fields: {input: text}, prompt: "{input}"}
+  goal: {kind: generation, goal: 1.0, dataset: {path: t.jsonl}, metrics: {external: 1.0}, fields: {input: text, reference: answer}, prompt: "{input}"}
 criteria:
   right: {metric: external}
   form: {metric: external}
@@ -48,7 +48,7 @@ def test_it_writes_a_page_numbers_and_a_reward(run_cli: Callable[..., Any], file
     assert done.returncode == 0, done.stderr
     assert "210 answers with 140 observed goals, in 105 groups (grouped by source). Readout: ridge." in done.stdout
     assert "g.yaml:11: does nothing: form -> goal (prerequisite) lowers 0 of 210 rows, " in done.stdout
-    assert f"reward.start_from={out}" in done.stdout
+    assert f"--set reward.start_from={out} --set reward.readout=ridge\n" in done.stdout
     assert sorted(path.name for path in out.iterdir()) == ["fit.html", "fit.json", "reward.json", "reward.safetensors"]
     numbers = json.loads((out / "fit.json").read_text())
     assert [score["readout"] for score in numbers["scores"]] == ["flat", "ridge"]
