@@ -315,6 +315,7 @@ class EvaluationConfig(Settings):
 
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 """Trackers of experiments, through their integrations in transformers."""
+GRAPH_FILES = (".yaml", ".yml", ".json", ".graphml")
 NO_RESULT = ("name", "output_dir", "report_to", "reward.max_bad_episodes", "ppo.checkpoint_every")
 """Settings that change no result of a run."""
 
@@ -323,7 +324,10 @@ class RunConfig(Settings):
     """The settings of a run. `rag-graph train FILE --dry-run` prints them with all defaults."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    graph: str = Field("parcels", description="the name of a shipped graph, a file, or the YAML text of a graph")
+    graph: str = Field(
+        "parcels",
+        description="the name of a shipped graph, a file (in the current folder, or beside the config), or the YAML text of a graph",
+    )
     seed: int = Field(0, ge=0)
     output_dir: str | None = Field(None, description="the run's folder; default runs/NAME-seedSEED, numbered if taken")
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -371,8 +375,8 @@ class RunConfig(Settings):
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a run's YAML file and apply overrides of the form `a.b=c`. Scorers that the file names get the absolute path of their module, where it lies
-    beside the file. Their code is not run here.
+    """Read a run's YAML file and apply overrides of the form `a.b=c`. A graph file that is not in the current folder is looked for beside the file.
+    Scorers that the file names get the absolute path of their module, where it lies beside the file. Their code is not run here.
 
     Args:
         path: the file; None starts from the defaults.
@@ -383,9 +387,13 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
             neither beside the file nor installed.
     """
     config = read_config(path, overrides)
+    folder = None if path is None else Path(path).absolute().parent
+    if folder is not None and Path(config.graph[:1000]).suffix in GRAPH_FILES and "\n" not in config.graph:
+        beside = folder / config.graph
+        if beside.is_file() and not Path(config.graph).is_file():
+            config = config.model_copy(update={"graph": str(beside)})
     if not config.scorers:
         return config
-    folder = None if path is None else Path(path).absolute().parent
     return config.model_copy(update={"scorers": locate_all(config.scorers, folder, "scorers")})
 
 

@@ -107,6 +107,21 @@ def test_shipped_configs_load(root: Path, name: str) -> None:
     assert load_config(root / f"experiments/{name}/config.yaml").name == name
 
 
+def test_a_graph_is_looked_for_beside_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beside, here = tmp_path / "goals", tmp_path / "here"
+    for folder in (beside, here):
+        folder.mkdir()
+        (folder / "g.yaml").write_text("format: 1")
+    config = beside / "run.yaml"
+    config.write_text("graph: g.yaml\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_config(config).graph == str(beside / "g.yaml")
+    assert load_config(config, ["graph=news"]).graph == "news"
+    assert load_config(config, ["graph=nowhere.yaml"]).graph == "nowhere.yaml", "the error says what was written"
+    monkeypatch.chdir(here)
+    assert load_config(config).graph == "g.yaml", "the current folder comes first"
+
+
 def test_scorers_get_their_place_and_the_fingerprint_ignores_it(tmp_path: Path) -> None:
     fingerprints = set()
     for name in ("a", "b"):

@@ -101,6 +101,10 @@ def fit(
     typer.echo(
         f"wrote {page}, fit.json and the fitted reward; a run starts from it with --set reward.start_from={folder}{same}"
     )
+    if report.worth_using not in ("", readout):
+        typer.echo(
+            f"the fitted reward is of {readout}; for the readout that is worth using here, fit again with --readout {report.worth_using}"
+        )
     if show:
         typer.launch(str(page.resolve()))
 

@@ -63,7 +63,7 @@ class FitReport:
     """The result of `GraphReward.fit`. `write_fit_report` writes it as a page; `as_dict` is its JSON.
 
     rows: answers; goals: task -> observed goals; observed: node -> share of the rows it bears on in which it was observed; used: rows in the final fit.
-    best, simplest: readouts; worth_using: the best where it is better than the simplest beyond chance, else the simplest; empty without cross-validation.
+    best, simplest: readouts; worth_using: the best where it is better than the simplest beyond chance, else the simplest; empty without cross-validation, and where one readout alone was judged.
     cannot_know: what these rows are too few for.
     """
 
@@ -143,6 +143,9 @@ def judge(scores: tuple[Score, ...], goals: int, pairs: int) -> tuple[str, str, 
         )  # fmt: skip
     best = max(scores, key=lambda score: (score.spearman.mean, -order.get(score.readout, 99)))
     simplest = min(scores, key=lambda score: order.get(score.readout, 99))
+    if len(scores) == 1:
+        told = f"`{best.readout}` alone was judged, with {goals:,} goals: {best.spearman}"
+        return best.readout, simplest.readout, "", told
     if best is simplest or best.from_simplest is None:
         return (
             best.readout, simplest.readout, simplest.readout,

@@ -36,6 +36,13 @@ def test_a_readout_is_worth_using_where_it_is_beyond_chance(best: float, gap: In
     assert said in found[3]
 
 
+def test_one_readout_is_judged_and_not_recommended() -> None:
+    assert judge((scored("ridge", 0.6, None),), 40, 0)[2:] == (
+        "",
+        f"`ridge` alone was judged, with 40 goals: {Interval(0.6, 0.5, 0.7)}",
+    )
+
+
 def test_without_goals_preferences_decide() -> None:
     one = replace(scored("flat", float("nan"), None), preferred=Interval(0.8, 0.7, 0.9))
     other = replace(scored("ridge", float("nan"), None), preferred=Interval(0.7, 0.6, 0.8))
