@@ -217,6 +217,7 @@ def test_nodes_may_be_called_as_they_like(browser: Any, finished_run: Path, tmp_
     assert shown.said == []
 
 
+@pytest.mark.slow
 def test_a_run_of_twenty_thousand_episodes(browser: Any, finished_run: Path, tmp_path: Path) -> None:
     """Made of real lines, longer prompts, 800 updates. Its time is measured by benchmarks/report.py."""
     folder = tmp_path / "large"

@@ -49,6 +49,7 @@ def test_what_the_script_draws(folder: Path) -> None:
     assert len(goal["series"][0]["values"]) == 6
 
 
+@pytest.mark.slow
 def test_many_updates_are_thinned_and_it_says_so(folder: Path) -> None:
     records = Run(folder).records()
     with (folder / "metrics.jsonl").open("w") as handle:

@@ -17,6 +17,7 @@ from rag_graph.reward.diagnostics import Calibration
 from rag_graph.reward.reward import GraphReward
 
 
+@pytest.mark.slow
 def test_the_imputer_learns_to_predict_a_hidden_goal(
     answers: dict[str, Any], make_reward: Callable[..., GraphReward], scored: Callable[..., Batch]
 ) -> None:

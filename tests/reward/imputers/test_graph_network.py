@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from rag_graph.reward.scores import Scores
 Edge = tuple[Any, ...]
 
 
+@pytest.mark.slow
 def test_more_data_make_the_heads_agree(
     fitted: Callable[..., RewardModel], planted: Callable[..., tuple[Scores, Tensor]], right: list[Edge]
 ) -> None:

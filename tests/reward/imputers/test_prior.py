@@ -17,6 +17,7 @@ from rag_graph.reward.scores import Scores
 Edge = tuple[Any, ...]
 
 
+@pytest.mark.slow
 def test_the_fitted_prior_is_pulled_to_the_file_and_yields_to_data(
     fitted: Callable[..., RewardModel], shuffled: list[Edge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -30,6 +31,7 @@ def test_the_fitted_prior_is_pulled_to_the_file_and_yields_to_data(
     assert gap(0.0) > 0.08, "noise indicates nothing"
 
 
+@pytest.mark.slow
 def test_a_gate_that_the_file_lacks_is_found_and_proposed(
     fitted: Callable[..., RewardModel], right: list[Edge], make_graph: Callable[..., AuxiliaryGraph]
 ) -> None:
@@ -47,6 +49,7 @@ def test_a_gate_that_the_file_lacks_is_found_and_proposed(
     assert fitted(right, rows=512).gate_proposals(make_graph(right, criteria=6)) == [], "it is stated already"
 
 
+@pytest.mark.slow
 def test_linear_truth_discovers_no_gate(
     fitted: Callable[..., RewardModel], make_graph: Callable[..., AuxiliaryGraph]
 ) -> None:
