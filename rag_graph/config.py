@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -388,10 +389,10 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
     """
     config = read_config(path, overrides)
     folder = None if path is None else Path(path).absolute().parent
-    if folder is not None and Path(config.graph[:1000]).suffix in GRAPH_FILES and "\n" not in config.graph:
-        beside = folder / config.graph
-        if beside.is_file() and not Path(config.graph).is_file():
-            config = config.model_copy(update={"graph": str(beside)})
+    if folder is not None and config.graph.endswith(GRAPH_FILES):
+        beside = os.path.join(folder, config.graph)
+        if os.path.isfile(beside) and not os.path.isfile(config.graph):  # False for what can be no path
+            config = config.model_copy(update={"graph": beside})
     if not config.scorers:
         return config
     return config.model_copy(update={"scorers": locate_all(config.scorers, folder, "scorers")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,8 @@ def test_a_graph_is_looked_for_beside_the_config(tmp_path: Path, monkeypatch: py
     assert load_config(config).graph == str(beside / "g.yaml")
     assert load_config(config, ["graph=news"]).graph == "news"
     assert load_config(config, ["graph=nowhere.yaml"]).graph == "nowhere.yaml", "the error says what was written"
+    for no_path in ("parcels.yaml" * 30, "a\0.yaml"):
+        assert load_config(config, [f"graph={json.dumps(no_path)}"]).graph == no_path
     monkeypatch.chdir(here)
     assert load_config(config).graph == "g.yaml", "the current folder comes first"
 
