@@ -317,6 +317,7 @@ class EvaluationConfig(Settings):
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 """Trackers of experiments, through their integrations in transformers."""
 GRAPH_FILES = (".yaml", ".yml", ".json", ".graphml")
+"""Endings of graph files."""
 NO_RESULT = ("name", "output_dir", "report_to", "reward.max_bad_episodes", "ppo.checkpoint_every")
 """Settings that change no result of a run."""
 

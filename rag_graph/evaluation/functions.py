@@ -182,7 +182,7 @@ class Row:
         example, references = episode.example, episode.example.references
         reference: Any = references[0] if len(references) == 1 else (list(references) if references else None)
         made: dict[str, Any] = {**example.inputs, "reference": Hidden() if self.is_hidden else reference}
-        fields = getattr(task, "fields", None) or {}
+        fields = task.fields
         made |= {column: made[ours] for ours, column in fields.items() if ours in made}
         self.columns = {"prompts": episode.prompt, "completions": episode.response, **made, **episode.columns}
 

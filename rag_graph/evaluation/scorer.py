@@ -140,9 +140,7 @@ class NodeScorer:
     def scored_by(self) -> dict[str, str]:
         """Task or criterion -> the name of its function or metrics; empty where nothing scores it."""
         spec = self.graph.spec
-        metrics = {
-            name: [m for m, weight in (task.metrics or {}).items() if weight > 0] for name, task in spec.tasks.items()
-        }
+        metrics = {name: [m for m, weight in task.metrics.items() if weight > 0] for name, task in spec.tasks.items()}
         metrics |= {name: [criterion.metric] for name, criterion in spec.criteria.items()}
         by = {node: " + ".join(m for m in names if m != "external") for node, names in metrics.items()}
         by |= {node: "" for node, function in self.scorers.items() if function is None}
@@ -285,7 +283,7 @@ class NodeScorer:
 
         value: float | None
         if node == name:
-            parts = [(METRICS[metric](judged(source)), weight) for metric, weight in (task.metrics or {}).items()]
+            parts = [(METRICS[metric](judged(source)), weight) for metric, weight in task.metrics.items()]
             seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
             value = sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen) if seen else None
         else:

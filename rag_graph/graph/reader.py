@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import networkx
 
+from rag_graph.config import GRAPH_FILES
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import without_effect
@@ -35,7 +36,7 @@ def find_graph(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     shipped = shipped_graphs()
-    if path.suffix in (".yaml", ".yml", ".json", ".graphml") or is_file(path):
+    if path.suffix in GRAPH_FILES or is_file(path):
         return path
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]

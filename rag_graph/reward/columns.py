@@ -101,7 +101,7 @@ class ColumnEpisodes:
     def _reference_of(self, name: str, known: Sequence[str]) -> str | None:
         """The column of a task's reference; None: it has none."""
         task = self.graph.spec.tasks[name]
-        stated = (getattr(task, "fields", None) or {}).get("reference")
+        stated = task.fields.get("reference")
         for column in (self.reference, stated):
             if column is not None and column in known:
                 return column
@@ -110,7 +110,7 @@ class ColumnEpisodes:
             raise DataError(
                 f"reference='{self.reference}': the batch has no such column.{near_miss(self.reference, known)} {_columns(known)}"
             )
-        metrics = [metric for metric in (task.metrics or {}) if metric in REFERENCE_METRICS]
+        metrics = [metric for metric in task.metrics if metric in REFERENCE_METRICS]
         if metrics and name not in self.own:
             raise DataError(
                 f"task '{name}' is scored by {metrics[0]}, which compares with a reference, and the batch has no column '{stated or REFERENCE}'. Say which "
@@ -120,7 +120,7 @@ class ColumnEpisodes:
 
     def _inputs(self, name: str, row: Mapping[str, Any], prompt: str) -> dict[str, str]:
         """The fields of the task that the batch has as columns; without any, the prompt."""
-        fields = getattr(self.graph.spec.tasks[name], "fields", None) or {}
+        fields = self.graph.spec.tasks[name].fields
         found = {ours: str(row[column]) for ours, column in fields.items() if column in row and ours not in NOT_SHOWN}
         return found or {"input": prompt}
 

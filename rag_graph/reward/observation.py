@@ -116,7 +116,7 @@ class Observation:
 
     def reference_columns(self) -> set[str]:
         """Columns that hold references: the one that was named, those that the graph names, and `reference`, its name for every function."""
-        stated = [(getattr(task, "fields", None) or {}).get("reference") for task in self.graph.spec.tasks.values()]
+        stated = [task.fields.get("reference") for task in self.graph.spec.tasks.values()]
         return {name for name in (REFERENCE, self.reference, *stated) if name is not None}
 
     def _known(self, episode: Episode) -> Episode:
