@@ -251,6 +251,22 @@ class GraphLearningConfig(Settings):
     warm_up: int = Field(10, ge=0, description="updates before the first step")
 
 
+class BudgetConfig(Settings):
+    """What may be spent on scores. A node's price is its `cost` in the graph, or what its judge's tokens cost, or its seconds, or 1 a call."""
+
+    per_update: float | None = Field(None, gt=0, description="at most so much per update, in `unit`; None: no limit")
+    unit: Literal["cost", "seconds", "calls"] = Field(
+        "cost", description="what is counted: money, seconds of waiting, or scores"
+    )
+    mode: Literal["all", "random", "active"] = Field(
+        "all",
+        description="which scores are bought: all until the budget is spent; a random sample; or those that say most about the goal for their price",
+    )
+    floor: float = Field(
+        0.05, gt=0, le=1, description="active: the least probability of any score, so that all stay estimable"
+    )
+
+
 class RewardConfig(Settings):
     """From node scores to a reward: readout, what is observed, the imputer, and how the graph learns."""
 
@@ -301,12 +317,48 @@ class RewardConfig(Settings):
         128, ge=1, description="episodes per gradient step of the imputer; fewer on more than 48 nodes"
     )
     learn: GraphLearningConfig = GraphLearningConfig()
+    budget: BudgetConfig = BudgetConfig()
     max_bad_episodes: float = Field(
         0.2,
         ge=0,
         le=1,
         description="more than this share of an update's episodes on which a scorer failed stops the training",
     )
+
+
+class JudgeConfig(Settings):
+    """A model that scores answers: see `docs/judges.md`."""
+
+    backend: Literal["openai", "transformers", "reward_model"] = Field(
+        "openai",
+        description="openai: any endpoint of that protocol; transformers: a local language model, its expected mark; reward_model: a local sequence classifier",
+    )
+    model: str = Field(
+        description="the model's name at the endpoint; for local ones a Hugging Face id, a folder, or 'package:NAME'"
+    )
+    base_url: str | None = Field(
+        None, description="openai: where the endpoint is, such as http://127.0.0.1:8000/v1; None: the client's default"
+    )
+    api_key_env: str = Field(
+        "OPENAI_API_KEY", description="the environment variable that holds the key; it is written nowhere"
+    )
+    template: str | None = Field(
+        None, description="a file with the prompt, beside the config; None: the one that --dry-run shows"
+    )
+    together: bool = Field(False, description="all questions about one answer in one request")
+    rank: bool = Field(
+        False,
+        description="the answers to one prompt are ranked in one request; the score is the rank's place in [0, 1]",
+    )
+    max_tokens: int = Field(256, ge=1, description="tokens that the judge may write")
+    temperature: float = Field(0.0, ge=0)
+    concurrency: int = Field(16, ge=1, description="requests in flight at most")
+    timeout: float = Field(60.0, gt=0, description="seconds per request")
+    retries: int = Field(4, ge=0, description="further tries after a time-out, 429, or 5xx, with back-off")
+    batch_size: int = Field(16, ge=1, description="local models: answers per forward pass")
+    cache_mb: int = Field(512, ge=0, description="size of the cache of verdicts on disk; 0: none")
+    price_in: float = Field(0.0, ge=0, description="money per million tokens that are sent")
+    price_out: float = Field(0.0, ge=0, description="money per million tokens that it writes")
 
 
 class EvaluationConfig(Settings):
@@ -337,6 +389,7 @@ class RunConfig(Settings):
         {},
         description="your own functions by node, as module:function; the module is a file beside this config, or installed; or file.py:function",
     )
+    judges: dict[str, JudgeConfig] = Field({}, description="judges by name; nodes with metric judge ask them")
     report_to: tuple[Tracker, ...] = Field((), description="where the metrics of PPO go beside metrics.jsonl")
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()

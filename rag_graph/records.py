@@ -22,6 +22,7 @@ METRIC_NAMES = (
     "external",
     "faithfulness",
     "format",
+    "judge",
     "label_preserved",
     "length_band",
     "macro_f1",
@@ -33,7 +34,14 @@ METRIC_NAMES = (
 """Names a graph file may use. A test compares them with `rag_graph.evaluation.metrics.METRICS`. The list is here because the layer that
 reads graph files is below the layer that computes metrics."""
 
-REFERENCE_METRICS = frozenset(METRIC_NAMES) - {"faithfulness", "external", "format", "label_preserved", "length_band"}
+REFERENCE_METRICS = frozenset(METRIC_NAMES) - {
+    "faithfulness",
+    "external",
+    "format",
+    "judge",
+    "label_preserved",
+    "length_band",
+}
 """Metrics that compare with the reference: hidden together with the goal."""
 
 
@@ -114,6 +122,21 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What it cost to ask for one score.
+
+    money: in the unit of the prices that are given. seconds: of waiting; of a batch, its share. tokens_in, tokens_out: of a judge; 0 for others.
+    cached: it was known already, and cost nothing now.
+    """
+
+    money: float = 0.0
+    seconds: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Episode:
     """One answer of the policy and everything that led to it. `scores` maps a node to a value in [0, 1]; a node that was not
     observed is absent. `error` says what went wrong with this episode; such an episode is recorded, and the run continues."""
@@ -141,6 +164,11 @@ class Episode:
     episode stand."""
     item_scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Node of a rubric -> the score of each of its items in `example.items`, in their order; None where it was not observed."""
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    """Node -> what it cost to ask for its score; absent where nothing is known of it, or nobody was asked."""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Node -> the probability with which its score was asked for in this episode, where that is below 1 (`reward.budget`, `observe`). The goal's
+    own is in `probability`."""
 
     def __repr__(self) -> str:
         evidence = count(len(self.evidence), "piece of evidence", "pieces of evidence")

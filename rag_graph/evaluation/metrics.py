@@ -261,6 +261,7 @@ METRICS: dict[str, Callable[[Judged], float | None]] = {
     "external": external,
     "faithfulness": faithfulness,
     "format": format_,
+    "judge": external,  # of a judge (`rag_graph.evaluation.judging`): alone a text has no mark
     "label_preserved": label_preserved,
     "length_band": length_band,
     "macro_f1": accuracy,  # of one episode; over a corpus `evaluate` uses `macro_f1`

@@ -10,10 +10,11 @@ from rag_graph.display import one_line
 from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.calls import Raised
 from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unfit, ask
+from rag_graph.evaluation.judging import METRIC, Judge, Question, Verdict, judge_of, judged_nodes, question_about
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import Episode, Example
+from rag_graph.records import Asked, Episode, Example, Item
 
 
 class FrozenClassifier:
@@ -67,6 +68,8 @@ class NodeScores(dict[str, float]):
         """Node -> what its function raised, or why what it returned is no score."""
         self.item_scores = dict(items or {})
         """Node of a rubric -> the score of each item, where they are known."""
+        self.asked: dict[str, Asked] = {}
+        """Node -> what it cost to ask for its score."""
         self.error = error
         """Why the episode could not be scored at all."""
 
@@ -83,6 +86,14 @@ class NodeScores(dict[str, float]):
         elif outcome is not None:
             self.failed[node] = str(outcome)
 
+    def cost(self, node: str, asked: Asked) -> None:
+        """Add what one question for a node cost."""
+        before = self.asked.get(node)
+        self.asked[node] = asked if before is None else Asked(
+            before.money + asked.money, before.seconds + asked.seconds, before.tokens_in + asked.tokens_in,
+            before.tokens_out + asked.tokens_out, before.cached and asked.cached,
+        )  # fmt: skip
+
 
 class NodeScorer:
     """Scores every node that bears on an episode: its task by the weighted mean of the task's metrics, each criterion that
@@ -90,6 +101,7 @@ class NodeScorer:
 
     Args:
         classifiers: frozen classifiers by task, for `label_preserved`.
+        judges: by name; the nodes whose metric is `judge` ask them, all of a batch at once (`rag_graph.evaluation.judging`).
         scorers: your own functions by node, in TRL's signature or of one episode (`rag_graph.evaluation.functions`). They take the place of the
             node's metric; a node whose metric is `external` has no other. None: the node is not scored, and predicted where the readout can.
 
@@ -103,8 +115,10 @@ class NodeScorer:
         graph: AuxiliaryGraph,
         classifiers: Mapping[str, LabelModel] | None = None,
         scorers: Mapping[str, Scorer | None] | None = None,
+        judges: Mapping[str, Judge] | None = None,
     ) -> None:
         self.graph = graph
+        self.judges = dict(judges or {})
         self.classifiers = dict(classifiers or {})
         self.scorers = dict(scorers or {})
         for name in self.scorers:
@@ -122,6 +136,8 @@ class NodeScorer:
             for node, function in self.scorers.items()
             if function is not None
         }
+        self.judged = {node: args for node, args in judged_nodes(graph).items() if node not in self.scorers}
+        """Node that asks a judge -> its arguments."""
         self._warned: set[str] = set()
 
     def __repr__(self) -> str:
@@ -155,6 +171,8 @@ class NodeScorer:
                 f"graph '{self.graph.name}': nothing scores {shown} (metric: external). Give a function: scorers={{'{bare[0]}': function}}; None in its "
                 "place if the node is never scored here and is to be predicted; or name a metric in the graph."
             )
+        for node, args in self.judged.items():
+            judge_of(node, args, self.judges)
 
     def readers(self, columns: Collection[str]) -> set[str]:
         """Nodes whose functions name one of these columns as a parameter."""
@@ -201,13 +219,14 @@ class NodeScorer:
         self, episodes: Sequence[Episode], wanted: Sequence[Collection[str] | None]
     ) -> tuple[list[NodeScores], list[Asking]]:
         found = [NodeScores() for _ in episodes]
+        verdicts = self._ask_judges(episodes, wanted, found)
         rows_of: dict[str, list[int]] = {}
         for row, (episode, nodes) in enumerate(zip(episodes, wanted, strict=True)):
             for node in self._wanted(episode, nodes):
                 if node in self.functions:
                     rows_of.setdefault(node, []).append(row)
                 elif node not in self.scorers:
-                    self._built_in(node, episode, found[row])
+                    self._built_in(node, episode, found[row], verdicts.get((row, node), ()))
         tasks = self.graph.spec.tasks
         rows = {
             row: Row(episodes[row], tasks[episodes[row].example.task])
@@ -229,6 +248,32 @@ class NodeScorer:
             for row, outcomes in by_row.items():
                 found[row].take(node, outcomes if asking.function.by_item else outcomes[0], episodes[row])
         return found, askings
+
+    def _ask_judges(
+        self, episodes: Sequence[Episode], wanted: Sequence[Collection[str] | None], found: Sequence[NodeScores]
+    ) -> dict[tuple[int, str], list[Verdict | None]]:
+        """(row, node) -> the verdicts of its questions: one, of a rubric one per item; None where nothing may be asked. Each judge is called once."""
+        places: dict[str, list[tuple[int, str, int]]] = {}
+        questions: dict[str, list[Question]] = {}
+        verdicts: dict[tuple[int, str], list[Verdict | None]] = {}
+        for row, (episode, nodes) in enumerate(zip(episodes, wanted, strict=True)):
+            for node in self._wanted(episode, nodes):
+                if node not in self.judged:
+                    continue
+                name = judge_of(node, self.judged[node], self.judges).name
+                items: Sequence[Item | None] = episode.example.items[node] if node in self.rubrics else [None]
+                verdicts[row, node] = [None] * len(items)
+                for number, item in enumerate(items):
+                    question = question_about(node, self.judged[node], episode, item)
+                    if question is not None:
+                        places.setdefault(name, []).append((row, node, number))
+                        questions.setdefault(name, []).append(question)
+        judges = {judge.name: judge for judge in self.judges.values()}
+        for name, asked in questions.items():
+            for (row, node, number), verdict in zip(places[name], judges[name].judge(asked), strict=True):
+                verdicts[row, node][number] = verdict
+                found[row].cost(node, verdict.asked)
+        return verdicts
 
     def _wanted(self, episode: Episode, nodes: Collection[str] | None) -> Iterable[str]:
         task = episode.example.task
@@ -269,27 +314,44 @@ class NodeScorer:
                 )
         function.proven |= any(not isinstance(one, Raised) for one in outcomes)
 
-    def _built_in(self, node: str, episode: Episode, found: NodeScores) -> None:
-        """By the metric of a criterion, or the weighted mean of the metrics of a task."""
+    def _built_in(
+        self, node: str, episode: Episode, found: NodeScores, verdicts: Sequence[Verdict | None] = ()
+    ) -> None:
+        """By the metric of a criterion, or the weighted mean of the metrics of a task. Where a judge failed, the node's score is missing."""
         name = episode.example.task
         task = self.graph.spec.tasks[name]
         source = episode.source
+        failures = [verdict for verdict in verdicts if verdict is not None and verdict.failure is not None]
+        if failures:
+            found.failed[node] = f"{failures[0].failure}: {failures[0].detail}"
+        if node in self.rubrics:
+            scores = tuple(None if verdict is None else verdict.score for verdict in verdicts)
+            found.item_scores[node] = scores
+            value = rubric_score(episode.example.items[node], scores)
+            if value is not None:
+                found[node] = value
+            return
+        if failures:
+            return
 
-        def judged(text: str, args: Mapping[str, Any] | None = None, classifier: LabelModel | None = None) -> Judged:
-            return Judged(
+        def judged(
+            metric: str, text: str, args: Mapping[str, Any] | None = None, classifier: LabelModel | None = None
+        ) -> float | None:
+            if metric == METRIC:
+                return next((verdict.score for verdict in verdicts if verdict is not None), None)
+            return METRICS[metric](Judged(
                 response=episode.response, references=episode.example.references or (), labels=task.label_words, truncated=episode.truncated,
                 source=text, args=dict(args or {}), classifier=classifier,
-            )  # fmt: skip
+            ))  # fmt: skip
 
-        value: float | None
         if node == name:
-            parts = [(METRICS[metric](judged(source)), weight) for metric, weight in task.metrics.items()]
+            parts = [(judged(metric, source), weight) for metric, weight in task.metrics.items()]
             seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
             value = sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen) if seen else None
         else:
             criterion = self.graph.spec.criteria[node]
             text = episode.example.text if criterion.metric == "label_preserved" else source
-            value = METRICS[criterion.metric](judged(text, criterion.args, self.classifiers.get(criterion.of or "")))
+            value = judged(criterion.metric, text, criterion.args, self.classifiers.get(criterion.of or ""))
         if value is not None:
             found[node] = value
 

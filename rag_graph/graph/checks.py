@@ -14,6 +14,7 @@ from typing import Any
 import networkx
 
 from rag_graph.errors import near_miss
+from rag_graph.graph.judge_checks import check_judge
 from rag_graph.graph.spec import BUILT_IN_RELATIONS, NOT_SHOWN
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
@@ -66,6 +67,14 @@ def _check_relations(relations: dict[str, Any]) -> Found:
 def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
     fields = task.get("fields") if isinstance(task.get("fields"), dict) else {}
     labels = task.get("labels")
+    metrics = task.get("metrics")
+    if isinstance(metrics, dict) and "judge" in metrics:
+        yield from check_judge(location, task.get("args"))
+    elif task.get("args"):
+        yield (
+            (*location, "args"),
+            "only metric judge has arguments of a task: add `judge: 1` to its metrics, or leave 'args' out.",
+        )
     if task.get("kind") == "classification" and not labels:
         yield (*location, "kind"), "a classification task needs 'labels'."
     words = list(labels.values()) if isinstance(labels, dict) else labels if isinstance(labels, list) else []
@@ -138,7 +147,9 @@ def _check_columns_shown(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found
 def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any], tasks: dict[str, Any]) -> Found:
     metric, args = criterion.get("metric"), criterion.get("args")
     known = METRIC_ARGS.get(str(metric), {})
-    for name, value in args.items() if isinstance(args, dict) else ():
+    if metric == "judge":
+        yield from check_judge(location, args, criterion.get("items") is not None)
+    for name, value in args.items() if isinstance(args, dict) and metric != "judge" else ():
         if name not in known:
             accepted = f"It takes {', '.join(known)}." if known else "It takes none."
             yield (
@@ -162,10 +173,10 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
         yield (*location, "metric"), "'length_band' needs args: {least: WORDS, most: WORDS}, one or both."
     if metric == "label_preserved" and not criterion.get("of"):
         yield (*location, "metric"), "'label_preserved' needs 'of': the classification task whose label is kept."
-    if criterion.get("items") is not None and metric not in (None, "external"):
+    if criterion.get("items") is not None and metric not in (None, "external", "judge"):
         yield (
             (*location, "metric"),
-            f"'{metric}' knows no items. The items of a rubric are scored by your own function or a table: leave 'metric' out.",
+            f"'{metric}' knows no items. The items of a rubric are scored by your own function, a table or a judge: leave 'metric' out, or write judge.",
         )
     of = criterion.get("of")
     if isinstance(of, str):

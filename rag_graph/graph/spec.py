@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from rag_graph.display import settings_line
-from rag_graph.records import METRIC_NAMES
+from rag_graph.records import METRIC_NAMES, REFERENCE_METRICS
 
 FORMAT = 1
 Semantics = Literal[
@@ -35,6 +35,7 @@ BLOCK_OF: dict[NodeKind, str] = {"task": "tasks", "criterion": "criteria", "cont
 """The block of a graph file that holds the nodes of a kind."""
 MetricName = Literal[METRIC_NAMES]  # type: ignore[valid-type]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False, strict=True)]
 
 
@@ -107,6 +108,13 @@ class Task(Part):
         default_factory=dict,
         description="metric -> weight; the node's score is their weighted mean; without metrics your own function or a table scores the task",
     )
+    args: dict[str, Any] = Field(
+        default_factory=dict, description="of metric judge: what is asked, as in {question: ..., scale: [1, 5]}"
+    )
+    cost: Weight = Field(0.0, description="price of one score, in any unit of money; 0 is free")
+    observe: Share | None = Field(
+        None, description="share of episodes on which the goal is observed; default: the run's reward.goal_observed"
+    )
     prompt: str | None = Field(None, description="text with {context}, {labels} and any field; a run needs it")
 
     @property
@@ -126,8 +134,15 @@ class Criterion(Part):
         description="makes the criterion a rubric: the column of the data that holds each example's own criteria, a list of {criterion, weight}; "
         "its score is the weighted mean of the scores of these items",
     )
+    cost: Weight = Field(0.0, description="price of one score, in any unit of money; 0 is free")
+    observe: Share = Field(1.0, description="share of episodes on which the score is asked for")
     of: str | None = Field(None, description="the task whose labels 'label_preserved' keeps")
     applies_to: tuple[str, ...] = Field((), description="tasks whose responses have this property; empty means all")
+
+    @property
+    def reads_reference(self) -> bool:
+        """True where its score gives a hidden reference away: the metric compares with it, or the judge sees it."""
+        return self.metric in REFERENCE_METRICS or (self.metric == "judge" and self.args.get("reference") is True)
 
 
 class Context(Part):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError, near_miss
 from rag_graph.evaluation.functions import Scorer, name_of
+from rag_graph.evaluation.judging import Judge
 from rag_graph.evaluation.rubric import folded
 from rag_graph.evaluation.scorer import NodeScorer, NodeScores
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -66,16 +67,16 @@ class EachEpisode:
             return NodeScores(error=f"{type(error).__name__}: {error}")
 
 
-def scoring_of(graph: AuxiliaryGraph, scorers: Any) -> Scoring:
+def scoring_of(graph: AuxiliaryGraph, scorers: Any, judges: Mapping[str, Judge] | None = None) -> Scoring:
     """None, functions by node, a `NodeScorer`, its method `score`, or a function that scores all nodes -> `Scoring`.
 
     Raises:
         ConfigError: something else, or a mapping in which a node that no metric scores is missing.
     """
     if scorers is None:
-        return NodeScorer(graph)
+        return NodeScorer(graph, judges=judges)
     if isinstance(scorers, Mapping):
-        scorer = NodeScorer(graph, scorers=_named(graph, scorers))
+        scorer = NodeScorer(graph, scorers=_named(graph, scorers), judges=judges)
         scorer.require_all()
         return scorer
     owner = getattr(scorers, "__self__", None)

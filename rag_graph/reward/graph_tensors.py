@@ -18,7 +18,6 @@ from torch import Tensor
 from rag_graph.errors import ConfigError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import ROLES, Semantics
-from rag_graph.records import REFERENCE_METRICS
 
 MEANINGS: tuple[Semantics, ...] = tuple(ROLES)
 FACT_SIGNS: dict[Semantics, float] = {"bound": 1.0, "indication": 1.0, "counterindication": -1.0}
@@ -89,9 +88,7 @@ class GraphTensors:
             torch.from_numpy(graph.strength),
             of_meaning,
             torch.tensor(goals, dtype=torch.float32),
-            torch.tensor(
-                [name in criteria and (criteria[name].metric in REFERENCE_METRICS or name in readers) for name in names]
-            ),
+            torch.tensor([name in criteria and (criteria[name].reads_reference or name in readers) for name in names]),
             torch.from_numpy(applies),
             _gate_levels(len(names), graph.gate_order(), of_meaning["gate"], edge_index),
         )

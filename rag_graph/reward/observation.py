@@ -32,7 +32,7 @@ from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.hidden import Hidden, HiddenReferences
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import REFERENCE_METRICS, Episode
+from rag_graph.records import Episode
 from rag_graph.reward.arguments import Scoring
 from rag_graph.reward.columns import REFERENCE
 
@@ -96,13 +96,18 @@ class Observation:
             task = episode.example.task
             audit = found[audits[row]] if row in audits else None
             reserved_scores = {task: audit[task]} if audit and task in audit else {}
+            asked = {**found[first].asked, **(audit.asked if audit is not None else {})}
             failed = {**found[first].failed, **(audit.failed if audit is not None else {})}
             error = found[first].error or (audit.error if audit is not None else "")
             if error:
-                scored.append(replace(episode, error=error))
+                scored.append(replace(episode, error=error, asked=asked))
             else:
                 items = {node: of for node, of in found[first].item_scores.items() if names is None or node in names}
-                scored.append(replace(episode, scores=seen, reserved=reserved_scores, failed=failed, item_scores=items))
+                scored.append(
+                    replace(
+                        episode, scores=seen, reserved=reserved_scores, failed=failed, item_scores=items, asked=asked
+                    )
+                )
         return scored
 
     def _blind(self, episode: Episode) -> Episode:
@@ -152,7 +157,7 @@ class Observation:
     def _reads_references(self, node: str) -> bool:
         """True where a node's score gives the hidden goal away: a task, or a criterion that compares with the reference."""
         criterion = self.graph.spec.criteria.get(node)
-        return criterion is None or criterion.metric in REFERENCE_METRICS
+        return criterion is None or criterion.reads_reference
 
     def reserved_goals(self, episodes: Sequence[Episode]) -> tuple[Tensor, Tensor]:
         """([B] goal score where reserved, else 0; [B] bool, True where there is one)."""

@@ -22,6 +22,7 @@ import torch
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError, TrainingError
 from rag_graph.evaluation.functions import Scorer
+from rag_graph.evaluation.judging import Judge
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
@@ -76,6 +77,7 @@ class GraphReward(Observation):
         reference: the column of the batch that holds the reference. Where the goal is hidden, so is this column, from every function. None: there
             is no such column.
         task: the column that names the task of a row; not needed where the graph has one task.
+        judges: by name, for the nodes whose metric is `judge` (`rag_graph.judges.make_judges`); of a `NodeScorer` its own are asked.
 
     Raises:
         ConfigError: no goal task, credit that diverges, an encoder that is named and not given; functions by node, and one is missing for a node
@@ -95,10 +97,11 @@ class GraphReward(Observation):
         readout: OwnReadout | None = None,
         reference: str | None = REFERENCE,
         task: str | None = None,
+        judges: Mapping[str, Judge] | None = None,
     ) -> None:
         graph = load_graph(graph)
         config = config_of(config)
-        scoring = scoring_of(graph, scorers)
+        scoring = scoring_of(graph, scorers, judges)
         scorer = scoring if isinstance(scoring, NodeScorer) else None
         make_episodes = make_episodes or ColumnEpisodes(graph, reference, task, scorer.scorers if scorer else ())
         super().__init__(graph, config, scoring, make_episodes, seed, reference)

@@ -83,7 +83,7 @@ def test_a_passage_of_which_two_tasks_ask_is_one_unit() -> None:
     assert evaluation.mean_task_score == stratified_mean(scores, units) != stratified_mean(scores)
 
 
-@pytest.mark.parametrize("metric", sorted(set(METRIC_NAMES) - {"external", "label_preserved", "macro_f1"}))
+@pytest.mark.parametrize("metric", sorted(set(METRIC_NAMES) - {"external", "judge", "label_preserved", "macro_f1"}))
 def test_a_metric_and_the_task_score_that_stands_on_it_are_one_number(metric: str) -> None:
     """In every script, for right, partly right, wrong and empty answers; what is not comparable is missing from both."""
     texts = [

@@ -68,6 +68,6 @@ def test_a_rubric_has_no_metric_of_its_own() -> None:
             {"t": 1}, {"a": {"items": "goals"}, "b": {"items": "goals", "metric": "format"}, "c": {"items": ""}}
         )
     assert str(error.value).splitlines() == [
-        "criteria.b.metric: 'format' knows no items. The items of a rubric are scored by your own function or a table: leave 'metric' out.",
+        "criteria.b.metric: 'format' knows no items. The items of a rubric are scored by your own function, a table or a judge: leave 'metric' out, or write judge.",
         "criteria.c.items: string should have at least 1 character, '' given.",
     ]

@@ -1,0 +1,25 @@
+"""Judges from the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rag_graph.config import JudgeConfig
+from rag_graph.errors import ConfigError
+from rag_graph.evaluation.judging import Judge
+
+
+def make_judges(configs: Mapping[str, JudgeConfig], device: str = "cpu", seed: int = 0) -> dict[str, Judge]:
+    """The judges that a config names. No model is loaded and nobody is asked before the first question.
+
+    Args:
+        device: of local models, such as "cuda".
+
+    Raises:
+        ConfigError: something that the back end of a judge cannot do.
+    """
+    return {name: _make(name, config) for name, config in configs.items()}
+
+
+def _make(name: str, config: JudgeConfig) -> Judge:
+    raise ConfigError(f"judges.{name}: no back end '{config.backend}'.")
