@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from rag_graph.config import read_config
 from rag_graph.errors import DataError, TrainingError, need
 from rag_graph.runs.folder import is_locked, state_of
 
@@ -29,7 +30,10 @@ def command_of(run: Path) -> list[str]:
     """The command that starts a run from the config beside its folder, or resumes it."""
     train = [sys.executable, "-P", "-m", "rag_graph", "train"]  # -P: nothing is imported from the working directory
     if (run / "manifest.json").is_file():
-        return [*train, "--resume", str(run)]
+        trusted = read_config(
+            run.with_suffix(".yaml")
+        ).model.trust_remote_code  # the sweep's own config, beside the folder
+        return [*train, "--resume", str(run), *(["--trust-remote-code"] if trusted else [])]
     return [*train, str(run.with_suffix(".yaml"))]
 
 

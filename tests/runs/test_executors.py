@@ -23,7 +23,10 @@ def test_a_run_starts_from_the_config_beside_it_or_goes_on(tmp_path: Path) -> No
     train = [sys.executable, "-P", "-m", "rag_graph", "train"]  # -P: what lies in the working directory is not imported
     assert command_of(run) == [*train, str(tmp_path / "seed0.yaml")]
     (run / "manifest.json").write_text("{}")
+    (tmp_path / "seed0.yaml").write_text("seed: 0\n")
     assert command_of(run) == [*train, "--resume", str(run)]
+    (tmp_path / "seed0.yaml").write_text("model: {trust_remote_code: true}\n")
+    assert command_of(run) == [*train, "--resume", str(run), "--trust-remote-code"]
     assert log_of(run) == tmp_path / "seed0.log"
 
 
