@@ -7,14 +7,43 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
 
+_CREDENTIALS = re.compile(
+    r"""(?P<scheme>\b(?!ssh|git\+ssh)[a-z][a-z0-9+.-]*://)[^\s/?#'"]+@|(?P<ssh>\b(?:git\+)?ssh://[^\s/?#'":@]*:)[^\s/?#'"]+@"""
+    r"""|(?P<key>[?&](?:access_?token|api_?key|auth|key|passw(?:or)?d|secret|token)=)[^\s&#'"]+""",
+    re.IGNORECASE,
+)
+
+
+def redacted(text: str) -> str:
+    """The text without passwords and tokens of the addresses in it: `http://user:password@host` becomes `http://***@host`."""
+
+    def hidden(found: re.Match[str]) -> str:
+        start = found["scheme"] or found["ssh"]
+        return f"{start}***@" if start else f"{found['key']}***"
+
+    return _CREDENTIALS.sub(hidden, text)
+
+
+def check_no_secret(text: str) -> None:
+    """Raises ValueError where an address in the text holds a password or a token: what is set is written down and shown."""
+    if redacted(text) != text:
+        raise ValueError(
+            f"a password or a token in an address, {redacted(text)!r:.120}. Settings are written into folders and reports that are passed on. Give the address "
+            "alone, and the secret in the environment: MILVUS_TOKEN for Milvus, HF_TOKEN for the hub, the variable that a judge's api_key_env names."
+        )
+
 
 class RagGraphError(Exception):
-    """Root of all errors of this package. `exit_code` is the exit code of the command line."""
+    """Root of all errors of this package. `exit_code` is the exit code of the command line. What it says holds no password of an address."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class GraphFileError(RagGraphError):

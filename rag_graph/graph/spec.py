@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rag_graph.display import settings_line
+from rag_graph.errors import check_no_secret
 from rag_graph.records import METRIC_NAMES
 
 FORMAT = 1
@@ -80,6 +81,13 @@ class Dataset(Part):
     split: str = Field("train", description="training split of the hub data set")
     revision: str | None = Field(None, description="commit or tag of the hub data set")
     name: Literal["parcels"] | None = Field(None, description="a data set that the package generates: parcels")
+
+    @field_validator("path", "test", "hub", "config", "split", "revision")
+    @classmethod
+    def _no_secrets(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_no_secret(value)
+        return value
 
 
 NOT_SHOWN = frozenset({"reference", "supporting", "demonstration", "unit"})

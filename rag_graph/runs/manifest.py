@@ -17,7 +17,7 @@ from typing import Any
 
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData
-from rag_graph.errors import DataError
+from rag_graph.errors import DataError, redacted
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode
 from rag_graph.runs.own_parts import OwnParts
@@ -89,7 +89,7 @@ def manifest(
     return {
         "rag_graph": __version__,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": command,
+        "command": list(map(redacted, command)),
         "seed": seed,
         "config_hash": config_hash,
         "graph_hash": graph_hash,

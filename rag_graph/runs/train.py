@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
-from rag_graph.errors import TRAINING, ConfigError, DataError, need
+from rag_graph.errors import TRAINING, ConfigError, DataError, need, redacted
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
@@ -140,7 +140,9 @@ def _at_work(folder: Path, progress: StageProgress | None, own: OwnParts) -> Ite
             yield shown
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_json(folder / "status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
+            write_json(
+                folder / "status.json", {"status": status, "error": redacted(f"{type(error).__name__}: {error}")}
+            )
             if status == "interrupted" or (folder / "manifest.json").is_file():
                 error.add_note(how_to_go_on(folder, own))
             raise
