@@ -68,3 +68,10 @@ def test_addresses_are_shown_without_their_secrets(text: str, shown: str) -> Non
             for part in ("p@ss", "token@", "word", "abc")
             if part in str(told.value).partition(". Settings")[0].replace("a password", "")
         ]
+
+
+def test_a_near_miss_among_many_names_is_found() -> None:
+    names = [f"relation{number}" for number in range(4000)] + ["kettle"]
+    assert near_miss("kettel", names) == " Did you mean 'kettle'?"
+    assert near_miss("relatoin17", names).startswith(" Did you mean 'relation")
+    assert near_miss("k" * 1_000_000, names) == ""

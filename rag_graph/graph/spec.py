@@ -5,6 +5,7 @@ Only the structure. Checks that need the whole file (names that must exist, cycl
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -46,6 +47,24 @@ class Part(BaseModel):
         return settings_line(type(self).__name__, self.model_dump(exclude_defaults=True))
 
     __str__ = __repr__
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_control_characters(cls, value: Any) -> Any:
+        """Terminals and pictures would obey them."""
+        found = _control_character(value)
+        if found is not None:
+            raise ValueError(f"a control character, U+{ord(found):04X}. Leave it out")
+        return value
+
+
+def _control_character(value: Any) -> str | None:
+    """The first one in a text or in the texts of a list or a map; line breaks and tabs are none. Lone surrogates are: no file can hold them."""
+    if isinstance(value, str):
+        return next((c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n\r"), None)
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+    texts = (part for part in parts if isinstance(part, str))  # models within models look after their own
+    return next((found for text in texts if (found := _control_character(text)) is not None), None)
 
 
 class Relation(Part):
