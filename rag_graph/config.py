@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rag_graph.display import flat, html_table, settings_line
-from rag_graph.errors import ConfigError
+from rag_graph.errors import ConfigError, check_no_secret
 from rag_graph.own_code import locate_all, parse
 from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod, is_vector_store
 from rag_graph.settings_file import flatten, read_settings, to_yaml
@@ -22,7 +22,14 @@ from rag_graph.settings_file import flatten, read_settings, to_yaml
 class Settings(BaseModel):
     """Base of all parts: frozen, and a misspelt key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_secrets(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            check_no_secret(value)
+        return value
 
     def __repr__(self) -> str:
         """What differs from the defaults."""

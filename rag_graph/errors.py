@@ -6,15 +6,46 @@ A message says where, what is wrong, and how to fix it. `near_miss` adds "Did yo
 from __future__ import annotations
 
 import difflib
+import heapq
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
+from itertools import islice
+
+_CREDENTIALS = re.compile(
+    r"""(?P<scheme>\b(?!ssh|git\+ssh)[a-z][a-z0-9+.-]*://)[^\s/?#'"]+@|(?P<ssh>\b(?:git\+)?ssh://[^\s/?#'":@]*:)[^\s/?#'"]+@"""
+    r"""|(?P<key>[?&](?:access_?token|api_?key|auth|key|passw(?:or)?d|secret|token)=)[^\s&#'"]+""",
+    re.IGNORECASE,
+)
+
+
+def redacted(text: str) -> str:
+    """The text without passwords and tokens of the addresses in it: `http://user:password@host` becomes `http://***@host`."""
+
+    def hidden(found: re.Match[str]) -> str:
+        start = found["scheme"] or found["ssh"]
+        return f"{start}***@" if start else f"{found['key']}***"
+
+    return _CREDENTIALS.sub(hidden, text)
+
+
+def check_no_secret(text: str) -> None:
+    """Raises ValueError where an address in the text holds a password or a token: what is set is written down and shown."""
+    if redacted(text) != text:
+        raise ValueError(
+            f"a password or a token in an address, {redacted(text)!r:.120}. Settings are written into folders and reports that are passed on. Give the address "
+            "alone, and the secret in the environment: MILVUS_TOKEN for Milvus, HF_TOKEN for the hub, the variable that a judge's api_key_env names."
+        )
 
 
 class RagGraphError(Exception):
-    """Root of all errors of this package. `exit_code` is the exit code of the command line."""
+    """Root of all errors of this package. `exit_code` is the exit code of the command line. What it says holds no password of an address."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class GraphFileError(RagGraphError):
@@ -93,7 +124,23 @@ def _installed(module: str) -> bool:
         return False
 
 
+MOST_KNOWN, MOST_COMPARED = 5000, 64
+"""Names that are looked at for a suggestion, and those that are compared letter by letter; letters of the misspelt name."""
+
+
+def _alike_at_the_ends(one: str, other: str) -> int:
+    return _alike(one, other) + _alike(one[::-1], other[::-1])
+
+
+def _alike(one: str, other: str) -> int:
+    """Letters by which both begin."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 def near_miss(name: str, known: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the known name closest to `name`, or an empty string."""
-    close = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.6)
+    name, names = str(name)[:MOST_COMPARED], [str(one) for one in islice(known, MOST_KNOWN)]
+    if len(names) > MOST_COMPARED:  # comparing is slow: only those that begin or end alike
+        names = heapq.nlargest(MOST_COMPARED, names, key=lambda one: _alike_at_the_ends(name, one))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""

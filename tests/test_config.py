@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
 
 from rag_graph.config import RunConfig, load_config, read_config
 from rag_graph.errors import ConfigError
@@ -148,3 +151,33 @@ def test_a_tracker_is_one_of_three_and_counts_once() -> None:
     assert load_config(None, ["report_to=[wandb, tensorboard, wandb]"]).report_to == ("wandb", "tensorboard")
     with pytest.raises(ConfigError, match=r"report_to.0: Input should be 'tensorboard', 'wandb' or 'trackio'"):
         load_config(None, ["report_to=[mlflow]"])
+
+
+def _texts(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The settings that take any text, `a.b`."""
+    for name, field in model.model_fields.items():
+        annotation = str(field.annotation)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _texts(inner, f"{prefix}{name}.")
+        elif annotation in ("<class 'str'>", "str | None"):
+            yield f"{prefix}{name}"
+
+
+def test_no_setting_holds_a_password() -> None:
+    """What is set is written into the run folder and its report."""
+    names = list(_texts(RunConfig))
+    assert {"retrieval.vectors", "model.source", "graph", "output_dir"} <= set(names)
+    for name in names:
+        with pytest.raises(ConfigError) as told:
+            read_config(None, [f"{name}=http://user:s3cret@host:1"])
+        assert "s3cret" not in str(told.value)
+        assert name == "name" or "Give the address alone" in str(told.value), name
+        with pytest.raises(ValidationError) as python:
+            RunConfig.model_validate(_nested(name, "http://user:s3cret@host:1"))
+        assert "s3cret" not in str(python.value)
+
+
+def _nested(name: str, value: str) -> dict[str, Any]:
+    first, _, rest = name.partition(".")
+    return {first: _nested(rest, value) if rest else value}

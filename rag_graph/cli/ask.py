@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag_graph.cli.train import AcceptChanged, Code
+from rag_graph.cli.train import AcceptChanged, Code, TrustRemoteCode
 
 
 def ask(
@@ -19,6 +19,7 @@ def ask(
     given: Annotated[str | None, typer.Option("--input", help="The passage that a question is about.")] = None,
     accept_changed: AcceptChanged = [],  # noqa: B006 (typer reads the default, nobody changes it)
     code: Code = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Ask the model of a run. Shows the draft, the evidence with reasons, the answer, and the rewards of the nodes.
 
@@ -30,7 +31,9 @@ def ask(
 
     from rag_graph.runs.run import Run
 
-    answer = Run(run, accept_changed=accept_changed, code=code).ask(text, task, given)
+    answer = Run(run, accept_changed=accept_changed, code=code, trust_remote_code=trust_remote_code).ask(
+        text, task, given
+    )
     console = Console()
     console.print(f"[bold]task[/]    {answer.episode.example.task}")
     if answer.drafted:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag_graph.cli.train import AcceptChanged, Code
+from rag_graph.cli.train import AcceptChanged, Code, TrustRemoteCode
 
 
 def evaluate(
@@ -23,6 +23,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Where the JSON goes; default a new file in RUN/evaluation.")] = None,
     accept_changed: AcceptChanged = [],  # noqa: B006 (typer reads the default, nobody changes it)
     code: Code = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Evaluate the model of a run: the metrics of each task, each with its 95% interval. Writes JSON.
 
@@ -37,7 +38,8 @@ def evaluate(
 
     from rag_graph.runs.run import Run
 
-    evaluation = Run(run, accept_changed=accept_changed, code=code).evaluate(data, task, retrieval=retrieval, out=out)
+    opened = Run(run, accept_changed=accept_changed, code=code, trust_remote_code=trust_remote_code)
+    evaluation = opened.evaluate(data, task, retrieval=retrieval, out=out)
     table = Table("task", "metric", "n", "mean [95% interval]", title="Greedy answers", title_justify="left", header_style="bold")  # fmt: skip
     for result in evaluation.results:
         table.add_row(

@@ -17,6 +17,8 @@ from rag_graph.graph.schema import graph_schema
 from rag_graph.graph.spec import Role, relative_paths
 from rag_graph.runtime import write_atomically
 
+MOST_WARNINGS = 100
+
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode="markdown", help="Check, show, draw and convert graph-definition files."
 )
@@ -51,8 +53,11 @@ def check(
             typer.echo(str(problem))
         wrong += graph is None
         if graph is not None:
-            for warning in graph_warnings(name):
+            warnings = graph_warnings(name)
+            for warning in warnings[:MOST_WARNINGS]:
                 typer.echo(str(warning))
+            if len(warnings) > MOST_WARNINGS:
+                typer.echo(f"warning: {len(warnings) - MOST_WARNINGS} more of these are not shown.")
             typer.echo(f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations: {_roles(graph)}")
     raise typer.Exit(2 if wrong else 0)
 

@@ -33,6 +33,10 @@ Code = Annotated[
         "--code", metavar="FOLDER", help="Where the modules of the run's scorers are now, if they have moved."
     ),
 ]
+TrustRemoteCode = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="The Python code that came with the run's model may run; read it first."),
+]
 
 
 def train(
@@ -52,6 +56,7 @@ def train(
     ] = None,
     accept_changed: AcceptChanged = [],  # noqa: B006
     code: Code = None,
+    trust_remote_code: TrustRemoteCode = False,
 ) -> None:
     """Train: warm-up, evaluation, PPO with the graph's rewards, evaluation again; ends with a table and a run folder.
 
@@ -73,6 +78,8 @@ def train(
         raise ConfigError(
             "--accept-changed and --code are for --resume: a new run takes the code that its config names."
         )
+    if resume is None and trust_remote_code:
+        raise ConfigError("--trust-remote-code is for --resume: a new run takes model.trust_remote_code of its config.")
     settings = load_config(config, overrides) if config is not None else None
     if dry_run and settings is not None:
         _explain(settings)
@@ -85,7 +92,9 @@ def train(
 
     try:
         if resume is not None:
-            run = runs.resume(resume, accept_changed=accept_changed, code=code, command=sys.argv)
+            run = runs.resume(
+                resume, accept_changed=accept_changed, code=code, trust_remote_code=trust_remote_code, command=sys.argv
+            )
         else:
             assert settings is not None
             run = runs.train(settings, command=sys.argv)

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from rag_graph.errors import redacted
+
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
 _LOCK = threading.Lock()
 
@@ -37,7 +39,7 @@ class Raised:
         return any(kind.__module__.partition(".")[0] in OUTSIDE for kind in type(self.error).__mro__)
 
     def __str__(self) -> str:
-        return f"{type(self.error).__name__}: {self.error}"[:500]
+        return redacted(f"{type(self.error).__name__}: {self.error}")[:500]
 
     def place(self, file: str) -> str:
         """FILE:LINE in `file` where the error went through it, else where it was raised; empty if that is not known."""

@@ -7,8 +7,8 @@ matches a reference that is not. A reference in which a metric finds nothing to 
 
 from __future__ import annotations
 
-import re
 import unicodedata
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
@@ -162,12 +162,25 @@ def length_band(judged: Judged) -> float:
     return 1.0
 
 
-def format_(judged: Judged) -> float:
+PATTERN_SECONDS = 1.0
+"""So long a pattern may look at a response."""
+
+
+def format_(judged: Judged) -> float | None:
     """1 if the response has the right form: `pattern` matches all of it; without a pattern, it is one of the labels; without labels, it is
-    one non-empty line that was not cut off."""
+    one non-empty line that was not cut off. Missing where the pattern looks at the response for more than a second."""
     response = judged.response.strip()
     if "pattern" in judged.args:
-        return float(re.fullmatch(judged.args["pattern"], response) is not None)
+        try:
+            return float(regex.fullmatch(judged.args["pattern"], response, timeout=PATTERN_SECONDS) is not None)
+        except TimeoutError:
+            warnings.warn(
+                f"metric 'format': pattern {judged.args['pattern']!r:.80} looked at a response of {len(response)} characters for more than "
+                f"{PATTERN_SECONDS:g} s; the score is missing there. Repeats within repeats, as in (a+)+, do that.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return None
     if judged.labels:
         return float(_label(response) in {_label(label) for label in judged.labels})
     return float(bool(response) and "\n" not in response and not judged.truncated)

@@ -16,7 +16,8 @@ from rag_graph.runtime import cache_folder
 
 
 def package_gguf(package: str) -> Path:
-    spec = importlib.util.find_spec(package)  # found, not imported: such packages need what we do not
+    # Found, not imported: such packages need what we do not. The parents of a dotted name would be imported.
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         name = package.replace("_", "-")
         raise ModelError(
@@ -36,8 +37,10 @@ def converted(gguf: Path) -> Path:
         return folder
     beside = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
+        model = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+        )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"model.source: {gguf} cannot be read as a GGUF model: {error}") from None
     for name in (

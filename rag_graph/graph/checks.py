@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import networkx
+import regex
 
 from rag_graph.errors import near_miss
 from rag_graph.graph.judge_checks import check_judge
-from rag_graph.graph.spec import BUILT_IN_RELATIONS, NOT_SHOWN
+from rag_graph.graph.spec import BUILT_IN_RELATIONS, NOT_SHOWN, Criterion
+from rag_graph.yaml_document import Location
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """(location, what is wrong) of each problem."""
@@ -160,8 +162,8 @@ def _check_criterion(location: tuple[str | int, ...], criterion: dict[str, Any],
             yield (*location, "args", name), f"{value!r} is not {'a whole number' if known[name] is int else 'text'}."
         elif name == "pattern":
             try:
-                re.compile(str(value))
-            except (re.error, RecursionError, OverflowError) as error:
+                regex.compile(str(value))
+            except (regex.error, ValueError, RecursionError, OverflowError, MemoryError) as error:
                 yield (*location, "args", name), f"not a regular expression: {error}."
     least, most = (
         args.get(name, default) if isinstance(args, dict) else default
@@ -212,6 +214,21 @@ def _check_context(
         path = resolve(file)
         if path is None:
             yield (*location, "file"), f"'{file}' leaves the folder of the graph. Put the file beside the graph."
+
+
+REPEAT_IN_REPEAT = regex.compile(r"(?<!\\)[+*}]\??\)(?:[+*]|\{\d*,\})")
+
+
+def slow_patterns(criteria: Mapping[str, Criterion]) -> list[tuple[Location, str]]:
+    """(location, sentence) of each pattern that can take for ever on some answer: a repeat within a repeat."""
+    return [
+        (
+            ("criteria", name, "args", "pattern"),
+            "a repeat within a repeat, as in (a+)+, takes for ever on some answers. Scoring gives up after a second, and the score is missing.",
+        )
+        for name, criterion in criteria.items()
+        if criterion.metric == "format" and REPEAT_IN_REPEAT.search(str(criterion.args.get("pattern", "")))
+    ]
 
 
 def _check_edges(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:

@@ -15,9 +15,8 @@ A strength of 0 that the file freezes counts as removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-import networkx
+from collections.abc import Iterable, Mapping
+from functools import cache
 
 from rag_graph.config import RewardConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -31,8 +30,7 @@ NO_RULE = "no rule: where every goal is observed, this graph changes nothing."
 
 def has_rules(graph: AuxiliaryGraph) -> bool:
     """True if a rule of the graph can change what an answer is worth."""
-    found = _Reach(graph)
-    return any(graph.role(edge) == "rule" and found.matters(edge) for edge in graph.spec.edges)
+    return _Reach(graph).has_rules()
 
 
 def warning_of_run(graph: AuxiliaryGraph, reward: RewardConfig) -> str:
@@ -67,7 +65,7 @@ def without_effect(graph: AuxiliaryGraph) -> list[tuple[Location, str]]:
     """
     found = _Reach(graph)
     warnings: list[tuple[Location, str]] = []
-    if not has_rules(graph):
+    if not found.has_rules():
         warnings.append((("edges",), NO_RULE))
     for index, edge in enumerate(graph.spec.edges):
         if graph.role(edge) != "neither" and not found.matters(edge):
@@ -79,6 +77,7 @@ class _Reach:
     """Of each task that pays in its own episodes, the nodes on which its pay depends.
 
     earning: what is paid for itself, by task. worth: what is paid or gates what is paid. seen: whose scores matter, measured or predicted.
+    crediting: what is scored, or is credited by something that is: credit also flows through a criterion that is not scored here.
     """
 
     def __init__(self, graph: AuxiliaryGraph) -> None:
@@ -90,8 +89,9 @@ class _Reach:
         charged_tasks = self._sources(goals, "penalty")
         paying = [name for name in tasks if name in self.supporting | charged_tasks]
         self.scored = {name: {node for node in graph.nodes if graph.applies(node, name)} for name in paying}
-        self.earning, self.worth, self.seen = {}, {}, {}
+        self.earning, self.worth, self.seen, self.crediting = {}, {}, {}, {}
         for name, scored in self.scored.items():
+            self.crediting[name] = _reached(scored, self._forwards("credit"))
             self.earning[name] = self._leading({name} & goals, "credit")
             self.worth[name] = self._leading({name} & self.supporting | self.earning[name] & scored, "gate")
             charged = self._sources(self.earning[name], "penalty") | {name} & charged_tasks
@@ -100,19 +100,28 @@ class _Reach:
                 (self.worth[name] | charged | parts) & scored, "bound", "indication", "counterindication"
             )
 
+    def has_rules(self) -> bool:
+        return any(self.graph.role(edge) == "rule" and self.matters(edge) for edge in self.graph.spec.edges)
+
     def _edges(self, *meanings: Semantics) -> list[Edge]:
         types = self.graph.relation_types
         stated = self.graph.spec.edges
         return [edge for edge in stated if _key(edge) in self.live and types[edge.relation].semantics in meanings]
 
     def _sources(self, targets: Iterable[str], meaning: Semantics) -> set[str]:
-        return {edge.source for edge in self._edges(meaning) if edge.target in targets}
+        return {source for target in targets for source in self._backwards(meaning).get(target, ())}
 
     def _leading(self, ends: set[str], *meanings: Semantics) -> set[str]:
         """The ends, and the nodes that lead to one of them along live edges of these meanings."""
-        backwards = networkx.DiGraph([(edge.target, edge.source) for edge in self._edges(*meanings)])
-        backwards.add_nodes_from(ends)
-        return {node for end in ends for node in (end, *networkx.descendants(backwards, end))}
+        return _reached(ends, self._backwards(*meanings))
+
+    @cache  # noqa: B019 (lives as long as the warnings are made)
+    def _backwards(self, *meanings: Semantics) -> dict[str, set[str]]:
+        return _neighbours((edge.target, edge.source) for edge in self._edges(*meanings))
+
+    @cache  # noqa: B019
+    def _forwards(self, *meanings: Semantics) -> dict[str, set[str]]:
+        return _neighbours((edge.source, edge.target) for edge in self._edges(*meanings))
 
     def matters(self, edge: Edge) -> bool:
         """True if a fact or a rule can change what some answer is paid, or what is predicted of it."""
@@ -127,9 +136,8 @@ class _Reach:
             reached = self.earning
         else:
             reached = self.worth if self.graph.role(edge) == "rule" else self.seen
-        # Credit also flows through a criterion that is not scored here, from others that are.
-        sources = self._leading({edge.source}, "credit") if meaning == "credit" else {edge.source}
-        return any(sources & scored and edge.target in reached[name] for name, scored in self.scored.items())
+        begin = self.crediting if meaning == "credit" else self.scored
+        return any(edge.source in begin[name] and edge.target in reached[name] for name in self.scored)
 
     def reason(self, edge: Edge) -> str:
         """Why it does not."""
@@ -146,6 +154,23 @@ class _Reach:
         if self.graph.role(edge) == "rule" and any(edge.target in seen for seen in self.seen.values()):
             return f"no rule pays '{edge.target}' behind it; facts, parts and charges use its score as it is."
         return f"no goal task depends on '{edge.target}'{' by rules' if self.graph.role(edge) == 'rule' else ''}."
+
+
+def _neighbours(pairs: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for one, other in pairs:
+        found.setdefault(one, set()).add(other)
+    return found
+
+
+def _reached(starts: Iterable[str], neighbours: Mapping[str, set[str]]) -> set[str]:
+    """The starts, and all that can be reached from them."""
+    found, waiting = set(starts), list(starts)
+    while waiting:
+        new = neighbours.get(waiting.pop(), set()) - found
+        found |= new
+        waiting += new
+    return found
 
 
 def _key(edge: Edge) -> tuple[str, str, str]:

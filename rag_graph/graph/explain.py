@@ -99,5 +99,7 @@ def explain(problem: Any, location: Location) -> str:
         return f"a {wanted} is expected, {kind_of(given)} given{empty}."
     if kind == "string_pattern_mismatch":
         return f"{given!r} is not a name. A name starts with a letter and has letters, digits, _ and -, at most 64."
+    if kind == "value_error":
+        return f"{str(context['error']).rstrip('.')}."
     shown = repr(given) if isinstance(given, str | int | float | bool | None) else kind_of(given)
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, {shown[:80]} given."

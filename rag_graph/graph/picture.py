@@ -33,6 +33,7 @@ SEMANTICS_COLOR: dict[Semantics, str] = {
 ROLE_LINE: dict[Role, tuple[float, tuple[float, ...]]] = {"rule": (0, ()), "fact": (0, (4, 2)), "neither": (0, (1, 2))}
 """Offset and dashes of a line for matplotlib: rules solid, facts dashed, neither dotted."""
 PICTURES = (".svg", ".png", ".pdf")
+MOST_NODES, MOST_EDGES = 300, 2000
 MAX_HEIGHT_INCHES = 60
 
 
@@ -115,6 +116,11 @@ def draw_graph(graph: GraphSource, out: str | Path | None = None) -> Picture:
     from rag_graph.figure import Picture
 
     graph = load_graph(graph)
+    if len(graph.nodes) > MOST_NODES or len(graph.spec.edges) > MOST_EDGES:
+        raise GraphFileError(
+            f"'{graph.name}' has {len(graph.nodes)} nodes and {len(graph.spec.edges)} relations: a picture of more than {MOST_NODES} nodes or {MOST_EDGES} "
+            "relations shows nothing. `rag-graph graph show` lists them; `rag-graph graph convert` writes GraphML, for tools that draw large graphs."
+        )
     if out is not None and Path(out).suffix not in PICTURES:
         raise GraphFileError(f"{out}: unknown kind of picture '{Path(out).suffix}'. Known: {', '.join(PICTURES)}")
     if out is not None and not Path(out).parent.is_dir():

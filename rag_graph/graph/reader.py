@@ -12,6 +12,7 @@ import networkx
 from rag_graph.config import GRAPH_FILES
 from rag_graph.errors import GraphFileError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.checks import slow_patterns
 from rag_graph.graph.effects import without_effect
 from rag_graph.graph.explain import dotted
 from rag_graph.graph.merge import MergedGraph, Source, is_file
@@ -119,7 +120,7 @@ def graph_warnings(source: GraphSource) -> list[Problem]:
         GraphFileError: a file with problems, as in `load_graph`.
     """
     graph = load_graph(source)
-    return problems_at(graph, without_effect(graph), "warning: ")
+    return problems_at(graph, [*without_effect(graph), *slow_patterns(graph.spec.criteria)], "warning: ")
 
 
 def edge_places(path: Path) -> list[str]:

@@ -5,11 +5,13 @@ Only the structure. Checks that need the whole file (names that must exist, cycl
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rag_graph.display import settings_line
+from rag_graph.errors import check_no_secret
 from rag_graph.records import METRIC_NAMES, REFERENCE_METRICS
 
 FORMAT = 1
@@ -47,6 +49,24 @@ class Part(BaseModel):
 
     __str__ = __repr__
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_control_characters(cls, value: Any) -> Any:
+        """Terminals and pictures would obey them."""
+        found = _control_character(value)
+        if found is not None:
+            raise ValueError(f"a control character, U+{ord(found):04X}. Leave it out")
+        return value
+
+
+def _control_character(value: Any) -> str | None:
+    """The first one in a text or in the texts of a list or a map; line breaks and tabs are none. Lone surrogates are: no file can hold them."""
+    if isinstance(value, str):
+        return next((c for c in value if unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n\r"), None)
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
+    texts = (part for part in parts if isinstance(part, str))  # models within models look after their own
+    return next((found for text in texts if (found := _control_character(text)) is not None), None)
+
 
 class Relation(Part):
     """A relation type and its meaning."""
@@ -81,6 +101,13 @@ class Dataset(Part):
     split: str = Field("train", description="training split of the hub data set")
     revision: str | None = Field(None, description="commit or tag of the hub data set")
     name: Literal["parcels"] | None = Field(None, description="a data set that the package generates: parcels")
+
+    @field_validator("path", "test", "hub", "config", "split", "revision")
+    @classmethod
+    def _no_secrets(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_no_secret(value)
+        return value
 
 
 NOT_SHOWN = frozenset({"reference", "supporting", "demonstration", "unit"})

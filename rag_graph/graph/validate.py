@@ -3,6 +3,7 @@ place."""
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from rag_graph.graph.checks import check_all
 from rag_graph.graph.explain import dotted, explain, location_in
 from rag_graph.graph.merge import BLOCKS, MergedGraph, Source
 from rag_graph.graph.spec import GraphSpec
-from rag_graph.yaml_document import Location, Problem
+from rag_graph.yaml_document import MAX_PROBLEMS, Location, Problem
 
 
 class ReadSpec(NamedTuple):
@@ -59,11 +60,17 @@ def _validate(merged: MergedGraph) -> tuple[GraphSpec | None, list[Problem]]:
         spec = GraphSpec.model_validate(merged.data)
     except ValidationError as error:
         for problem in error.errors():
+            if len(problems) >= MAX_PROBLEMS:
+                break
             location = location_in(merged.data, problem["loc"], problem["type"])
             text = explain(problem, location)
             if text:
                 add(location, text, problem["type"] == "extra_forbidden" or "[key]" in problem["loc"])
-    for location, text in check_all(merged.data, lambda stated: merged.resolve_in(merged.root, stated)):
+    more = check_all(merged.data, lambda stated: merged.resolve_in(merged.root, stated))
+    for location, text in islice(more, MAX_PROBLEMS + 1):
         in_block = len(location) == 2 and location[0] in BLOCKS
         add(location, text, of_key=location[-1] == "tasks" or in_block or location[-2:-1] == ("args",))
+    if len(problems) >= MAX_PROBLEMS:
+        problems = sorted(set(problems))[:MAX_PROBLEMS]
+        problems.append(Problem(problems[-1].place, f"more than {MAX_PROBLEMS} problems: the others are not shown."))
     return spec, problems

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rag_graph.display import count, one_line
-from rag_graph.errors import ConfigError, DataError
+from rag_graph.errors import ConfigError, DataError, check_no_secret
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Retriever, Via
 from rag_graph.retrieval.bm25 import Bm25Retriever
@@ -48,6 +48,10 @@ class PassageIndex:
         vectors: str = "exact",
         progress: bool = False,
     ) -> None:
+        try:
+            check_no_secret(vectors)
+        except ValueError as error:
+            raise ConfigError(f"vectors: {error}") from None
         if not is_vector_store(vectors):
             raise ConfigError(f"vectors '{vectors}': exact, faiss, a file ending in .db, or the address of a Milvus.")
         if encoder is None and vectors != "exact":

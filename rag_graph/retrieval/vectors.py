@@ -153,13 +153,16 @@ class FaissVectors:
         return opened
 
 
+TOKEN = "MILVUS_TOKEN"
+
+
 class MilvusVectors:
     """Milvus, by its URI: a file ending in .db is milvus-lite inside this process, `http://host:19530` a server or a cluster.
 
     The vectors stay there between runs, in a collection of this index.
 
     Args:
-        uri: of the database; a token is put before the address, as in "https://user:password@host".
+        uri: of the database. Its token is read from the environment variable MILVUS_TOKEN (`user:password`, or an API key) and written nowhere.
         collection: its name there.
 
     Raises:
@@ -178,7 +181,7 @@ class MilvusVectors:
         if "://" not in uri:  # milvus-lite logs a traceback for every call that it does not support, which is harmless
             logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
         try:
-            self._client = pymilvus.MilvusClient(uri)
+            self._client = pymilvus.MilvusClient(uri, token=os.environ.get(TOKEN, "") if "://" in uri else "")
             self._open()
         except pymilvus.MilvusException as error:
             raise ModelError(

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from rag_graph.config import read_config
 from rag_graph.errors import DataError, TrainingError, need
 from rag_graph.runs.folder import is_locked, state_of
 
@@ -27,9 +28,12 @@ def log_of(run: Path) -> Path:
 
 def command_of(run: Path) -> list[str]:
     """The command that starts a run from the config beside its folder, or resumes it."""
-    train = [sys.executable, "-m", "rag_graph", "train"]
+    train = [sys.executable, "-P", "-m", "rag_graph", "train"]  # -P: nothing is imported from the working directory
     if (run / "manifest.json").is_file():
-        return [*train, "--resume", str(run)]
+        trusted = read_config(
+            run.with_suffix(".yaml")
+        ).model.trust_remote_code  # the sweep's own config, beside the folder
+        return [*train, "--resume", str(run), *(["--trust-remote-code"] if trusted else [])]
     return [*train, str(run.with_suffix(".yaml"))]
 
 
@@ -89,6 +93,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def run_on_ray(runs: Sequence[Path], address: str | None, cpus: float, gpus: float) -> Iterator[tuple[Path, int]]:
     """Run each as one Ray task; yields each folder with the exit code, as they end. The folder must be one that every machine of the cluster sees, and the package installed on each."""
     need("executor: ray", "ray")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:  # read when ray is imported: one that is started here listens on the loopback address only
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray
 
     started_here = not ray.is_initialized()

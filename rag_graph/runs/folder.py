@@ -6,6 +6,7 @@ A folder that exists is never written over. `run.py` reads what is in it.
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,34 +21,48 @@ LOOK_S = 5.0
 
 
 def claim_folder(wanted: str | None, default: str) -> Path:
-    """Make the folder of a new run. `wanted` must not exist yet (or be empty); the default gets a number where it is taken.
+    """Make the folder of a new run, for one process. `wanted` must not exist yet (or be empty); the default gets a number where it is taken.
+
+    Of several processes that want one folder at the same time, one gets it: the one that makes its lock file.
 
     Raises:
-        ConfigError: it holds something, or cannot be made.
+        ConfigError: it holds something, another run claims it at this moment, or it cannot be made.
     """
     if wanted is not None:
         path = Path(wanted)
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError(
-                f"output_dir {path}: exists already, and a run never writes over another. Choose a new folder or delete it."
-            )
         try:
             path.mkdir(parents=True, exist_ok=True)
+            if not any(path.iterdir()) and _claim(path):
+                return path
+        except FileExistsError:
+            pass
         except OSError as error:
             raise _cannot_make(path, error) from None
-        return path
+        raise ConfigError(
+            f"output_dir {path}: exists already, and a run never writes over another. Choose a new folder or delete it."
+        )
     base = Path(default)
     for number in range(1, 10_000):
         path = base if number == 1 else base.with_name(f"{base.name}-{number}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.mkdir()
+            if _claim(path):
+                return path
         except FileExistsError:
             continue
         except OSError as error:
             raise _cannot_make(path, error) from None
-        return path
     raise ConfigError(f"output_dir {base}: ten thousand runs of this name. Set output_dir.")
+
+
+def _claim(path: Path) -> bool:
+    """True for the one process that makes the lock file of a folder in which nothing else is."""
+    try:
+        os.close(os.open(path / LOCK, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+    except FileExistsError:
+        return False
+    return [one.name for one in path.iterdir()] == [LOCK]
 
 
 def _cannot_make(path: Path, error: OSError) -> ConfigError:
@@ -55,8 +70,8 @@ def _cannot_make(path: Path, error: OSError) -> ConfigError:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from working on this run. The lock is released when the process ends, however it ends.
+def locked(path: Path, what: str = "run") -> Iterator[None]:
+    """Keep other processes from working on this run, or on `what` the folder holds. The lock is released when the process ends, however it ends.
 
     Raises:
         DataError: another process works on it.
@@ -65,7 +80,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=LOOK_S)  # another process may be testing the lock for a moment
     except Timeout:
-        raise DataError(f"{path}: another process is working on this run. Wait for it, or stop it.") from None
+        raise DataError(f"{path}: another process is working on this {what}. Wait for it, or stop it.") from None
     try:
         yield
     finally:

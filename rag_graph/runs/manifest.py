@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData
-from rag_graph.errors import DataError
+from rag_graph.errors import DataError, redacted
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode
 from rag_graph.runs.own_parts import OwnParts
@@ -60,6 +61,13 @@ def saved_contexts(folder: Path, split: str) -> list[ContextNode]:
     return [ContextNode(**{**row, "links": tuple(row["links"])}) for _, row in rows]
 
 
+RUNS_PROGRAMS = re.compile(
+    r"(filter\.|diff\.|merge\.|include|core\.(fsmonitor|hookspath|sshcommand|gitproxy|alternaterefscommand|attributesfile|worktree)|submodule\.)",
+    re.I,
+)
+"""Keys of a repository's config by which a question to git may run a program, or look elsewhere."""
+
+
 def check_data(folder: Path, manifest: Mapping[str, Any], data: RunData, remedy: str) -> None:
     """Raises DataError where the data sets are not those that the run began with."""
     stated = manifest["data"]
@@ -81,7 +89,7 @@ def manifest(
     return {
         "rag_graph": __version__,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": command,
+        "command": list(map(redacted, command)),
         "seed": seed,
         "config_hash": config_hash,
         "graph_hash": graph_hash,
@@ -95,10 +103,32 @@ def manifest(
 
 
 def _git_state() -> dict[str, Any] | None:
+    """The commit of the working directory, and whether its files differ from it; `dirty` None where asking could run a program.
+
+    `git status` runs what the repository's own config names (file-system monitors, filters), and the working directory may be anybody's. So it is asked only
+    where that config names nothing of the kind.
+    """
+
     def ask(*args: str) -> str:
-        return subprocess.run(["git", *args], capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        command = [
+            "git",
+            "--no-optional-locks",
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            f"core.hooksPath={os.devnull}",
+            *args,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
+        commit = ask("rev-parse", "HEAD")
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
+    try:
+        keys = ask("config", "--list", "--show-scope", "--name-only", "--includes").splitlines()
+        own = [key for scope, _, key in (line.partition("\t") for line in keys) if scope in ("local", "worktree")]
+        quiet = not any(RUNS_PROGRAMS.match(key) for key in own)
+        return {"commit": commit, "dirty": bool(ask("status", "--porcelain")) if quiet else None}
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return {"commit": commit, "dirty": None}

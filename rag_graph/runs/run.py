@@ -42,6 +42,8 @@ class Run:
             config names are found again by themselves.
         code: the folder with the modules of those scorers, if they are not where they were.
         accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before.
+        trust_remote_code: the Python code that came with the run's model may run; read it first. What the folder's own config says does not
+            suffice: the folder may be anybody's.
 
     Raises:
         DataError: no run folder.
@@ -56,8 +58,10 @@ class Run:
         readout: OwnReadout | None = None,
         code: str | Path | None = None,
         accept_changed: Collection[str] = (),
+        trust_remote_code: bool = False,
     ) -> None:
         self.path = Path(path)
+        self.trust_remote_code = trust_remote_code
         self.given = OwnParts(dict(scorers or {}), retriever, readout)
         self.code, self.accept_changed = code, tuple(accept_changed)
         if not self.path.is_dir():
@@ -102,6 +106,14 @@ class Run:
         stated = self.config.scorers
         named = scorers_of_run(self.path, stated, self.given.scorers, self.code)
         return replace(self.given, named=named, by_file=tuple(stated))
+
+    def check_trust(self) -> None:
+        """Raises DataError where the config asks to run the code that came with the model, and the user has not allowed it."""
+        if self.config.model.trust_remote_code and not self.trust_remote_code:
+            raise DataError(
+                f"{self.path}: this run asks to run the Python code that came with its model (model.trust_remote_code). Read that code. Then give "
+                "--trust-remote-code, in Python trust_remote_code=True."
+            )
 
     @property
     def status(self) -> dict[str, Any]:
@@ -279,6 +291,7 @@ class Run:
     def _bench(self) -> Workbench:
         need("a run's model", *TRAINING)
         self._check_policy()
+        self.check_trust()
         from rag_graph.evaluation.scorer import NodeScorer
         from rag_graph.runs.workbench import Workbench
 

@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 from rag_graph.config import RunConfig, Settings, load_config, read_config
 from rag_graph.errors import ConfigError
 from rag_graph.runs.executors import is_open, run_here, run_on_ray
-from rag_graph.runs.folder import is_locked
+from rag_graph.runs.folder import is_locked, locked
 from rag_graph.runtime import write_atomically
 from rag_graph.settings_file import read_settings, to_yaml
 
@@ -151,17 +151,22 @@ class Sweep:
 
         Returns:
             folder -> exit code, of the runs that were started.
+
+        Raises:
+            DataError: another process runs this sweep.
         """
-        self.start()
-        config, waiting = self.config, [run.path for run in self.runs if is_open(run.path)]
-        if config.executor == "ray":
-            ended = run_on_ray(waiting, config.ray_address, config.cpus, config.gpus)
-        else:
-            ended = run_here(waiting, config.parallel)
+        self.folder.mkdir(parents=True, exist_ok=True)
         codes: dict[Path, int] = {}
-        for path, code in ended:
-            codes[path] = code
-            on_end(path, code)
+        with locked(self.folder, "sweep"):
+            self.start()
+            config, waiting = self.config, [run.path for run in self.runs if is_open(run.path)]
+            if config.executor == "ray":
+                ended = run_on_ray(waiting, config.ray_address, config.cpus, config.gpus)
+            else:
+                ended = run_here(waiting, config.parallel)
+            for path, code in ended:
+                codes[path] = code
+                on_end(path, code)
         return codes
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
-from rag_graph.errors import TRAINING, ConfigError, DataError, need
+from rag_graph.errors import TRAINING, ConfigError, DataError, need, redacted
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
@@ -90,6 +90,7 @@ def resume(
     callbacks: Sequence[TrainerCallback | type[TrainerCallback]] = (),
     accept_changed: Collection[str] = (),
     code: str | Path | None = None,
+    trust_remote_code: bool = False,
     progress: StageProgress | None = None,
     command: Sequence[str] = (),
 ) -> Run:
@@ -100,12 +101,16 @@ def resume(
         accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before. What changed is written into
             the manifest.
         code: the folder with the modules of the scorers that the config names; None: they are where they were.
+        trust_remote_code: the Python code that came with the run's model may run; see `Run`.
 
     Raises:
         DataError: no run folder, a finished run, other parts than before, or data sets that have changed.
         ConfigError: `accept_changed` names no part of the run; a tracker that is not installed.
     """
-    run = Run(path, scorers=scorers, retriever=retriever, readout=readout, code=code, accept_changed=accept_changed)
+    run = Run(
+        path, scorers=scorers, retriever=retriever, readout=readout, code=code, accept_changed=accept_changed,
+        trust_remote_code=trust_remote_code,
+    )  # fmt: skip
     if run.status["status"] == "finished":
         raise DataError(f"{path}: this run has finished; its results are in {run.path / 'results.json'}.")
     manifest = run.manifest
@@ -113,6 +118,7 @@ def resume(
         raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
     own = replace(run.own, callbacks=tuple(callbacks))
     own.check_same(manifest["own_parts"], str(path), accept_changed)
+    run.check_trust()
     check_trackers(run.config.report_to)
     own.check(run.config.retrieval)
     need("training", *TRAINING)
@@ -134,7 +140,9 @@ def _at_work(folder: Path, progress: StageProgress | None, own: OwnParts) -> Ite
             yield shown
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_json(folder / "status.json", {"status": status, "error": f"{type(error).__name__}: {error}"})
+            write_json(
+                folder / "status.json", {"status": status, "error": redacted(f"{type(error).__name__}: {error}")}
+            )
             if status == "interrupted" or (folder / "manifest.json").is_file():
                 error.add_note(how_to_go_on(folder, own))
             raise

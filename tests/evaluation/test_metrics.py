@@ -287,3 +287,10 @@ def test_every_metric_stays_in_the_unit_interval(response: str, reference: str, 
         value = score(name, response, reference, source=source, args={"most": 3} if name == "length_band" else {})
         assert value is None or 0 <= value <= 1
         json.dumps(value)
+
+
+def test_a_pattern_that_takes_for_ever_gives_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rag_graph.evaluation.metrics.PATTERN_SECONDS", 0.05)
+    slow = Judged("a" * 60 + "!", (), args={"pattern": "(a|aa)+(a|aa)+(a|aa)+(a|aa)+END"})
+    with pytest.warns(RuntimeWarning, match="for more than 0.05 s; the score is missing there"):
+        assert METRICS["format"](slow) is None

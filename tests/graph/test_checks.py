@@ -11,6 +11,7 @@ import pytest
 
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph
+from rag_graph.graph.reader import graph_warnings
 
 ProblemsAfter = Callable[[tuple[str, str]], list[str]]
 
@@ -58,7 +59,9 @@ def test_many_labels_and_misspelt_names_stay_quick(
         f"format: 1\nname: g\ntasks: {{t: {{kind: classification, labels: [{labels}], metrics: {{accuracy: 1}}, prompt: x}}}}\ncriteria:\n{nodes}edges:\n{edges}"
     )
     began = time.process_time()  # not the clock: other processes may take their share
-    assert len(problems(path)) == 1000
+    found = problems(path)
+    assert len(found) == 101
+    assert found[-1].endswith("more than 100 problems: the others are not shown.")
     assert time.process_time() - began < 60, "checks that are quadratic in the labels take minutes"
 
 
@@ -71,3 +74,34 @@ def test_a_rubric_has_no_metric_of_its_own() -> None:
         "criteria.b.metric: 'format' knows no items. The items of a rubric are scored by your own function, a table or a judge: leave 'metric' out, or write judge.",
         "criteria.c.items: string should have at least 1 character, '' given.",
     ]
+
+
+def test_patterns_that_can_take_for_ever_are_warned_of(write_graph: Callable[..., Path]) -> None:
+    text = "format: 1\nname: g\ntasks: {t: {goal: 1}}\ncriteria:\n"
+    text += "  a: {metric: format, args: {pattern: '(.+)+END'}}\n  b: {metric: format, args: {pattern: '(a+b)+c?'}}\n"
+    text += "edges:\n  - {from: a, to: t, relation: prerequisite}\n  - {from: b, to: t, relation: prerequisite}\n"
+    found = [str(one) for one in graph_warnings(write_graph(text))]
+    assert len(found) == 1
+    assert "criteria.a.args.pattern: a repeat within a repeat" in found[0]
+
+
+@pytest.mark.parametrize("pattern", ["(?u)(?a)a", "(", "a{99999999999999999999}"])
+def test_what_is_no_pattern_is_refused(
+    problems: Callable[[Path], list[str]], write_graph: Callable[..., Path], pattern: str
+) -> None:
+    text = (
+        "format: 1\nname: g\ntasks: {t: {goal: 1}}\ncriteria:\n"
+        + f"  a: {{metric: format, args: {{pattern: '{pattern}'}}}}\n"
+    )
+    found = problems(write_graph(text))
+    assert len(found) == 1
+    assert "criteria.a.args.pattern: not a regular expression" in found[0]
+
+
+@pytest.mark.parametrize("text", ["a\\0b", "\\e[31mred", "\\ud800"])
+def test_control_characters_are_refused(
+    problems: Callable[[Path], list[str]], write_graph: Callable[..., Path], text: str
+) -> None:
+    found = problems(write_graph(f'format: 1\nname: g\ntitle: "{text}"\ntasks: {{t: {{goal: 1, title: "{text}"}}}}\n'))
+    assert found
+    assert all("\x1b" not in line and "\0" not in line for line in found), found

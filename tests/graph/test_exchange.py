@@ -17,7 +17,7 @@ from rag_graph.graph.spec import ROLES, GraphSpec
 
 names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_-]{0,12}", fullmatch=True)
 texts = st.one_of(
-    st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30),
+    st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=30),
     st.sampled_from(["1e3", "089", "+.5", "1.e3", "no", "2001-01-01", "~", "0x1f", "=", "<<"]),
 )
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=10)

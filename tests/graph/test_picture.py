@@ -75,3 +75,10 @@ def test_a_task_without_kind_and_metrics() -> None:
     console = Console(width=100, file=io.StringIO())
     console.print(task_tree(AuxiliaryGraph.build({"correct": 1}, ["form"], [("form", "correct", "bounds")])))
     assert console.file.getvalue().splitlines()[1].rstrip() == "└── correct    goal 1, external"  # type: ignore[attr-defined]
+
+
+def test_a_picture_that_would_show_nothing_is_refused(make_graph: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = make_graph([])
+    monkeypatch.setattr("rag_graph.graph.picture.MOST_NODES", len(graph.nodes) - 1)
+    with pytest.raises(GraphFileError, match="`rag-graph graph show` lists them"):
+        draw_graph(graph)

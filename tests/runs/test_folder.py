@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,26 @@ def test_a_run_never_writes_over_another(tmp_path: Path) -> None:
     assert (taken / "config.yaml").read_text() == "a: 1"
 
 
+def _claim(path: str, start: threading.Barrier) -> bool:
+    start.wait()
+    try:
+        claim_folder(path, "unused")
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_of_two_runs_that_claim_one_folder_at_once_one_gets_it(tmp_path: Path, exists: bool) -> None:
+    start = threading.Barrier(4)  # threads meet in the same calls of the system as processes do
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(100):
+            path = tmp_path / str(number)
+            if exists:
+                path.mkdir()
+            assert sum(pool.map(lambda _, path=path: _claim(str(path), start), range(4))) == 1
+
+
 def test_default_names_are_numbered(tmp_path: Path) -> None:
     base = str(tmp_path / "runs/quickstart-seed0")
     names = [claim_folder(None, base).name for _ in range(3)]
@@ -29,8 +51,6 @@ def test_default_names_are_numbered(tmp_path: Path) -> None:
 
 
 def test_a_run_is_locked_by_one_process_and_looking_takes_nothing(tmp_path: Path) -> None:
-    import threading
-
     assert not is_locked(tmp_path)
     stop = threading.Event()
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,3 +41,33 @@ def test_data_that_changed_are_named(finished_run: Path) -> None:
     other = replace(data, hashes={**fewer, "topic/train": "other"})
     with pytest.raises(DataError, match=r"changed since the run began: topic/train, summary/test. Restore them\.$"):
         check_data(finished_run, written, other, "Restore them.")
+
+
+def _git(folder: Path, *args: str) -> str:
+    about = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *args]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, **about})
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize("key", ["core.fsmonitor", "filter.x.clean", "core.hooksPath"])
+def test_a_hostile_repository_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\ncat\n")
+    program.chmod(0o755)
+    where = tmp_path / "repository"
+    where.mkdir()
+    _git(where, "init", "-q")
+    (where / "file").write_text("a")
+    _git(where, "add", "file")
+    _git(where, "commit", "-qm", "one")
+    monkeypatch.chdir(where)
+    commit = _git(where, "rev-parse", "HEAD")
+    assert manifest(0, [], {}, "", "")["git"] == {"commit": commit, "dirty": False}
+    _git(where, "config", key, str(program))
+    (where / ".gitattributes").write_text("* filter=x\n")
+    (where / "file").write_text("b")
+    record = manifest(0, [], {}, "", "")["git"]
+    assert not (tmp_path / "ran").exists()
+    assert record == {"commit": commit, "dirty": None}

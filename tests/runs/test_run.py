@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from rag_graph import Run
-from rag_graph.errors import ConfigError, DataError
+from rag_graph.errors import ConfigError, DataError, ModelError, RagGraphError
 
 
 def test_metrics_and_episodes_are_tables(finished_run: Path) -> None:
@@ -145,3 +146,28 @@ def test_data_that_have_changed_stop_an_evaluation_and_no_question(finished_run:
     ):
         run.evaluate()
     assert run.ask("where is it from ?", input="anna bought a red kettle .").evidence
+
+
+def test_code_in_a_run_folder_runs_only_where_the_user_allows_it(finished_run: Path, tmp_path: Path) -> None:
+    """The folder's own config does not allow it, whatever it says: the folder may be anybody's."""
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    (run / "policy/evil.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\nfrom transformers import LlamaConfig\nclass C(LlamaConfig):\n    pass\n"
+    )
+    policy = json.loads((run / "policy/config.json").read_text())
+    (run / "policy/config.json").write_text(
+        json.dumps({**policy, "model_type": "evil", "auto_map": {"AutoConfig": "evil.C"}})
+    )
+    with pytest.raises(ModelError, match="comes with Python code of its own, which would run here"):
+        Run(run).ask("where is it?")
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("trust_remote_code: false", "trust_remote_code: true"))
+    with pytest.raises(
+        DataError, match="asks to run the Python code that came with its model .* give --trust-remote-code"
+    ):
+        Run(run).ask("where is it?")
+    assert not (tmp_path / "ran").exists()
+    with contextlib.suppress(RagGraphError):  # whether such a model can be used is another question
+        Run(run, trust_remote_code=True).ask("where is it?")
+    assert (tmp_path / "ran").exists(), "this test looks at the wrong place"

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from rag_graph.config import load_config
-from rag_graph.errors import ConfigError
+from rag_graph.errors import ConfigError, DataError
 from rag_graph.runs.executors import shown_state
 from rag_graph.runs.folder import locked
 from rag_graph.runs.named_scorers import named_scorers
@@ -132,6 +132,18 @@ def test_a_run_that_another_process_works_on_is_left_alone(
         assert again.returncode == 1
     assert (run.path / "status.json").is_file(), "nothing was cleared away"
     assert shown_state(run.path) == "stopped"
+
+
+def test_a_second_sweep_of_the_same_folder_says_so(
+    write: Callable[..., Path], run_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag_graph.runs.folder.LOOK_S", 0.1)
+    sweep = Sweep(write(grid={}, seeds=[0]))
+    sweep.folder.mkdir(parents=True)
+    with locked(sweep.folder):
+        with pytest.raises(DataError, match="another process is working on this sweep. Wait for it, or stop it."):
+            sweep.run()
+        assert [path.name for path in sweep.folder.iterdir()] == [".lock"], "nothing was touched"
 
 
 def test_scorers_that_the_config_names_are_found_beside_it(
