@@ -12,7 +12,8 @@ import pandas
 import pytest
 
 from rag_graph.config import DataConfig
-from rag_graph.data.load import load_contexts, load_data, read_examples
+from rag_graph.data.examples import read_examples
+from rag_graph.data.load import load_contexts, load_data
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError
 from rag_graph.graph import AuxiliaryGraph, load_graph
@@ -106,12 +107,12 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
     ("row", "message"),
     [
         ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is none of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
-        ({"id": "d", "text": "x", "label": None}, r"train\.jsonl:2: column 'label' is empty \(null\), not text"),
         ({"id": "d", "text": {"a": 1}, "label": "World"}, r"train\.jsonl:2: column 'text' is dict"),
-        ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'nan'"),
-        ({"id": "d", "text": "x", "label": []}, r"train\.jsonl:2: column 'label' is an empty list"),
+        ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: 'text' is empty: there is nothing to ask"),
+        ({"id": "d", "text": float("inf"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'inf', not text"),
+        ({"text": "x", "label": "World"}, r"train\.jsonl:2: the row has no id, and the row at .*train\.jsonl:1 has the id 'a'"),
         ({"id": "a", "text": "x", "label": "World"}, r"train\.jsonl:2: the id 'a' appears twice in this data set"),
-        ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: half of a surrogate pair"),
+        ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: column 'text' has half of a surrogate pair"),
         ({"id": "d", "txt": "x", "label": "World"}, r"train\.jsonl:2: no column 'text', which task 'topic' reads as 'input'. Did you mean 'txt'\?"),
     ],
 )  # fmt: skip
@@ -147,12 +148,12 @@ def test_csv_rows_are_whole_and_named_by_their_line(
         load_data(graph, DataConfig(), seed=0)
 
 
-def test_parquet_keeps_lists_and_refuses_nulls(project: Callable[..., Path], tmp_path: Path) -> None:
+def test_parquet_keeps_lists_and_refuses_rows_that_ask_nothing(project: Callable[..., Path], tmp_path: Path) -> None:
     graph = load_graph(project("train.parquet"))
     pandas.DataFrame([{"text": "x", "label": ["World", "Sci/Tech"]}]).to_parquet(tmp_path / "train.parquet")
     assert load_data(graph, DataConfig(), seed=0).train[0].references == ("world", "technology")
     pandas.DataFrame([{"text": None, "label": "World"}]).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(DataError, match=r"train\.parquet:1: column 'text' is empty"):
+    with pytest.raises(DataError, match=r"train\.parquet:1: 'text' is empty"):
         load_data(graph, DataConfig(), seed=0)
 
 
