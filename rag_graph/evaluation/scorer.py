@@ -13,7 +13,7 @@ from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unf
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import Episode, Example
+from rag_graph.records import REFERENCE_METRICS, Episode, Example
 
 
 class FrozenClassifier:
@@ -282,7 +282,13 @@ class NodeScorer:
             )  # fmt: skip
 
         value: float | None
-        if node == name:
+        if (
+            node == name
+            and not episode.example.references
+            and any(task.metrics.get(metric) for metric in REFERENCE_METRICS)
+        ):
+            value = None  # what needs no reference is not the task's score
+        elif node == name:
             parts = [(METRICS[metric](judged(source)), weight) for metric, weight in task.metrics.items()]
             seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
             value = sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen) if seen else None

@@ -16,6 +16,7 @@ import networkx
 from rag_graph.errors import near_miss
 from rag_graph.graph.placeholders import escaped, placeholders
 from rag_graph.graph.spec import BUILT_IN_RELATIONS, NOT_SHOWN
+from rag_graph.records import REFERENCE_METRICS
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """(location, what is wrong) of each problem."""
@@ -101,7 +102,10 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                 (*location, "dataset"),
                 f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given.",
             )
-        if fields is not None and "reference" not in fields:
+        compared = isinstance(metrics, dict) and any(
+            name in REFERENCE_METRICS and weight for name, weight in metrics.items()
+        )
+        if fields is not None and "reference" not in fields and (compared or not metrics):
             yield (*location, "fields"), "no 'reference': name the column that contains the correct answer."
 
 
