@@ -18,12 +18,20 @@ ROWS = [{"id": "a", "text": "one\ntwo"}, {"id": "b", "text": "three, four"}]
 
 @pytest.mark.parametrize(
     ("name", "places"),
-    [("d.jsonl", [1, 2]), ("d.jsonl.gz", [1, 2]), ("d.json", [1, 2]), ("d.csv", [3, 4]), ("d.parquet", [1, 2])],
+    [
+        ("d.jsonl", [1, 2]),
+        ("d.jsonl.gz", [1, 2]),
+        ("d.json", [1, 2]),
+        ("d.csv", [3, 4]),
+        ("d.csv.gz", [3, 4]),
+        ("d.tsv", [3, 4]),
+        ("d.parquet", [1, 2]),
+    ],
 )
 def test_every_kind_of_file(tmp_path: Path, name: str, places: list[int]) -> None:
     path, lines = tmp_path / name, "".join(json.dumps(row) + "\n" for row in ROWS)
-    if name == "d.csv":
-        pandas.DataFrame(ROWS).to_csv(path, index=False, encoding="utf-8-sig")
+    if name.startswith(("d.csv", "d.tsv")):
+        pandas.DataFrame(ROWS).to_csv(path, index=False, encoding="utf-8-sig", sep="\t" if name == "d.tsv" else ",")
     elif name == "d.parquet":
         pandas.DataFrame(ROWS).to_parquet(path)
     else:
@@ -87,3 +95,20 @@ def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("id,text,id\n1,a,2\n")
     with pytest.raises(DataError, match=r"d\.csv: the column 'id' comes twice\. Rename or drop one of them\."):
         list(read_table(tmp_path / "d.csv"))
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b"text;answer\na, b;x\n", [{"text": "a, b", "answer": "x"}]),
+        ("text\tanswer\r\na\tx\r\n".encode("utf-16"), [{"text": "a", "answer": "x"}]),
+        (b"text, answer\na,x\n\n", [{"text": "a", "answer": "x"}]),
+        (b'"a, b";c\n1;2\n', [{"a, b": "1", "c": "2"}]),
+        (f"text,answer\n{'word ' * 60_000},x\n".encode(), [{"text": "word " * 60_000, "answer": "x"}]),
+        ("text\n\u00e9\n".encode("utf-8-sig"), [{"text": "\u00e9"}]),
+        (b"", []),
+    ],
+)
+def test_csv_as_the_world_writes_it(tmp_path: Path, content: bytes, rows: list[dict[str, str]]) -> None:
+    (tmp_path / "d.csv").write_bytes(content)
+    assert [row for _, row in read_table(tmp_path / "d.csv")] == rows

@@ -324,3 +324,35 @@ def test_a_rubric_comes_with_its_example(tmp_path: Path) -> None:
         match=r"t.jsonl:1: no column 'goals', which the rubric 'rubric' reads its items from. Did you mean 'gaols'\?",
     ):
         load_data(graph, DataConfig(), seed=0)
+
+
+UNLABELLED = [
+    {"text": "one", "label": "World"},
+    {"text": "two", "label": "Sci/Tech"},
+    {"text": "three", "label": None},
+    {"text": "four", "label": ""},
+    {"text": "five"},
+]
+
+
+def test_what_has_no_reference_is_asked_and_shown_to_nobody(project: Callable[..., Path]) -> None:
+    graph = load_graph(project(rows=UNLABELLED))
+    data = load_data(graph, DataConfig(), seed=0)
+    bare = {"three", "four", "five"}
+    assert {example.text for example in data.train} == {"one", "two", *bare}
+    assert {example.text for example in data.train if not example.references} == bare
+    assert {example.text for group in data.groups for example, _ in group} == {"one", "two"}, "no demonstration"
+    sources = {node.source for node in data.contexts["train"] if node.node == "solved"}
+    assert sources == {example.id for example in data.train if example.references}, "both, though limit is 2"
+    assert data.unlabelled == {"topic": {"train": (3, 5), "test": (3, 5)}}
+    assert data.notes == [
+        "task 'topic': 3 of 5 training examples and 3 of 5 held-out examples have no reference: in training their score is predicted, and no demonstration shows them; they are not evaluated."
+    ]
+    only = load_data(graph, DataConfig(), seed=0, splits=("test",))
+    assert only.notes == ["task 'topic': 3 of 5 held-out examples have no reference: they are not evaluated."]
+
+
+def test_nothing_is_said_where_every_row_has_a_reference(project: Callable[..., Path]) -> None:
+    data = load_data(load_graph(project()), DataConfig(), seed=0)
+    assert (data.unlabelled, data.notes) == ({}, [])
+    assert load_data(PARCELS, DataConfig(train=10, test=10), seed=0).notes == []
