@@ -88,7 +88,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def open_text(path: Path, newline: str | None = None) -> IO[str]:
+def open_text(path: Path, newline: str | None = None) -> io.TextIOWrapper:
     """Open a text file for reading; gzip is told by its first bytes, UTF-16 and UTF-32 by their byte order mark, all else is UTF-8.
 
     Args:
@@ -113,7 +113,7 @@ def open_text(path: Path, newline: str | None = None) -> IO[str]:
 def not_utf8(path: Path) -> DataError:
     """What to say of a text file that could not be decoded: the line of its first bad byte, and the way out."""
     with open_text(path) as handle:
-        raw = handle.buffer.read()
+        raw = bytes(handle.buffer.read())
     if any(raw.startswith(mark) for mark, name in _MARKS if name != "utf-8-sig"):
         return DataError(f"{path}: not the text that its byte order mark says it is. Save the file as UTF-8.")
     place, byte = str(path), ""

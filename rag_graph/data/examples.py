@@ -69,8 +69,8 @@ def examples_from_rows(
     ids = row_ids(table) or [f"{prefix}row{number}" for number in range(len(table))]
     examples = []
     for key, (where, row) in zip(ids, table, strict=True):
-        column = task.fields.get("reference")
-        references = () if column is None else references_of(row, column, name, task, where)
+        answer = task.fields.get("reference")
+        references = () if answer is None else references_of(row, answer, name, task, where)
         unit = task.fields.get("unit")
         drawn = reach(row, unit) if unit is not None else None
         examples.append(
