@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from rag_graph.data.columns import MISSING, as_id, is_null, no_column, reach, row_ids, text_of
-from rag_graph.data.files import Rows, read_table
 from rag_graph.data.rubrics import check_columns, items_of, rubrics_of
+from rag_graph.data.tables import Rows, read_table
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from rag_graph.data.beir import beir_rows, corpus_of, is_qrels
 from rag_graph.data.columns import as_id, id_of, is_null, no_id
-from rag_graph.data.files import ENDINGS, Rows, read_table
+from rag_graph.data.tables import ENDINGS, Rows, read_table
 from rag_graph.errors import DataError, near_miss
 from rag_graph.records import ContextNode
 from rag_graph.runtime import read_jsonl
 
-QUESTIONS = ("question", "query", "text")
-"""Columns that may hold the question: the first one that a row has."""
+QUESTIONS = ("question", "query")
+"""Columns that may hold the question: the first one that a row has; in a BEIR folder it is `text`."""
 
 
 class Query(NamedTuple):
@@ -94,7 +94,7 @@ def check_links(passage: ContextNode, known: Collection[str], where: str, prefix
 
 
 def read_queries(path: Path) -> list[Query]:
-    """Rows {id, question, supporting_ids}. `id` (or `_id`) and `question` (or `query`, or `text`) are required.
+    """Rows {id, question, supporting_ids}. `id` (or `_id`) and `question` (or `query`) are required.
 
     Args:
         path: a file as for passages; or a folder in the layout of BEIR, whose queries of the split test are read with what supports them; or one of
@@ -104,8 +104,11 @@ def read_queries(path: Path) -> list[Query]:
         DataError: no row, no id, an empty question, an id that appears twice; with file and line.
     """
     queries: dict[str, Query] = {}
-    for where, row in beir_rows(path) if path.is_dir() or is_qrels(path) else _rows(path):
-        question = next((row[name] for name in QUESTIONS if not is_null(row.get(name))), None)
+    beir = path.is_dir() or is_qrels(path)
+    for where, row in beir_rows(path) if beir else _rows(path):
+        question = next(
+            (row[name] for name in (*QUESTIONS, *(["text"] if beir else [])) if not is_null(row.get(name))), None
+        )
         if not isinstance(question, str) or not question.strip():
             raise DataError(
                 f"{where}: no 'question'. A query is {{id, question, supporting_ids}}; id and question are required."
