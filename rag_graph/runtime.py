@@ -5,6 +5,8 @@ Files appear whole (written beside, then renamed) or, for `*.jsonl`, grow by who
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import math
 import os
@@ -16,10 +18,16 @@ from typing import IO, Any
 
 from rag_graph.errors import ConfigError, DataError, TrainingError
 
-# An escaped lone surrogate: json reads it, no file can hold it. Pairs are characters.
-_SURROGATE = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F]"
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
 )
+"""Byte order marks, and the encodings that they announce."""
+_HALF = re.compile("[\ud800-\udfff]")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def seed_everything(seed: int) -> None:
@@ -80,39 +88,130 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line number from 1, object) of a JSON-lines file (`.gz` read as such); blank lines are passed over.
+def open_text(path: Path, newline: str | None = None) -> io.TextIOWrapper:
+    """Open a text file for reading; gzip is told by its first bytes, UTF-16 and UTF-32 by their byte order mark, all else is UTF-8.
+
+    Args:
+        newline: as in `open`; None: every kind of line end is read as "\\n".
 
     Raises:
-        DataError: the file is missing, is not UTF-8, or a line is not a JSON object; names the line.
+        OSError: it is missing or cannot be read.
     """
-    import gzip
-
+    with path.open("rb") as handle:
+        zipped = handle.read(2) == b"\x1f\x8b"
+    raw: IO[bytes] = gzip.open(path) if zipped else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
     try:
-        handle: IO[str]
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as handle:
+        start = raw.read(4)
+        raw.seek(0)
+    except (OSError, EOFError, zlib.error):
+        raw.close()
+        raise
+    encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
+    return io.TextIOWrapper(raw, encoding, newline=newline)
+
+
+def not_utf8(path: Path) -> DataError:
+    """What to say of a text file that could not be decoded: the line of its first bad byte, and the way out."""
+    with open_text(path) as handle:
+        raw = bytes(handle.buffer.read())
+    if any(raw.startswith(mark) for mark, name in _MARKS if name != "utf-8-sig"):
+        return DataError(f"{path}: not the text that its byte order mark says it is. Save the file as UTF-8.")
+    place, byte = str(path), ""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place, byte = f"{path}:{raw.count(10, 0, error.start) + 1}", f" (byte 0x{raw[error.start]:02x})"
+    return DataError(
+        f"{place}: not UTF-8 text{byte}. Save the file as UTF-8, such as with iconv -f WINDOWS-1252 -t UTF-8."
+    )
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) of a JSON-lines file (also gzipped); blank lines are passed over. A file that is one JSON array of
+    objects is read too; the number is then that of the item.
+
+    Raises:
+        DataError: the file is missing, is no text, or a line is not a JSON object; names the line.
+    """
+    try:
+        with open_text(path) as handle:
             for number, line in enumerate(handle, 1):
                 if not line.strip():
                     continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise DataError(
-                        f"{path}:{number}: not valid JSON ({error}). One JSON object a line is expected."
-                    ) from None
-                if _SURROGATE.search(line):
-                    raise DataError(f"{path}:{number}: half of a surrogate pair, which is not a character. Remove it.")
-                if not isinstance(row, dict):
-                    raise DataError(
-                        f"{path}:{number}: a {type(row).__name__}, not an object. One JSON object a line is expected."
-                    )
-                yield number, row
+                if number == 1 and line.lstrip().startswith("["):
+                    yield from _items(path, line + handle.read())
+                    return
+                yield number, _object(line, f"{path}:{number}")
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error}).") from None
+    except UnicodeDecodeError:
+        raise not_utf8(path) from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
+
+
+class _TwiceError(ValueError):
+    """A key stands twice in an object."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _TwiceError(f"the key '{twice}' stands twice in one object. Keep one.")
+    return found
+
+
+_DECODE = json.JSONDecoder(object_pairs_hook=_unique).decode
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = _DECODE(line)
+    except _TwiceError as error:
+        raise DataError(f"{where}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not valid JSON ({error}). {_remedy(line.strip())}") from None
+    return _row(row, where, escapes=bool(_ESCAPED_SURROGATE.search(line)))
+
+
+def _items(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        rows = _DECODE(text)
+    except _TwiceError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", 1)
+        raise DataError(
+            f"{path}:{line}: not valid JSON ({error}). One JSON object a line is expected, or one array of objects."
+        ) from None
+    escapes = bool(_ESCAPED_SURROGATE.search(text))
+    for number, row in enumerate(rows, 1):
+        yield number, _row(row, f"{path}: item {number}", escapes)
+
+
+def _row(row: Any, where: str, escapes: bool) -> dict[str, Any]:
+    """escapes: the text has escapes as of surrogates. A pair of them is a character, and half of one is none: no file can hold it."""
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a {type(row).__name__}, not an object. One JSON object a line is expected.")
+    for name, value in row.items() if escapes else ():
+        if _HALF.search(json.dumps([name, value], ensure_ascii=False)):
+            raise DataError(
+                f"{where}: column {name!a:.40} has half of a surrogate pair, which is not a character. Write the whole pair, or \\ufffd in its place."
+            )
+    return row
+
+
+def _remedy(line: str) -> str:
+    """What to write instead of a line that is no JSON."""
+    if not line.strip("\0\x1a"):
+        return "The file ends in bytes that are no text: it was not written to its end. Remove this line."
+    if line.endswith("},"):
+        return "Remove the comma at the end of the line."
+    if line.startswith("{'"):
+        return "These are Python's quotes: write the row with json.dumps."
+    return "One JSON object a line is expected."
 
 
 def write_json(path: Path, record: Any) -> None:

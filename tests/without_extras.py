@@ -66,7 +66,7 @@ def main(run: str, folder: Path) -> dict[str, Any]:
     }
     import rag_graph
     from rag_graph import Episode, Example, GraphReward, Run, SentenceEncoder
-    from rag_graph.data.files import read_table
+    from rag_graph.data.tables import read_table
     from rag_graph.evaluation.metrics import METRICS, Judged
     from rag_graph.retrieval.bm25 import Bm25Retriever
     from rag_graph.retrieval.vectors import FaissVectors, MilvusVectors

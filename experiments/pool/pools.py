@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rag_graph.config import RetrievalConfig
+from rag_graph.data.examples import examples_from_rows
 from rag_graph.data.files import read_rows
-from rag_graph.data.load import examples_from_rows, load_contexts
+from rag_graph.data.load import load_contexts
 from rag_graph.data.prompts import render_prompt
 from rag_graph.generation.generate import Response
 from rag_graph.graph import AuxiliaryGraph, load_graph

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rag_graph.cli.train import AcceptChanged, Code, TrustRemoteCode
+from rag_graph.display import count
 
 
 def evaluate(
@@ -47,4 +48,10 @@ def evaluate(
         )
     console = Console()
     console.print(table)
+    for name, without in evaluation.without_reference.items():
+        console.print(
+            f"{name}: {count(without, 'example')} without a reference, not in the table",
+            soft_wrap=True,
+            highlight=False,
+        )
     console.print(f"wrote {evaluation.path}", soft_wrap=True, highlight=False)

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
-from pathlib import Path
-from typing import Any
 
 from rag_graph.config import DataConfig
-from rag_graph.data.files import Rows, find_file, read_rows, read_table
+from rag_graph.data.examples import examples_from_rows, references_of
+from rag_graph.data.files import find_file, read_rows
 from rag_graph.data.held_out import Pair, divide
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.data.passages import read_passages
 from rag_graph.data.prompts import render_prompt
 from rag_graph.data.reserved import is_reserved
-from rag_graph.data.rubrics import check_columns, items_of, rubrics_of
-from rag_graph.errors import DataError, near_miss
+from rag_graph.data.rubrics import rubrics_of
+from rag_graph.errors import DataError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.spec import NOT_SHOWN, Task
+from rag_graph.graph.spec import Task
 from rag_graph.records import ContextNode, Example
 
-OPTIONAL = NOT_SHOWN - {"reference", "unit"}
-"""Fields that only training rows must have."""
 MADE_SIZES = {"train": 2000, "test": 200}
 """Number of passages of a generated data set, if the config has none."""
 _QUESTION_SHARE = {"origin": 0.5, "color": 0.25, "days": 0.125, "buyer": 0.125}
@@ -33,7 +30,8 @@ _QUESTION_SHARE = {"origin": 0.5, "color": 0.25, "days": 0.125, "buyer": 0.125}
 class RunData:
     """
     train, test: examples, tasks interleaved.
-    groups: training examples that share their input, for the supervised warm-up, each with its weak answer (or None); no reserved ones.
+    groups: training examples that share their input, for the supervised warm-up, each with its weak answer (or None); none that is reserved or
+        has no reference.
     contexts: split -> context nodes; no exemplar shows the reference of a reserved example.
     hashes: task/split -> hash of the examples used; contexts/split, demonstrations.
     """
@@ -43,8 +41,25 @@ class RunData:
     groups: list[list[Pair]]
     contexts: dict[str, list[ContextNode]]
     hashes: dict[str, str] = field(default_factory=dict)
+    unlabelled: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    """Task -> split -> (examples without a reference, all examples), where there are some."""
     reserved: frozenset[str] = frozenset()
     """Ids of the training examples whose references only audits see (`rag_graph.data.reserved`)."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the data, one sentence per task: how many references are missing, and what follows."""
+        sides = {"train": "training", "test": "held-out"}
+        told = []
+        for task, splits in self.unlabelled.items():
+            counts = [f"{missing} of {all_of} {sides[split]} examples" for split, (missing, all_of) in splits.items()]
+            follows = {
+                "train": "in training their score is predicted, and no demonstration shows them",
+                "test": "they are not evaluated",
+            }
+            said = "; ".join(follows[split] for split in splits)
+            told.append(f"task '{task}': {' and '.join(counts)} have no reference: {said}.")
+        return told
 
     @property
     def shown(self) -> list[Example]:
@@ -70,6 +85,7 @@ def load_data(
     examples: dict[str, list[list[Example]]] = {"train": [], "test": []}
     groups: list[list[Pair]] = []
     hashes: dict[str, str] = {}
+    unlabelled: dict[str, dict[str, tuple[int, int]]] = {}
     made = [name for name, task in graph.spec.tasks.items() if task.dataset and task.dataset.name]
     lacking = {
         name: task
@@ -93,8 +109,14 @@ def load_data(
             examples[split].append([example for example, _ in loaded])
             groups += [[pair] for pair in loaded] if split == "train" else []
         for part in examples[split]:
-            hashes[f"{part[0].task}/{split}"] = _hash(part)
-    groups = [[pair for pair in group if not is_reserved(pair[0], graph, reserved, seed)] for group in groups]
+            name, missing = part[0].task, sum(not example.references for example in part)
+            hashes[f"{name}/{split}"] = _hash(part)
+            if missing and "reference" in graph.spec.tasks[name].fields:
+                unlabelled.setdefault(name, {})[split] = (missing, len(part))
+    groups = [
+        [pair for pair in group if pair[0].references and not is_reserved(pair[0], graph, reserved, seed)]
+        for group in groups
+    ]
     groups = [group for group in groups if group]
     if any(weak is not None for group in groups for _, weak in group):
         hashes["demonstrations"] = _digest([(example.id, weak) for group in groups for example, weak in group])
@@ -105,7 +127,7 @@ def load_data(
     for split, nodes in contexts.items():
         if nodes:
             hashes[f"contexts/{split}"] = _digest(list(map(astuple, nodes)))
-    return RunData(train, test, groups, contexts, hashes, hidden)
+    return RunData(train, test, groups, contexts, hashes, unlabelled, hidden)
 
 
 def _parcels(
@@ -144,96 +166,12 @@ def _from_rows(graph: AuxiliaryGraph, name: str, task: Task, split: str) -> list
     if task.dataset is None:
         raise DataError(f"task '{name}' of graph '{graph.name}' has no dataset. Add 'dataset:' to the task.")
     rows = list(read_rows(task.dataset, split, graph.root))
-    for ours in OPTIONAL & task.fields.keys() if split == "train" and rows else ():
-        where, row = rows[0]
-        if task.fields[ours] not in row:
-            raise DataError(
-                f"{where}: no column '{task.fields[ours]}', which task '{name}' reads as '{ours}'.{near_miss(task.fields[ours], row)} The row has: {', '.join(map(str, row))}."
-            )
-    rubrics = rubrics_of(graph, name)
-    for where, row in rows[:1]:
-        check_columns(row, rubrics, where)
-    loaded = examples_from_rows(name, task, iter(rows), f"{split}/", rubrics)
-    column = task.fields.get("demonstration")
-    weak = [
-        _references(row[column], name, task, where, column)[0] if column and row.get(column) is not None else None
-        for where, row in rows
-    ]
-    examples = list(zip(loaded, weak, strict=True))
-    if not examples:
+    loaded = examples_from_rows(name, task, iter(rows), f"{split}/", rubrics_of(graph, name), split == "train")
+    if not loaded:
         raise DataError(f"task '{name}': its {split} data set is empty.")
-    return examples
-
-
-def examples_from_rows(
-    name: str, task: Task, rows: Rows, prefix: str = "", rubrics: Mapping[str, str] | None = None
-) -> list[Example]:
-    """Rows of a table -> examples, by the task's field mapping. A row without an id gets `prefix` and its number.
-
-    Args:
-        rubrics: node -> column of its items, of the rubrics that apply to the task (`rubrics_of`).
-
-    Raises:
-        DataError: a missing column, a value that is not text, a repeated id, a label outside the task's labels, items of a rubric that cannot
-            be read; with file and line.
-    """
-    examples: dict[str, Example] = {}
-    for number, (where, row) in enumerate(rows):
-        inputs = {}
-        for ours, column in task.fields.items():
-            if column not in row and ours not in OPTIONAL:
-                raise DataError(
-                    f"{where}: no column '{column}', which task '{name}' reads as '{ours}'.{near_miss(column, row)} The row has: {', '.join(map(str, row))}."
-                )
-            if ours not in NOT_SHOWN:
-                inputs[ours] = _text(row[column], column, where)
-        answer = task.fields.get("reference")
-        references = () if answer is None else _references(row[answer], name, task, where, answer)
-        key = f"{name}/{row['id']}" if row.get("id") is not None else f"{name}/{prefix}row{number}"
-        if key in examples:
-            raise DataError(f"{where}: the id '{row['id']}' appears twice in this data set. Ids must be unique.")
-        unit = task.fields.get("unit")
-        drawn = "" if unit is None else _text(row[unit], unit, where)
-        items = items_of(row, rubrics or {}, where)
-        examples[key] = Example(key, name, inputs, references, _supporting(row, task, where), drawn, items)
-    return list(examples.values())
-
-
-def _text(value: Any, column: str, where: str) -> str:
-    if not isinstance(value, str | int | float | bool) or value != value or value in (float("inf"), float("-inf")):
-        shown = "empty (null)" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"
-        raise DataError(f"{where}: column '{column}' is {shown}, not text.")
-    return str(value)
-
-
-def _references(value: Any, name: str, task: Task, where: str, column: str) -> tuple[str, ...]:
-    values = value if isinstance(value, list | tuple) else [value]
-    if not values:
-        raise DataError(f"{where}: column '{column}' is an empty list: an example needs a reference.")
-    texts = [_text(item, column, where) for item in values]
-    if task.kind != "classification":
-        return tuple(texts)
-    mapping = task.labels if isinstance(task.labels, dict) else {label: label for label in task.labels}
-    for item in texts:
-        if item not in mapping:
-            raise DataError(
-                f"{where}: label '{item}' is none of task '{name}'.{near_miss(item, mapping)} Its labels: {', '.join(mapping)}."
-            )
-    return tuple(mapping[item] for item in texts)
-
-
-def _supporting(row: Mapping[str, Any], task: Task, where: str) -> tuple[str, ...]:
-    """Ids of passages; none if the row has none."""
-    column = task.fields.get("supporting")
-    value = row.get(column) if column else None
-    if column is None or value is None:
-        return ()
-    ids = tuple(_text(item, column, where) for item in (value if isinstance(value, list | tuple) else [value]))
-    if "" in ids:
-        raise DataError(
-            f"{where}: column '{column}' contains an empty id. Leave it out, or write null, if no id is known."
-        )
-    return ids
+    column = task.fields.get("demonstration")
+    weak = [references_of(row, column, name, task, where)[:1] if column else () for where, row in rows]
+    return [(example, one[0] if one else None) for example, one in zip(loaded, weak, strict=True)]
 
 
 def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -> list[ContextNode]:
@@ -249,7 +187,7 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
             nodes.append(ContextNode(name, name, graph.title(name), context.text or "", "guideline"))
         elif context.kind == "exemplars":
             task = graph.spec.tasks[str(context.of)]
-            mine = [example for example in train if example.task == context.of][: context.limit]
+            mine = [example for example in train if example.task == context.of and example.references]
             nodes += [
                 ContextNode(
                     f"{name}/{example.id}",
@@ -258,8 +196,7 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
                     f"{render_prompt(task, example)} {example.references[0]}",
                     example.id,
                 )
-                for example in mine
-                if example.references
+                for example in mine[: context.limit]
             ]
         elif context.file is not None:
             nodes += read_passages(find_file(context.file, graph.root), name)
@@ -273,18 +210,6 @@ def load_contexts(graph: AuxiliaryGraph, split: str, train: Sequence[Example]) -
                 ContextNode(n.id.replace("archive", name, 1), name, n.title, n.text, n.source) for n in archive(split)
             ]
     return nodes
-
-
-def read_examples(path: Path, name: str, graph: AuxiliaryGraph) -> list[Example]:
-    """Examples of one task of the graph from any file with the task's fields.
-
-    Raises:
-        DataError: as in `examples_from_rows`, or an empty file.
-    """
-    examples = examples_from_rows(name, graph.spec.tasks[name], read_table(path), rubrics=rubrics_of(graph, name))
-    if not examples:
-        raise DataError(f"{path}: the file has no rows.")
-    return examples
 
 
 def _interleave(parts: Sequence[list[Example]]) -> list[Example]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rag_graph.errors import DataError
-from rag_graph.graph.checks import PLACEHOLDER
+from rag_graph.graph.placeholders import fill
 from rag_graph.graph.spec import Task
 from rag_graph.records import Evidence, Example
 
@@ -16,8 +16,7 @@ def render_evidence(evidence: Sequence[Evidence]) -> str:
 
 
 def render_prompt(task: Task, example: Example, evidence: Sequence[Evidence] = ()) -> str:
-    """Fill the template of a task, in one pass, so braces inside a text stay. Without evidence, `{context}` and the white
-    space after it are removed.
+    """Fill the template of a task (`rag_graph.graph.placeholders`). Without evidence, `{context}` and the white space after it are removed.
 
     Raises:
         DataError: the task has no prompt.
@@ -25,8 +24,4 @@ def render_prompt(task: Task, example: Example, evidence: Sequence[Evidence] = (
     if task.prompt is None:
         raise DataError(f"task '{example.task}' has no prompt. Add 'prompt:' to it in the graph file.")
     values = {**example.inputs, "labels": ", ".join(task.label_words), "context": render_evidence(evidence)}
-    template = task.prompt
-    if not evidence:
-        for gap in ("{context}\n", "{context} ", "{context}"):
-            template = template.replace(gap, "")
-    return PLACEHOLDER.sub(lambda match: values[match.group(1)], template).rstrip()
+    return fill(task.prompt, values, dropped=() if evidence else ("context",)).rstrip()

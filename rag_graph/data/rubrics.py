@@ -12,6 +12,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from rag_graph.data.columns import MISSING, reach
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.explain import kind_of
@@ -42,7 +43,10 @@ def items_of(row: Mapping[str, Any], rubrics: Mapping[str, str], where: str) -> 
     Raises:
         DataError: items that cannot be read, or of which none has a weight above 0.
     """
-    found = {node: read_items(row.get(column), column, where) for node, column in rubrics.items()}
+    values = {node: (column, reach(row, column)) for node, column in rubrics.items()}
+    found = {
+        node: read_items(None if value is MISSING else value, column, where) for node, (column, value) in values.items()
+    }
     return {node: items for node, items in found.items() if items}
 
 
@@ -54,7 +58,7 @@ def check_columns(known: Collection[str], rubrics: Mapping[str, str], where: str
         rubrics: node -> column, of the task (`rubrics_of`).
     """
     for node, column in rubrics.items():
-        if column not in known:
+        if column not in known and column.partition(".")[0] not in known:
             raise DataError(
                 f"{where}: no column '{column}', which the rubric '{node}' reads its items from.{near_miss(column, known)} "
                 f"The columns there are: {', '.join(map(str, known)) or 'none'}. A row without a rubric has an empty list, or null."

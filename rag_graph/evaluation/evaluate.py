@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Evaluation:
     units: the sampling unit of each of these examples.
     retrieval: what retrieval was worth, where a run's pipeline answered (`rag.retrieval_report`).
     path: the file that it was written to.
+    without_reference: task -> its examples that have no reference and so are not measured, where there are some.
     """
 
     results: tuple[EvalResult, ...]
@@ -39,6 +40,7 @@ class Evaluation:
     units: dict[str, list[str]]
     retrieval: Mapping[str, Any] | None = None
     path: Path | None = None
+    without_reference: Mapping[str, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return one_line("Evaluation", *self._about())
@@ -49,7 +51,10 @@ class Evaluation:
             (found.task, found.metric, f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]", found.n)
             for found in self.results
         ]
-        notes = [f"written to {self.path}"] if self.path else []
+        notes = [
+            f"{task}: {without} without a reference, not measured" for task, without in self.without_reference.items()
+        ]
+        notes += [f"written to {self.path}"] if self.path else []
         return html_table(", ".join(self._about()), ("task", "metric", "mean [95% interval]", "examples"), rows, notes)
 
     def _about(self) -> tuple[str, str]:
@@ -84,11 +89,16 @@ def evaluate(
     results: list[EvalResult] = []
     task_scores: dict[str, list[float]] = {}
     units: dict[str, list[str]] = {}
+    without: dict[str, int] = {}
     for name in dict.fromkeys(example.task for example in examples):
-        mine = [e for e in episodes if e.example.task == name and name in e.scores and e.example.references]
+        task = scorer.graph.spec.tasks[name]
+        mine = [e for e in episodes if e.example.task == name and name in e.scores]
+        if "reference" in task.fields:  # only what was compared with one counts
+            mine = [e for e in mine if e.example.references]
+            missing = sum(e.task == name and not e.references for e in examples)
+            without.update({name: missing} if missing else {})
         if not mine:
             continue
-        task = scorer.graph.spec.tasks[name]
         task_scores[name] = [episode.scores[name] for episode in mine]
         units[name] = [episode.example.sampling_unit for episode in mine]
         for metric in dict.fromkeys([*task.metrics, *(REPORTED[task.kind] if task.kind else ())]):
@@ -97,8 +107,10 @@ def evaluate(
                 interval, count = found
                 results.append(EvalResult(name, metric, *interval, count, config_hash))
     if not task_scores:
-        raise DataError("no example has a reference: there is nothing to compare the answers with.")
-    return Evaluation(tuple(results), tuple(episodes), task_scores, units)
+        raise DataError(
+            "no example has a reference: there is nothing to compare the answers with. Give some held-out rows one."
+        )
+    return Evaluation(tuple(results), tuple(episodes), task_scores, units, without_reference=without)
 
 
 def scored(scorer: NodeScorer, episodes: Sequence[Episode]) -> list[Episode]:
@@ -113,7 +125,8 @@ def scored(scorer: NodeScorer, episodes: Sequence[Episode]) -> list[Episode]:
 def _measure(metric: str, episodes: Sequence[Episode], labels: tuple[str, ...]) -> tuple[Interval, int] | None:
     """The mean of the metric with its interval, and the number of episodes in which it was measured."""
     if metric == "macro_f1":
-        return _macro_f1(episodes, labels), len(episodes)
+        compared = [episode for episode in episodes if episode.example.references]
+        return (_macro_f1(compared, labels), len(compared)) if compared else None
     values, units = [], []
     for episode in episodes:
         example = episode.example

@@ -17,6 +17,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import CodeType
 from typing import Any
@@ -176,9 +177,12 @@ class Row:
 
     def __init__(self, episode: Episode, task: Task, item: Item | None = None) -> None:
         self.item = item
-        self.episode = episode = episode if item is None else asked_about(episode, item)
+        episode = episode if item is None else asked_about(episode, item)
+        if "reference" in task.fields and not episode.example.references:  # the data have none
+            episode = replace(episode, example=replace(episode.example, references=HiddenReferences()))
+        self.episode = episode
         self.is_hidden = isinstance(episode.example.references, HiddenReferences)
-        """Its reference is hidden by design."""
+        """Its reference is hidden by design, or the data have none."""
         example, references = episode.example, episode.example.references
         reference: Any = references[0] if len(references) == 1 else (list(references) if references else None)
         made: dict[str, Any] = {**example.inputs, "reference": Hidden() if self.is_hidden else reference}
@@ -224,7 +228,7 @@ def score_of(value: Any, function: OwnFunction) -> float | Unfit | None:
 class Asking:
     """One function and the rows of a batch that it is to score.
 
-    A row whose reference is hidden counts as not observed (None) for a function that names the column of the reference, and for one that fails
+    A row whose reference is hidden, or missing in the data, counts as not observed (None) for a function that names the column of the reference, and for one that fails
     because of it. A batch function that raises for another reason is called again row by row, so that it loses only the rows on which it raises;
     not where something outside did not answer.
     """

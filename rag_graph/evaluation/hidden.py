@@ -1,7 +1,8 @@
 """What a function sees in place of a reference that is hidden by design.
 
 On a share of the episodes the goal is hidden from the reward (`reward.reserved`, `reward.goal_observed`), so the reference is too. An empty text
-or None in its place would be scored in silence; these objects raise an error that explains itself as soon as they are used.
+or None in its place would be scored in silence; these objects raise an error that explains itself as soon as they are used. They also stand in the
+place of a reference that the data do not have.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 from rag_graph.errors import DataError
 
 WHY = (
-    "the reference of this row is hidden by design: its goal is not shown to the reward (reward.reserved, reward.goal_observed). "
+    "the reference of this row is hidden by design: its goal is not shown to the reward (reward.reserved, reward.goal_observed), or the data have none. "
     "Name the column as a parameter, and the function is not called for such a row; or return None where the value is a Hidden."
 )
 

@@ -14,7 +14,7 @@ from rag_graph.evaluation.judging import METRIC, Judge, Question, Verdict, judge
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import Asked, Episode, Example, Item
+from rag_graph.records import REFERENCE_METRICS, Asked, Episode, Example, Item
 
 
 class FrozenClassifier:
@@ -344,7 +344,14 @@ class NodeScorer:
                 source=text, args=dict(args or {}), classifier=classifier,
             ))  # fmt: skip
 
-        if node == name:
+        value: float | None
+        if (
+            node == name
+            and not episode.example.references
+            and any(task.metrics.get(metric) for metric in REFERENCE_METRICS)
+        ):
+            value = None  # what needs no reference is not the task's score
+        elif node == name:
             parts = [(judged(metric, source), weight) for metric, weight in task.metrics.items()]
             seen = [(value, weight) for value, weight in parts if value is not None and weight > 0]
             value = sum(value * weight for value, weight in seen) / sum(weight for _, weight in seen) if seen else None

@@ -5,7 +5,6 @@ They use the raw values and run beside the structural checks of `spec`, so one r
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,13 +15,14 @@ import regex
 
 from rag_graph.errors import near_miss
 from rag_graph.graph.judge_checks import check_judge
+from rag_graph.graph.placeholders import escaped, placeholders
 from rag_graph.graph.spec import BUILT_IN_RELATIONS, NOT_SHOWN, Criterion
+from rag_graph.records import REFERENCE_METRICS
 from rag_graph.yaml_document import Location
 
 Found = Iterator[tuple[tuple[str | int, ...], str]]
 """(location, what is wrong) of each problem."""
 
-PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 METRIC_ARGS: dict[str, dict[str, type]] = {"length_band": {"least": int, "most": int}, "format": {"pattern": str}}
 
 
@@ -90,18 +90,7 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
             f"'{name}' is filled by the prompt itself. Give the field another name, such as 'text: {(fields or {})[name]}', and show it as {{text}}.",
         )
     if isinstance(prompt, str):
-        if fields and not set(PLACEHOLDER.findall(prompt)) - {"context", "labels"}:
-            yield (
-                (*location, "prompt"),
-                f"the prompt shows no field, so the model would not see the example. Fields: {', '.join(str(field) for field in fields if field not in NOT_SHOWN)}.",
-            )
-        known = {"context", "labels", *(set(fields or {}) - NOT_SHOWN)}
-        for name in dict.fromkeys(PLACEHOLDER.findall(prompt)):
-            if name not in known:
-                yield (
-                    (*location, "prompt"),
-                    f"unknown placeholder '{{{name}}}'.{near_miss(name, known)} Known here: {', '.join(sorted(known))}.",
-                )
+        yield from _check_prompt((*location, "prompt"), prompt, {str(name) for name in fields or {}} - NOT_SHOWN)
     metrics = task.get("metrics")
     for name in ("label_preserved", "length_band"):
         if isinstance(metrics, dict) and name in metrics:
@@ -123,8 +112,35 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                 (*location, "dataset"),
                 f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given.",
             )
-        if fields is not None and "reference" not in fields:
+        compared = isinstance(metrics, dict) and any(
+            name in REFERENCE_METRICS and weight for name, weight in metrics.items()
+        )
+        if fields is not None and "reference" not in fields and (compared or not metrics):
             yield (*location, "fields"), "no 'reference': name the column that contains the correct answer."
+
+
+def _check_prompt(location: tuple[str | int, ...], prompt: str, fields: set[str]) -> Found:
+    known = {"context", "labels", *fields}
+    shown = list(dict.fromkeys(placeholders(prompt, known)))
+    listed = ", ".join(sorted(fields))
+    doubled = sorted(escaped(prompt) & fields - set(shown))
+    if doubled:
+        yield (
+            location,
+            f"'{{{{{doubled[0]}}}}}' is the text '{{{doubled[0]}}}', and the field '{doubled[0]}' is not shown. Write {{{doubled[0]}}}, with single braces.",
+        )
+    elif fields and not set(shown) - {"context", "labels"}:
+        yield (
+            location,
+            f"the prompt shows no field, so the model would not see the example. Fields: {listed}. (In YAML, a '#' after a space begins a comment: "
+            "put the prompt in quotes.)",
+        )
+    for name in shown:
+        if name not in known:
+            yield (
+                location,
+                f"unknown placeholder '{{{name}}}'.{near_miss(name, known)} Known here: {', '.join(sorted(known))}. For the text '{{{name}}}', write {{{{{name}}}}}.",
+            )
 
 
 def _check_columns_shown(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
@@ -136,7 +152,7 @@ def _check_columns_shown(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found
         fields, prompt = (task.get("fields"), task.get("prompt")) if isinstance(task, dict) else (None, None)
         if not isinstance(fields, dict) or not isinstance(prompt, str):
             continue
-        shown = set(PLACEHOLDER.findall(prompt))
+        shown = set(placeholders(prompt, {"context", "labels", *map(str, fields)}))
         filled = ({"labels"} if task.get("labels") else set()) | ({"context"} if name in grounded else set())
         for ours, column in fields.items():
             if column in ("context", "labels") and column in shown - filled and ours not in shown | NOT_SHOWN:

@@ -62,6 +62,19 @@ def kind_of(value: Any) -> str:
     return "nothing" if value is None else f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
+def _not_text(given: Any) -> str:
+    """What YAML made of a text without quotes."""
+    if isinstance(given, dict):
+        return "text is expected, and braces without quotes are a map in YAML: put the text in quotes."
+    if isinstance(given, bool | int | float):
+        what = "a truth value" if isinstance(given, bool) else "a number"
+        shown = str(given).lower() if isinstance(given, bool) else given
+        return f"text is expected, and without quotes this is {what}, {shown}. Put it in quotes."
+    if given is None:
+        return "text is expected, and this is null. Put it in quotes if it is a word; else leave it out."
+    return f"text is expected, {kind_of(given)} given."
+
+
 def explain(problem: Any, location: Location) -> str:
     """The problem in one or two sentences; empty if another problem explains it better."""
     kind, given = problem["type"], problem.get("input")
@@ -101,5 +114,7 @@ def explain(problem: Any, location: Location) -> str:
         return f"{given!r} is not a name. A name starts with a letter and has letters, digits, _ and -, at most 64."
     if kind == "value_error":
         return f"{str(context['error']).rstrip('.')}."
+    if kind == "string_type":
+        return _not_text(given)
     shown = repr(given) if isinstance(given, str | int | float | bool | None) else kind_of(given)
     return f"{problem['msg'][0].lower()}{problem['msg'][1:]}, {shown[:80]} given."

@@ -93,12 +93,21 @@ class Dataset(Part):
     """Where a task's examples come from: exactly one of path, hub, name."""
 
     path: str | None = Field(
-        None, min_length=1, description="jsonl (also .gz), csv or parquet; relative to this file or to $RAG_GRAPH_DATA"
+        None,
+        min_length=1,
+        description="jsonl, csv, tsv (these also .gz), parquet, or a folder of BEIR; relative to this file or to $RAG_GRAPH_DATA",
     )
-    test: str | None = Field(None, description="the held-out part: a second file, or a split of the hub data set")
-    hub: str | None = Field(None, description="a Hugging Face data set")
+    test: str | None = Field(
+        None, description="the held-out part: a second file, or a split of the hub data set; default there: test"
+    )
+    hub: str | None = Field(
+        None,
+        description="a Hugging Face data set, or a folder that datasets reads: files of it, or what save_to_disk wrote",
+    )
     config: str | None = Field(None, description="configuration of the hub data set")
-    split: str = Field("train", description="training split of the hub data set")
+    split: str = Field(
+        "train", description="training split of the hub data set; also a part of one, such as train[10%:]"
+    )
     revision: str | None = Field(None, description="commit or tag of the hub data set")
     name: Literal["parcels"] | None = Field(None, description="a data set that the package generates: parcels")
 
@@ -129,7 +138,7 @@ class Task(Part):
     dataset: Dataset | None = None
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="our name -> column of the data set; 'reference' is the correct answer, 'supporting' the ids of the passages that contain it, 'demonstration' a weaker answer for the warm-up (sft.weak), 'unit' what the example was taken from, such as a passage's id, because intervals count examples of one unit as one draw; the prompt can show every other field",
+        description="our name -> column of the data set (a dot leads into nested values: answers.text); 'reference' is the correct answer, 'supporting' the ids of the passages that contain it, 'demonstration' a weaker answer for the warm-up (sft.weak), 'unit' what the example was taken from, such as a passage's id, because intervals count examples of one unit as one draw; the prompt can show every other field",
     )
     metrics: dict[MetricName, Weight] = Field(
         default_factory=dict,
@@ -142,7 +151,9 @@ class Task(Part):
     observe: Share | None = Field(
         None, description="share of episodes on which the goal is observed; default: the run's reward.goal_observed"
     )
-    prompt: str | None = Field(None, description="text with {context}, {labels} and any field; a run needs it")
+    prompt: str | None = Field(
+        None, description="text with {context}, {labels} and any field; {{name}} is the text {name}; a run needs it"
+    )
 
     @property
     def label_words(self) -> tuple[str, ...]:
@@ -184,7 +195,7 @@ class Context(Part):
     )
     file: str | None = Field(
         None,
-        description="passages: a jsonl file of {id, title, text, links}; relative to this file or to $RAG_GRAPH_DATA",
+        description="passages: a file of {id, title, text, links}, or a folder of BEIR; relative to this file or to $RAG_GRAPH_DATA",
     )
     limit: int | None = Field(None, ge=1, description="exemplars: use only so many training examples")
 

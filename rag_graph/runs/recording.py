@@ -65,6 +65,7 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "mean_task_score": evaluation.mean_task_score._asdict(),
         "results": [asdict(result) for result in evaluation.results],
         "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
+        "without_reference": dict(evaluation.without_reference),
     }
 
 

@@ -258,7 +258,7 @@ class Run:
             DataError: a bad file; data sets that have changed since the run; no policy yet; your own parts are needed and were not given.
         """
         need("a run's model", *TRAINING)
-        from rag_graph.data.load import read_examples
+        from rag_graph.data.examples import read_examples
         from rag_graph.runs.answer import check_task
         from rag_graph.runs.recording import write_evaluation
 

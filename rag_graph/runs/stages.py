@@ -61,6 +61,8 @@ def run_stages(
     if warning and own.readout is None:
         progress.say(f"warning: {warning}")
     data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
+    for note in data.notes:
+        progress.say(note)
     if resumed is None:
         describe_run(folder, config, graph, data, own, command)
     else:
@@ -109,6 +111,15 @@ class Stages:
         if len(self.data.train) < config.ppo.batch_size:
             raise DataError(
                 f"{len(self.data.train)} training examples, fewer than one PPO batch of {config.ppo.batch_size}. Lower ppo.batch_size or add data."
+            )
+        if config.sft.steps and not self.data.groups:
+            raise DataError(
+                "no training example has a reference that may be shown, so the supervised warm-up has no demonstration. Give some rows a reference, or set sft.steps=0."
+            )
+        tasks = bench.graph.spec.tasks.values()
+        if all("reference" in task.fields for task in tasks) and not any(e.references for e in self.data.test):
+            raise DataError(
+                "no held-out example has a reference: there would be nothing to compare the answers with. Give some held-out rows one."
             )
         if bench.retriever is not None and config.retrieval.learn.warm_up != "none":
             bench.retriever.fit_for_warm_up(self.data.shown)

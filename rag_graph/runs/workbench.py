@@ -86,7 +86,7 @@ class Workbench:
             split: ContextPool(graph, nodes, config.retrieval, self.encoders, own.retriever)
             for split, nodes in contexts.items()
         }
-        shown = data.shown if data else []
+        shown = [example for example in data.shown if example.references] if data else []
         classified = NodeScorer.classified_tasks(graph) if data else ()
         self._classifiers = {
             task: FrozenClassifier([e for e in shown if e.task == task], config.seed) for task in classified

@@ -99,7 +99,7 @@ def test_one_message_with_its_remedy(run_cli: Cli, arguments: str, message: str,
 
 
 def test_a_supporting_id_that_is_no_passage_is_said_before_the_search(run_cli: Cli, files: Path) -> None:
-    (files / "Q.jsonl").write_text(json.dumps({"question": "a", "supporting_ids": ["fim"]}))
+    (files / "Q.jsonl").write_text(json.dumps({"id": 1, "question": "a", "supporting_ids": ["fim"]}))
     done = run_cli("retrieve", "--passages", "P.jsonl", "--queries", "Q.jsonl", "--eval", "--out", "R.jsonl", cwd=files)
     assert done.returncode != 0
     assert "supporting id 'fim' is no passage of the pool. Did you mean 'film'" in done.stderr

@@ -1,58 +1,14 @@
-"""Rows of data files: every kind of file, the place of each row, where files are looked for, damaged files."""
+"""Where data sets are looked for, and the parts of one."""
 
 from __future__ import annotations
 
-import gzip
-import json
 from pathlib import Path
 
-import pandas
 import pytest
 
-from rag_graph.data.files import find_file, read_rows, read_table
+from rag_graph.data.files import find_file, read_rows
 from rag_graph.errors import DataError
 from rag_graph.graph.spec import Dataset
-
-ROWS = [{"id": "a", "text": "one\ntwo"}, {"id": "b", "text": "three, four"}]
-
-
-@pytest.mark.parametrize(
-    ("name", "places"),
-    [("d.jsonl", [1, 2]), ("d.jsonl.gz", [1, 2]), ("d.json", [1, 2]), ("d.csv", [3, 4]), ("d.parquet", [1, 2])],
-)
-def test_every_kind_of_file(tmp_path: Path, name: str, places: list[int]) -> None:
-    path, lines = tmp_path / name, "".join(json.dumps(row) + "\n" for row in ROWS)
-    if name == "d.csv":
-        pandas.DataFrame(ROWS).to_csv(path, index=False, encoding="utf-8-sig")
-    elif name == "d.parquet":
-        pandas.DataFrame(ROWS).to_parquet(path)
-    else:
-        path.write_bytes(gzip.compress(lines.encode()) if name.endswith(".gz") else lines.encode())
-    wanted = [(f"{path}:{place}", row) for place, row in zip(places, ROWS, strict=True)]
-    assert list(read_table(path)) == wanted, "a row of CSV is named by the line on which it ends"
-
-
-def test_another_ending_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"d\.tsv: unknown kind of file\. Known: \.jsonl, \.jsonl\.gz, \.csv, \.parquet"
-    ):
-        list(read_table(tmp_path / "d.tsv"))
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("d.csv", b"a,b\n1,2,3\n", r"d\.csv:2: the row has another number of cells than the header has columns \(2\)"),
-        ("d.csv", b"a\n\xff\n", r"d\.csv: cannot be read as CSV"),
-        ("d.csv", b'a\n"open\n', r"d\.csv: cannot be read as CSV"),
-        ("d.parquet", b"PAR1 and no more", r"d\.parquet: cannot be read as parquet"),
-        ("d.jsonl", b'{"a": 1}\n{"a":\n', r"d\.jsonl:2: not valid JSON"),
-    ],
-)
-def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        list(read_table(tmp_path / name))
 
 
 def test_a_file_beside_the_graph_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +34,3 @@ def test_each_split_has_its_file(tmp_path: Path) -> None:
     assert [row["x"] for split in ("train", "test") for _, row in read_rows(both, split, tmp_path)] == ["1", "2"]
     with pytest.raises(DataError, match=r"the data set 'a\.csv' states no 'test' file"):
         list(read_rows(Dataset(path="a.csv"), "test", tmp_path))
-
-
-def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "d.csv").write_text("id,text,id\n1,a,2\n")
-    with pytest.raises(DataError, match=r"d\.csv: the column 'id' comes twice\. Rename or drop one of them\."):
-        list(read_table(tmp_path / "d.csv"))

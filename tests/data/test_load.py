@@ -12,7 +12,8 @@ import pandas
 import pytest
 
 from rag_graph.config import DataConfig
-from rag_graph.data.load import load_contexts, load_data, read_examples
+from rag_graph.data.examples import read_examples
+from rag_graph.data.load import load_contexts, load_data
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError
 from rag_graph.graph import AuxiliaryGraph, load_graph
@@ -106,12 +107,12 @@ def test_every_kind_of_file(project: Callable[..., Path], train: str) -> None:
     ("row", "message"),
     [
         ({"id": "d", "text": "x", "label": "Wrold"}, r"train\.jsonl:2: label 'Wrold' is none of task 'topic'. Did you mean 'World'\? Its labels: World, Sci/Tech"),
-        ({"id": "d", "text": "x", "label": None}, r"train\.jsonl:2: column 'label' is empty \(null\), not text"),
         ({"id": "d", "text": {"a": 1}, "label": "World"}, r"train\.jsonl:2: column 'text' is dict"),
-        ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'nan'"),
-        ({"id": "d", "text": "x", "label": []}, r"train\.jsonl:2: column 'label' is an empty list"),
+        ({"id": "d", "text": float("nan"), "label": "World"}, r"train\.jsonl:2: 'text' is empty: there is nothing to ask"),
+        ({"id": "d", "text": float("inf"), "label": "World"}, r"train\.jsonl:2: column 'text' is float 'inf', not text"),
+        ({"text": "x", "label": "World"}, r"train\.jsonl:2: the row has no id, and the row at .*train\.jsonl:1 has the id 'a'"),
         ({"id": "a", "text": "x", "label": "World"}, r"train\.jsonl:2: the id 'a' appears twice in this data set"),
-        ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: half of a surrogate pair"),
+        ({"id": "d", "text": "\ud800", "label": "World"}, r"train\.jsonl:2: column 'text' has half of a surrogate pair"),
         ({"id": "d", "txt": "x", "label": "World"}, r"train\.jsonl:2: no column 'text', which task 'topic' reads as 'input'. Did you mean 'txt'\?"),
     ],
 )  # fmt: skip
@@ -147,12 +148,12 @@ def test_csv_rows_are_whole_and_named_by_their_line(
         load_data(graph, DataConfig(), seed=0)
 
 
-def test_parquet_keeps_lists_and_refuses_nulls(project: Callable[..., Path], tmp_path: Path) -> None:
+def test_parquet_keeps_lists_and_refuses_rows_that_ask_nothing(project: Callable[..., Path], tmp_path: Path) -> None:
     graph = load_graph(project("train.parquet"))
     pandas.DataFrame([{"text": "x", "label": ["World", "Sci/Tech"]}]).to_parquet(tmp_path / "train.parquet")
     assert load_data(graph, DataConfig(), seed=0).train[0].references == ("world", "technology")
     pandas.DataFrame([{"text": None, "label": "World"}]).to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(DataError, match=r"train\.parquet:1: column 'text' is empty"):
+    with pytest.raises(DataError, match=r"train\.parquet:1: 'text' is empty"):
         load_data(graph, DataConfig(), seed=0)
 
 
@@ -323,3 +324,35 @@ def test_a_rubric_comes_with_its_example(tmp_path: Path) -> None:
         match=r"t.jsonl:1: no column 'goals', which the rubric 'rubric' reads its items from. Did you mean 'gaols'\?",
     ):
         load_data(graph, DataConfig(), seed=0)
+
+
+UNLABELLED = [
+    {"text": "one", "label": "World"},
+    {"text": "two", "label": "Sci/Tech"},
+    {"text": "three", "label": None},
+    {"text": "four", "label": ""},
+    {"text": "five"},
+]
+
+
+def test_what_has_no_reference_is_asked_and_shown_to_nobody(project: Callable[..., Path]) -> None:
+    graph = load_graph(project(rows=UNLABELLED))
+    data = load_data(graph, DataConfig(), seed=0)
+    bare = {"three", "four", "five"}
+    assert {example.text for example in data.train} == {"one", "two", *bare}
+    assert {example.text for example in data.train if not example.references} == bare
+    assert {example.text for group in data.groups for example, _ in group} == {"one", "two"}, "no demonstration"
+    sources = {node.source for node in data.contexts["train"] if node.node == "solved"}
+    assert sources == {example.id for example in data.train if example.references}, "both, though limit is 2"
+    assert data.unlabelled == {"topic": {"train": (3, 5), "test": (3, 5)}}
+    assert data.notes == [
+        "task 'topic': 3 of 5 training examples and 3 of 5 held-out examples have no reference: in training their score is predicted, and no demonstration shows them; they are not evaluated."
+    ]
+    only = load_data(graph, DataConfig(), seed=0, splits=("test",))
+    assert only.notes == ["task 'topic': 3 of 5 held-out examples have no reference: they are not evaluated."]
+
+
+def test_nothing_is_said_where_every_row_has_a_reference(project: Callable[..., Path]) -> None:
+    data = load_data(load_graph(project()), DataConfig(), seed=0)
+    assert (data.unlabelled, data.notes) == ({}, [])
+    assert load_data(PARCELS, DataConfig(train=10, test=10), seed=0).notes == []

@@ -35,3 +35,9 @@ def test_labels_and_the_place_of_missing_evidence() -> None:
 def test_a_task_without_a_prompt_says_what_to_add() -> None:
     with pytest.raises(DataError, match="task 't' has no prompt. Add 'prompt:' to it in the graph file"):
         render_prompt(Task(goal=1.0), Example("1", "t", {"input": "a"}))
+
+
+def test_a_prompt_may_have_braces_and_fields_of_any_name() -> None:
+    task = Task(prompt="{context}\n{\u95ee\u9898} {user query} Put it in \\boxed{{answer}}.")
+    example = Example("1", "t", {"\u95ee\u9898": "\u8c01 ?", "user query": "q"})
+    assert render_prompt(task, example) == "\u8c01 ? q Put it in \\boxed{answer}."

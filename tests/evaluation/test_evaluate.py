@@ -13,7 +13,7 @@ from rag_graph.evaluation.example_intervals import example_mean, stratified_mean
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
-from rag_graph.records import METRIC_NAMES, Episode, Example
+from rag_graph.records import METRIC_NAMES, REFERENCE_METRICS, Episode, Example
 
 SCORER = NodeScorer(load_graph("parcels"))
 
@@ -116,3 +116,31 @@ def test_a_metric_and_the_task_score_that_stands_on_it_are_one_number(metric: st
         assert found.n == len(evaluation.task_scores["t"])
         assert found.value == pytest.approx(sum(evaluation.task_scores["t"]) / found.n)
         assert (found.low, found.high) == evaluation.mean_task_score[1:]
+
+
+def test_what_has_no_reference_is_counted_and_in_no_mean() -> None:
+    """The task's metric and its score are means over the same examples."""
+    spec = {"t": {"kind": "extraction", "fields": {"input": "a", "reference": "b"}, "metrics": {"exact_match": 1, "format": 1}}, "u": {"fields": {"input": "a"}}}  # fmt: skip
+    scorer = NodeScorer(AuxiliaryGraph.build(spec), scorers={"u": lambda episode: 0.25})
+    references = [("kettle",), (), ("radio",), ()]
+    examples = [Example(f"t{n}", "t", {"input": str(n)}, given) for n, given in enumerate(references)]
+    examples.append(Example("u", "u", {"input": "x"}))
+    evaluation = evaluate(always("kettle"), examples, scorer)  # type: ignore[arg-type]
+    assert evaluation.task_scores == {"t": [1.0, 0.5], "u": [0.25]}, "half of each score is the format"
+    found = {(r.task, r.metric): (r.value, r.n) for r in evaluation.results}
+    assert found["t", "exact_match"] == (0.5, 2)
+    assert found["t", "format"] == (1.0, 2)
+    assert evaluation.without_reference == {"t": 2}, "a task that reads no reference misses none"
+    assert "t: 2 without a reference, not measured" in evaluation._repr_html_()
+
+
+@pytest.mark.parametrize("metric", sorted(REFERENCE_METRICS - {"macro_f1"}))
+def test_a_metric_and_the_task_score_agree_where_references_are_missing(metric: str) -> None:
+    graph = AuxiliaryGraph.build({"t": {"fields": {"input": "a", "reference": "b"}, "metrics": {metric: 1}}})
+    references = [("the red kettle from oslo is here",), (), ("",), ("a blue radio is not here",)]
+    examples = [Example(str(n), "t", {"input": str(n)}, given) for n, given in enumerate(references)]
+    evaluation = evaluate(always("the red kettle from oslo is here"), examples, NodeScorer(graph))  # type: ignore[arg-type]
+    (result,) = evaluation.results
+    scores = evaluation.task_scores["t"]
+    assert (result.value, result.n) == (pytest.approx(sum(scores) / len(scores)), len(scores))
+    assert len(scores) == 2

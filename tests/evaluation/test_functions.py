@@ -345,3 +345,29 @@ def test_a_function_of_a_rubric_names_an_item_or_takes_one() -> None:
     assert not OwnFunction("form", batch).by_item, "item is a column like any other where the node is no rubric"
     with pytest.raises(ConfigError, match="is neither in TRL's signature nor a function of one episode"):
         OwnFunction("form", both)
+
+
+@pytest.mark.parametrize("kind", ["batch", "episode"])
+def test_a_reference_that_the_data_lack_is_not_observed(kind: str) -> None:
+    """A function that needs it does not fail there; what fails for another reason does."""
+    graph = AuxiliaryGraph.build({"t": {"fields": {"input": "a", "reference": "b"}}}, {"form": {}})
+
+    def correct(completions: list[str], b: list[str], **_: Any) -> list[float]:
+        return [float(len(one) == len(right)) for one, right in zip(completions, b, strict=True)]
+
+    def right(episode: Episode) -> float:
+        return float(episode.response == episode.example.references[0])
+
+    made = [
+        Episode(str(n), Example(str(n), "t", {"input": "x"}, given), "", "lima")
+        for n, given in enumerate([("lima",), ()])
+    ]
+    scorer = NodeScorer(
+        graph, scorers={"t": correct if kind == "batch" else right, "form": lambda episode: 1 / len(episode.prompt)}
+    )
+    with pytest.raises(DataError, match=r"the scorer of 'form' failed: ZeroDivisionError"):
+        scorer.score(made[1])
+    scorer = NodeScorer(graph, scorers={"t": correct if kind == "batch" else right, "form": lambda episode: 1.0})
+    found = scorer.score_all(made)
+    assert [dict(scores) for scores in found] == [{"t": 1.0, "form": 1.0}, {"form": 1.0}]
+    assert [scores.failed for scores in found] == [{}, {}]

@@ -72,3 +72,16 @@ def test_a_classifier_needs_two_labels_and_sums_to_one() -> None:
     graph = load_graph("parcels")
     wanted = {c.of for c in graph.spec.criteria.values() if c.metric == "label_preserved"}
     assert NodeScorer.classified_tasks(graph) == wanted
+
+
+def test_without_a_reference_a_task_is_not_observed() -> None:
+    """What a metric without a reference says is then not the score of the task."""
+    task = {"fields": {"input": "a", "reference": "b"}, "metrics": {"exact_match": 1, "format": 1, "token_f1": 0}}
+    scorer = NodeScorer(
+        AuxiliaryGraph.build(
+            {"t": task, "u": {"metrics": {"format": 1, "token_f1": 0}}}, {"form": {"metric": "format"}}
+        )
+    )
+    assert scorer.score(Episode("1", Example("1", "t", {"input": "x"}), "", "y")) == {"form": 1.0}
+    assert scorer.score(Episode("1", Example("1", "t", {"input": "x"}, ("z",)), "", "y")) == {"t": 0.5, "form": 1.0}
+    assert scorer.score(Episode("1", Example("1", "u", {"input": "x"}), "", "y")) == {"u": 1.0, "form": 1.0}

@@ -38,6 +38,10 @@ def test_messages(problems_after: ProblemsAfter, change: tuple[str, str], messag
         (("{rouge_l: 1.0}", "{label_preserved: 1.0}"), "'label_preserved' takes arguments: make it a criterion"),
         (("{most: 12}", "{least: 9, most: 2}"), "least 9 and most 2: no length is between them"),
         (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "hi", fields: {input: text, reference: title}'), "the prompt shows no field"),
+        (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "{{input}}", fields: {input: text, reference: title}'), "'{{input}}' is the text '{input}', and the field 'input' is not shown. Write {input}, with single braces."),
+        (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "{input} {user-qery}", fields: {input: text, user-query: q, reference: title}'), "unknown placeholder '{user-qery}'. Did you mean 'user-query'? Known here: context, input, labels, user-query. For the text '{user-qery}', write {{user-qery}}."),
+        (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "{input} boxed{answer}", fields: {input: text, reference: title}'), "For the text '{answer}', write {{answer}}."),
+        (("{input: text, reference: title}", "{input: text}, dataset: {path: d.csv}"), "no 'reference': name the column that contains the correct answer."),
         (("{input: text, reference: title}", "{input: text, context: c, reference: title}"), "'context' is filled by the prompt itself. Give the field another name, such as 'text: c', and show it as {text}."),
         (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "{context} {input}", fields: {input: text, passage: context, reference: title}'), "{context} is not the column 'context', and is always empty here. The field 'passage' reads that column: write {passage}."),
         (('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "{labels} {input}", fields: {input: text, passage: labels, reference: title}'), "{labels} is not the column 'labels', and is always empty here. The field 'passage'"),
@@ -105,3 +109,14 @@ def test_control_characters_are_refused(
     found = problems(write_graph(f'format: 1\nname: g\ntitle: "{text}"\ntasks: {{t: {{goal: 1, title: "{text}"}}}}\n'))
     assert found
     assert all("\x1b" not in line and "\0" not in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('prompt: "{input}", fields: {input: text, reference: title}', 'prompt: "{input} {user query}, {\u95ee\u9898}, {{answer}}, {1}", fields: {input: text, user query: q, \u95ee\u9898: w, reference: title}'),
+        ('metrics: {rouge_l: 1.0}, prompt: "{input}", fields: {input: text, reference: title}', 'metrics: {faithfulness: 1.0}, prompt: "{input}", fields: {input: text}, dataset: {path: d.csv}'),
+    ],
+)  # fmt: skip
+def test_what_is_no_problem(problems_after: ProblemsAfter, change: tuple[str, str]) -> None:
+    assert problems_after(change) == []

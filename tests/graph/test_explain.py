@@ -34,6 +34,12 @@ def test_messages(problems_after: ProblemsAfter, change: tuple[str, str], messag
         (("strength: 0.8", "strength: true"), "edges\\[0\\].strength: input should be a valid number"),
         (("strength: 0.8", "strength: '0.5'"), "edges\\[0\\].strength: input should be a valid number"),
         (("labels: [a, b]", "labels: a"), "labels: a list of labels, or a map from the data's value to the word, is expected"),
+        (("labels: [a, b]", "labels: [true, b]"), r"labels\[0\]: text is expected, and without quotes this is a truth value, true\. Put it in quotes\."),
+        (("labels: [a, b]", "labels: [a, 017]"), r"labels\[1\]: text is expected, and without quotes this is a number, 17\. Put it in quotes\."),
+        (("labels: [a, b]", "labels: {neg: 0, pos: b}"), r"labels\.neg: text is expected, and without quotes this is a number, 0\."),
+        (("labels: [a, b]", "labels: [a, null]"), r"labels\[1\]: text is expected, and this is null\. Put it in quotes if it is a word"),
+        (('prompt: "{input}", fields', 'prompt: {input}, fields'), r"prompt: text is expected, and braces without quotes are a map in YAML: put the text in quotes\."),
+        (("labels: [a, b]", "labels: [a, [b]]"), r"labels\[1\]: text is expected, a list given\."),
         (("name: g", "name: g\nrelations: {r: {semantics: gate, source: []}}"), "relations.r.source: tuple should have at least 1 item"),
     ],
 )  # fmt: skip

@@ -15,10 +15,11 @@ from rag_graph.data.load import load_data
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.functions import Scorer
+from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.language_model import lora_config
 from rag_graph.graph import load_graph
-from rag_graph.records import Example
+from rag_graph.records import Episode, Example
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.workbench import Workbench, _corpus
 
@@ -154,3 +155,40 @@ def test_classifiers_and_tokenizer_see_no_reserved_reference(
 
     assert [example.id for example in data.train if answered(example)] == [example.id for example in data.shown]
     assert not any(map(answered, data.test))
+
+
+def test_an_example_without_a_reference_is_paid_as_predicted(make: Make) -> None:
+    bench = make("reward.reserved=0")
+    labelled = next(example for example in bench.examples if example.task == "summary")
+    answers = dict.fromkeys(("a", "b"), "good red kettle")
+    episodes = [
+        Episode(name, replace(labelled, id=name, references=() if name == "a" else labelled.references), "p", text)
+        for name, text in answers.items()
+    ]
+    observed = bench.reward.observe(episodes, [True, True])
+    assert ["summary" in episode.scores for episode in observed] == [False, True]
+    assert observed[0].scores == {node: score for node, score in observed[1].scores.items() if node != "summary"}
+    paid = bench.reward.node_rewards(observed)
+    place = bench.graph.index["summary"]
+    assert paid.observed[:, place].tolist() == [False, True]
+    assert paid.paid.tolist() == [True, True]
+    assert paid.total().isfinite().all()
+
+
+def test_a_classifier_sees_only_examples_with_a_reference(
+    root: Path, small: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(root / "experiments/quickstart/config.yaml", [*small, "data.train=60"])
+    graph = load_graph(config.graph)
+    data = load_data(graph, config.data, config.seed)
+    bare = {example.id for example in data.train[::3]}
+    train = [replace(example, references=()) if example.id in bare else example for example in data.train]
+    fitted: list[str] = []
+    monkeypatch.setattr(
+        "rag_graph.runs.workbench.FrozenClassifier",
+        lambda examples, seed: fitted.extend(example.id for example in examples),
+    )
+    Workbench(config, graph, OwnParts(), replace(data, train=train))
+    classified = {example.id for example in train if example.task in NodeScorer.classified_tasks(graph)}
+    assert bare & classified
+    assert set(fitted) == classified - bare

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.data.files import read_table
+from rag_graph.data.tables import read_table
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.reward.offline.rows import SIDES, Reading, Rows
