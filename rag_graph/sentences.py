@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from typing import Literal
 from unicodedata import category
 
 import regex
@@ -98,21 +99,24 @@ def parts(text: str, fits: Callable[[int, int], bool]) -> list[str]:
     return found
 
 
-def without_middle(text: str, fits: Callable[[str], bool]) -> str:
+def without_middle(text: str, fits: Callable[[str], bool], by: Literal["word", "character"] = "word") -> str:
     """A text that is too long, without words in its middle: the longest that fits. As much stays at its end as at its beginning.
 
+    Args:
+        by: characters are left out where not even two words fit.
+
     Returns:
-        the text itself where it fits; an empty text where not even its last word does.
+        the text itself where it fits; an empty text where nothing of both its ends does.
     """
     if fits(text):
         return text
-    ends = word_ends(text)
-    starts = [end + len(text[end:]) - len(text[end:].lstrip()) for end in [0, *ends[:-1]]]
+    for ends in (word_ends(text), range(1, len(text) + 1))[: 2 if by == "character" else 1]:
+        starts = [0, *(end + len(text[end:]) - len(text[end:].lstrip()) for end in ends[:-1])]
 
-    def kept(words: int) -> str:
-        if words == 0:
-            return ""
-        head, tail = words // 2, words - words // 2
-        return f"{text[: ends[head - 1]] if head else ''}{LEFT_OUT}{text[starts[-tail] :]}".strip()
+        def kept(pieces: int, ends: Sequence[int] = ends, starts: Sequence[int] = starts) -> str:
+            head, tail = pieces // 2, pieces - pieces // 2
+            return f"{text[: ends[head - 1]]}{LEFT_OUT}{text[starts[-tail] :]}"
 
-    return kept(last_fitting(range(1, len(ends)), lambda words: fits(kept(words))))
+        if found := last_fitting(range(2, len(ends)), lambda pieces, kept=kept: fits(kept(pieces))):
+            return kept(found)
+    return ""

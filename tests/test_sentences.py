@@ -88,7 +88,9 @@ def test_the_middle_goes_first() -> None:
     assert without_middle(text, lambda shown: len(shown.split()) <= 7) == text
     assert without_middle(text, lambda shown: len(shown.split()) <= 5) == "who won ... oslo ?"
     assert without_middle(text, lambda shown: len(shown.split()) <= 4) == "who ... oslo ?"
-    assert without_middle(text, lambda shown: len(shown) <= 5) == "... ?"
+    assert without_middle(text, lambda shown: len(shown.split()) <= 2) == "", "a word on either side"
+    assert without_middle("acgtacgtacgt", lambda shown: len(shown) <= 9) == ""
+    assert without_middle("acgtacgtacgt", lambda shown: len(shown) <= 9, "character") == "ac ... gt"
     assert without_middle(text, lambda shown: shown == "") == ""
     assert without_middle("奥斯陆是首都", lambda shown: len(shown) <= 9) == "奥斯陆是首都"
     signs = without_middle("奥斯陆是首都", lambda shown: sum(sign not in ". " for sign in shown) <= 4)
