@@ -106,6 +106,8 @@ class Evidence:
     rank: int
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    left_out: int = 0
+    """Characters at the end of the passage that had no room in the prompt: `context.text` is what was shown."""
 
     def __repr__(self) -> str:
         return one_line(
@@ -141,6 +143,8 @@ class Episode:
     episode stand."""
     item_scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     """Node of a rubric -> the score of each of its items in `example.items`, in their order; None where it was not observed."""
+    prompt_cut: bool = False
+    """The prompt was longer than the policy may read: evidence, or the middle of the input, was left out."""
 
     def __repr__(self) -> str:
         evidence = count(len(self.evidence), "piece of evidence", "pieces of evidence")

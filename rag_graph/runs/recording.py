@@ -65,6 +65,7 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "mean_task_score": evaluation.mean_task_score._asdict(),
         "results": [asdict(result) for result in evaluation.results],
         "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
+        "shown": None if evaluation.shown is None else dict(evaluation.shown),
     }
 
 
@@ -93,12 +94,13 @@ def _new_file(folder: Path, stem: str) -> Path:
 
 
 def episode_record(episode: Episode) -> dict[str, Any]:
-    """An episode as JSON; evidence by id, with rank, scores and reason."""
+    """An episode as JSON; evidence by id, with rank, scores and reason, and, where it was cut, how many of its characters were shown."""
     return {
         "id": episode.id,
         "task": episode.example.task,
         "update": episode.round,
         "prompt": episode.prompt,
+        "prompt_cut": episode.prompt_cut,
         "draft": episode.draft,
         "response": episode.response,
         "references": list(episode.example.references),
@@ -109,6 +111,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
                 "score": round(e.score, 6),
                 "scores": dict(e.scores),
                 "reason": e.reason,
+                **({"shown": len(e.context.text)} if e.left_out else {}),
             }
             for e in episode.evidence
         ],
