@@ -35,6 +35,7 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
+    from rag_graph.report.html import LEFT_OUT
     from rag_graph.runs.run import Run
 
     evaluation = Run(run, accept_changed=accept_changed, code=code).evaluate(data, task, retrieval=retrieval, out=out)
@@ -45,4 +46,7 @@ def evaluate(
         )
     console = Console()
     console.print(table)
+    for name, title in LEFT_OUT.items():
+        if (evaluation.shown or {}).get(name):
+            console.print(f"{title}: {(evaluation.shown or {})[name]:.1%}", highlight=False)
     console.print(f"wrote {evaluation.path}", soft_wrap=True, highlight=False)

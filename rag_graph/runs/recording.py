@@ -100,7 +100,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "task": episode.example.task,
         "update": episode.round,
         "prompt": episode.prompt,
-        "prompt_cut": episode.prompt_cut,
+        **({"prompt_cut": True} if episode.prompt_cut else {}),
         "draft": episode.draft,
         "response": episode.response,
         "references": list(episode.example.references),
