@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 from unicodedata import category
 
@@ -92,7 +93,7 @@ def parts(text: str, fits: Callable[[int, int], bool]) -> list[str]:
     while start < len(text):
         end = 0
         for ends in places:
-            end = end or last_fitting(ends[bisect_left(ends, start + 1) :], lambda end, start=start: fits(start, end))
+            end = end or last_fitting(ends[bisect_left(ends, start + 1) :], partial(fits, start))
         end = end or start + 1
         found.append(text[start:end])
         start = end + len(text[end:]) - len(text[end:].lstrip())
@@ -117,6 +118,9 @@ def without_middle(text: str, fits: Callable[[str], bool], by: Literal["word", "
             head, tail = pieces // 2, pieces - pieces // 2
             return f"{text[: ends[head - 1]]}{LEFT_OUT}{text[starts[-tail] :]}"
 
-        if found := last_fitting(range(2, len(ends)), lambda pieces, kept=kept: fits(kept(pieces))):
+        def kept_fits(pieces: int, kept: Callable[[int], str] = kept) -> bool:
+            return fits(kept(pieces))
+
+        if found := last_fitting(range(2, len(ends)), kept_fits):
             return kept(found)
     return ""
