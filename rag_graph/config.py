@@ -83,7 +83,7 @@ class ModelConfig(Settings):
     )
     max_new_tokens: int = Field(8, ge=1)
     max_prompt_tokens: int = Field(
-        448,
+        480,
         ge=16,
         description="a longer prompt loses evidence first, then the middle of its input; how often is in the log",
     )
@@ -140,7 +140,7 @@ class RetrievalConfig(Settings):
     )
     k: int = Field(2, ge=1, description="pieces of evidence per prompt")
     token_budget: int = Field(
-        320,
+        384,
         ge=1,
         description="tokens of evidence per prompt, as the policy's tokenizer counts them: two passages of 100 English words and more; a longer passage is "
         "cut at the end of a sentence",
