@@ -13,6 +13,8 @@ from rag_graph.words import count_words
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 """Texts -> the length of each, in tokens of the policy."""
+By = Literal["sentence", "word"]
+"""What a cut passage ends with."""
 KEPT = 100_000
 """Lengths and cuts that are remembered."""
 _CUT = "; cut to fit: "
@@ -43,7 +45,7 @@ class EvidenceBudget:
             return count([text])[0]
 
         @lru_cache(KEPT)
-        def end(text: str, room: int, by: Literal["sentence", "word"]) -> int:
+        def end(text: str, room: int, by: By) -> int:
             ends = sentence_ends(text) if by == "sentence" else word_ends(text)
             return last_fitting(ends, lambda end: count([text[:end]])[0] <= room)
 
@@ -56,26 +58,27 @@ class EvidenceBudget:
 
     def fill(self, pinned: Sequence[Evidence], wanted: Sequence[Evidence], apart: bool = False) -> list[Evidence]:
         """Of `wanted`, in this order, what has room beside `pinned`. A passage that is too long is cut at the end of a sentence; where not even its
-        first sentence fits, the next passage has its place. If no passage can be shown that way, one is cut at the end of a word.
+        first sentence fits, the next passage has its place. If too few passages can be shown that way, those passed over are cut at the end of a
+        word, as long as a quarter of the budget is left, or nothing else is shown.
 
         Args:
             apart: every passage is shown in a prompt of its own, beside `pinned`.
         """
-        chosen: list[Evidence] = []
-        for piece in wanted:
-            if len(chosen) == self.most:
-                break
-            shown = self.fitted(piece, self.room_beside(pinned if apart else [*pinned, *chosen]), "sentence")
-            if shown is not None:
-                chosen.append(shown)
-        if chosen:
-            return chosen
-        room = self.room_beside(pinned)
-        by_words = (self.fitted(piece, room, "word") for piece in wanted)
-        shown = next((piece for piece in by_words if piece is not None), None)
-        return [] if shown is None else [shown]
+        chosen: dict[int, Evidence] = {}
+        passes: tuple[By, By] = ("sentence", "word")
+        for by in passes:
+            for place, piece in enumerate(wanted):
+                if len(chosen) == self.most:
+                    break
+                room = self.room_beside(pinned if apart else [*pinned, *chosen.values()])
+                if place in chosen or (by == "word" and chosen and 4 * room < self.tokens):
+                    continue
+                shown = self.fitted(piece, room, by)
+                if shown is not None:
+                    chosen[place] = shown
+        return [chosen[place] for place in sorted(chosen)]
 
-    def fitted(self, piece: Evidence, room: int, by: Literal["sentence", "word"]) -> Evidence | None:
+    def fitted(self, piece: Evidence, room: int, by: By) -> Evidence | None:
         """The piece, or its beginning, in `room` tokens; None where nothing of it fits."""
         text = piece.context.text
         if room <= 0:

@@ -128,7 +128,8 @@ class SentenceEncoder:
             return found
         total = np.zeros((len(texts), found.shape[1]), dtype=np.float32)
         np.add.at(total, owners, found * np.asarray(weights, dtype=np.float32)[:, None])
-        return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+        lengths = np.linalg.norm(total, axis=1, keepdims=True)
+        return np.asarray(total / np.maximum(lengths, 1e-12), dtype=np.float32)
 
     def _prompt(self, names: tuple[str, ...]) -> str:
         return next((prompt for name in names if (prompt := self.model.prompts.get(name))), "")

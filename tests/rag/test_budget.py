@@ -62,11 +62,12 @@ def test_every_script_is_cut_by_tokens(text: str, room: int, kept: str | None) -
     assert shown(budget, piece("a", text)) == ([] if kept is None else [kept])
 
 
-def test_a_word_end_is_for_prompts_that_would_be_empty() -> None:
-    budget = EvidenceBudget(3, 2, count_in_words)
-    long, short = piece("a", "one two three four."), piece("b", "Ok yes.")
-    assert shown(budget, long, short) == ["Ok yes."]
-    assert shown(budget, long) == ["one two three"]
+def test_a_word_end_is_for_prompts_with_room_to_spare() -> None:
+    long, short = piece("a", "one two three four five six seven eight nine ten."), piece("b", "Ok yes.")
+    assert shown(EvidenceBudget(3, 2, count_in_words), long) == ["one two three"], "or they would be empty"
+    assert shown(EvidenceBudget(8, 2, count_in_words), long, short) == ["one two three four five six", "Ok yes."]
+    wide = piece("b", "Ok yes it is so and so.")
+    assert shown(EvidenceBudget(9, 2, count_in_words), long, wide) == ["Ok yes it is so and so."], "2 of 9 are left"
 
 
 def test_exemplars_are_never_cut() -> None:
