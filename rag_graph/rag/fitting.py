@@ -105,7 +105,11 @@ class PromptFitter:
             return self._render(replace(example, inputs={**inputs, name: text}))
 
         for name in sorted(used, key=lambda name: (last.get(name, 1), -len(inputs[name]))):
-            inputs[name] = without_middle(inputs[name], lambda text, name=name: fits(rendered(name, text)), "character")
+
+            def with_it(text: str, name: str = name) -> bool:
+                return fits(rendered(name, text))
+
+            inputs[name] = without_middle(inputs[name], with_it, "character")
             prompt = rendered(name, inputs[name])
             if fits(prompt):
                 return prompt
