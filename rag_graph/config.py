@@ -50,7 +50,7 @@ class ScratchConfig(Settings):
     num_layers: int = Field(2, ge=1)
     num_heads: int = Field(6, ge=1)
     intermediate_size: int = Field(384, ge=16)
-    max_length: int = Field(256, ge=32, description="positions, in tokens")
+    max_length: int = Field(512, ge=32, description="positions, in tokens")
 
     @model_validator(mode="after")
     def _heads_split_evenly(self) -> ScratchConfig:
@@ -89,7 +89,11 @@ class ModelConfig(Settings):
         False, description="remove tokens that the text of the run never uses; results on this text stay the same"
     )
     max_new_tokens: int = Field(8, ge=1)
-    max_prompt_tokens: int = Field(192, ge=16, description="longer prompts lose tokens from their left end")
+    max_prompt_tokens: int = Field(
+        480,
+        ge=16,
+        description="a longer prompt loses evidence first, then the middle of its input; how often is in the log",
+    )
 
     @model_validator(mode="after")
     def _has_positions(self) -> ModelConfig:
@@ -142,7 +146,12 @@ class RetrievalConfig(Settings):
         description="walk: personalised PageRank from what BM25 found; hybrid: BM25 and dense, fused by rank; hybrid_walk: the walk from both",
     )
     k: int = Field(2, ge=1, description="pieces of evidence per prompt")
-    token_budget: int = Field(96, ge=1, description="words of evidence per prompt")
+    token_budget: int = Field(
+        384,
+        ge=1,
+        description="tokens of evidence per prompt, as the policy's tokenizer counts them: two passages of 100 English words and more; a longer passage is "
+        "cut at the end of a sentence",
+    )
     draft: bool = Field(True, description="draft an answer first and retrieve by input + draft")
     fusion: Literal["concat", "rag_sequence", "rag_token"] = Field(
         "concat",

@@ -114,6 +114,8 @@ class Evidence:
     rank: int
     scores: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    left_out: int = 0
+    """Characters at the end of the passage that had no room in the prompt: `context.text` is what was shown."""
 
     def __repr__(self) -> str:
         return one_line(
@@ -169,6 +171,8 @@ class Episode:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     """Node -> the probability with which its score was asked for in this episode, where that is below 1 (`reward.budget`, `observe`). The goal's
     own is in `probability`."""
+    prompt_cut: bool = False
+    """The prompt was longer than the policy may read: evidence, or the middle of the input, was left out."""
 
     def __repr__(self) -> str:
         evidence = count(len(self.evidence), "piece of evidence", "pieces of evidence")

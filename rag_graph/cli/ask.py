@@ -46,6 +46,10 @@ def ask(
             shown = [f"{chances[piece.rank]:.2f}" if piece.rank in chances else ""] if chances else []
             table.add_row(str(piece.rank), escape(piece.context.text), *shown, f"[dim]{escape(piece.reason)}[/]")
         console.print(table)
+    if answer.episode.prompt_cut:
+        console.print(
+            "[bold]cut[/]     the prompt was longer than model.max_prompt_tokens: evidence, or the middle of the input, was left out"
+        )
     console.print(f"[bold]answer[/]  {escape(answer.text)}")
     table = Table("node", "score", "measured", "weight", "pays", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, score in answer.scores.items():

@@ -37,6 +37,7 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
+    from rag_graph.report.html import LEFT_OUT
     from rag_graph.runs.run import Run
 
     opened = Run(run, accept_changed=accept_changed, code=code, trust_remote_code=trust_remote_code)
@@ -54,4 +55,7 @@ def evaluate(
             soft_wrap=True,
             highlight=False,
         )
+    for name, title in LEFT_OUT.items():
+        if (evaluation.shown or {}).get(name):
+            console.print(f"{title}: {(evaluation.shown or {})[name]:.1%}", highlight=False)
     console.print(f"wrote {evaluation.path}", soft_wrap=True, highlight=False)

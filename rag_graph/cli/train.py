@@ -10,7 +10,7 @@ import typer
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import ConfigError
-from rag_graph.graph.effects import warning_of_run
+from rag_graph.graph.effects import warning_of_run, warnings_of_room
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.start_from import check_start
@@ -134,8 +134,9 @@ def _explain(settings: RunConfig) -> None:
         f"\n# graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; tasks {', '.join(graph.spec.tasks)}"
     )
     warning = warning_of_run(graph, settings.reward)
-    if warning:
-        typer.echo(f"# warning: {warning}")
+    room = warnings_of_room(graph, settings.retrieval.token_budget, settings.model.max_prompt_tokens)
+    for message in [*([warning] if warning else []), *room]:
+        typer.echo(f"# warning: {message}")
     for node, scorer in named.items():
         typer.echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"

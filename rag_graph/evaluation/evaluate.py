@@ -30,6 +30,7 @@ class Evaluation:
     task_scores: the node score of each task's examples, in that order.
     units: the sampling unit of each of these examples.
     retrieval: what retrieval was worth, where a run's pipeline answered (`rag.retrieval_report`).
+    shown: shares of the episodes whose prompt showed less than was there (`rag.retrieval_report.shown_shares`).
     path: the file that it was written to.
     without_reference: task -> its examples that have no reference and so are not measured, where there are some.
     """
@@ -39,6 +40,7 @@ class Evaluation:
     task_scores: dict[str, list[float]]
     units: dict[str, list[str]]
     retrieval: Mapping[str, Any] | None = None
+    shown: Mapping[str, float] | None = None
     path: Path | None = None
     without_reference: Mapping[str, int] = field(default_factory=dict)
 

@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
 from rag_graph.errors import DataError
 from rag_graph.generation.end_tokens import before_end
-from rag_graph.generation.tokens import encode_prompts
+from rag_graph.generation.tokens import EncodedPrompts, encode_fitting
+from rag_graph.sentences import without_middle
 
 RENDERED = 2000
 """So many chat rows are rendered when a data set is checked; beyond, only rows of a shape (roles, tools, arguments) not seen yet."""
 
 
-def encode_rows(tokenizer: Any, rows: Sequence[Mapping[str, Any]], max_tokens: int) -> list[list[int]]:
-    """Token ids of each row's prompt, a text or chat messages, cut from the left to `max_tokens`.
+def encode_rows(tokenizer: Any, rows: Sequence[Mapping[str, Any]], max_tokens: int) -> EncodedPrompts:
+    """Token ids of each row's prompt, a text or chat messages. A prompt of more than `max_tokens` is cut: of a text the middle is left out, of chat
+    messages the middle of the longest message, then of the next longest. The chat template stays whole.
 
     Columns `tools` and `chat_template_kwargs` go to the chat template. Where the last message is the assistant's, the answer continues it.
     """
     encoded: dict[int, list[int]] = {}
+    cut: dict[int, bool] = {}
     for chat in (False, True):
         mine = [number for number, row in enumerate(rows) if isinstance(row["prompt"], str) != chat]
+        if not mine:
+            continue
         texts = [render_chat(tokenizer, rows[number]) if chat else rows[number]["prompt"] for number in mine]
-        encoded |= dict(
-            zip(mine, encode_prompts(tokenizer, texts, max_tokens, templated=chat) if texts else [], strict=True)
-        )
-    return [encoded[number] for number in range(len(rows))]
+
+        def shorten(place: int, fits: Callable[[str], bool], mine: list[int] = mine) -> str:
+            return _shortened(tokenizer, rows[mine[place]], fits)
+
+        found = encode_fitting(tokenizer, texts, max_tokens, templated=chat, shorten=shorten if chat else None)
+        encoded |= dict(zip(mine, found.ids, strict=True))
+        cut |= dict(zip(mine, found.cut, strict=True))
+    order = range(len(rows))
+    return EncodedPrompts([encoded[number] for number in order], [cut[number] for number in order])
+
+
+def _shortened(tokenizer: Any, row: Mapping[str, Any], fits: Callable[[str], bool]) -> str:
+    """The row's prompt without the middle of its longest messages, as rendered; empty where the template alone is too long."""
+    messages = [_plain(message) for message in row["prompt"]]
+    size = [len(message.get("content") or "") for message in messages]
+    text = ""
+    for place in sorted(range(len(messages)), key=lambda place: -size[place]):
+        if not size[place]:
+            break
+
+        def rendered(content: str, place: int = place) -> str:
+            changed = [*messages[:place], {**messages[place], "content": content}, *messages[place + 1 :]]
+            return render_chat(tokenizer, {**row, "prompt": changed})
+
+        shorter = without_middle(messages[place]["content"], lambda content: fits(rendered(content)), "character")
+        messages[place]["content"] = shorter
+        text = rendered(shorter)
+        if fits(text):
+            return text
+    return ""
 
 
 def decode_responses(

@@ -20,6 +20,7 @@ from functools import cache
 
 from rag_graph.config import RewardConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.checks import PLACEHOLDER
 from rag_graph.graph.spec import Edge, Semantics
 from rag_graph.yaml_document import Location
 
@@ -50,6 +51,27 @@ def warning_of_run(graph: AuxiliaryGraph, reward: RewardConfig) -> str:
         f"reward.auxiliary falls from {reward.auxiliary:.3g} to 0, and nothing else of this graph is paid{but}: {why} At the end of the training the "
         "goal alone is paid. State rules (such as supports), or set reward.auxiliary_end above 0 to keep paying the other nodes."
     )
+
+
+def warnings_of_room(graph: AuxiliaryGraph, token_budget: int, max_prompt_tokens: int) -> list[str]:
+    """Sentences on guidelines and templates that leave no room for evidence, whatever the tokenizer: a word is a token at least. A run looks at its passages
+    and prompts as well (`rag_graph.rag.room`)."""
+    found = []
+    for name, task in graph.spec.tasks.items():
+        grounds = [graph.spec.contexts[context] for context in graph.grounding(name)]
+        words = sum(len((context.text or "").split()) for context in grounds if context.kind == "guideline")
+        template = len(PLACEHOLDER.sub(" ", task.prompt or "").split())
+        if words >= token_budget and any(context.kind != "guideline" for context in grounds):
+            found.append(
+                f"task '{name}': its guidelines have {words} words, and retrieval.token_budget is {token_budget} tokens: no passage can be shown. Raise it, "
+                "or shorten the guidelines."
+            )
+        if template + words >= max_prompt_tokens:
+            found.append(
+                f"task '{name}': its template and guidelines have {template + words} words, and model.max_prompt_tokens is {max_prompt_tokens}: every prompt "
+                "is cut. Raise it, or shorten them."
+            )
+    return found
 
 
 def _has_others(graph: AuxiliaryGraph) -> bool:

@@ -82,7 +82,8 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
         "False: the order and the random numbers of TRL 1.12, through transformers' generate.",
     )
     max_prompt_length: int | None = _says(
-        None, "Longer prompts lose tokens at their left end. None: what the model has positions for."
+        None,
+        "Of a longer prompt the middle is left out; the metric prompts/cut counts such prompts. None: what the model has positions for.",
     )
 
     def __repr__(self) -> str:

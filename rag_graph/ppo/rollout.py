@@ -27,6 +27,8 @@ class Episodes(NamedTuple):
     query_ids: list[list[int]]
     completions: list[Any]
     completion_ids: list[list[int]]
+    cut: Sequence[bool] = ()
+    """Whether each prompt was too long and lost a part; empty: none was."""
 
 
 class Judgement(NamedTuple):
@@ -112,6 +114,7 @@ def rollout_metrics(
         return average.item() if count else math.nan
 
     everyone = torch.ones_like(scored)
+    cut = torch.tensor(rollout.episodes.cut or [False] * len(ids), device=mask.device)
     kl, score = mean(rollout.kl.sum(1), scored), mean(rollout.scores.nan_to_num(), scored)
     count, _, spread = masked_moments(rollout.returns, mask, reduce)
     residual = masked_moments(rollout.returns - judged.values, mask, reduce)[2]
@@ -127,6 +130,7 @@ def rollout_metrics(
         "val/explained_variance": (1 - residual / spread).item() if count and spread > 0 else math.nan,
         "val/truncated": mean(~rollout.ended, everyone),
         "val/response_tokens": mean(lengths, everyone),
+        "prompts/cut": mean(cut, everyone),
         **{
             f"rewards/{name}": mean(values.nan_to_num(), ~values.isnan())
             for name, values in zip(names, rollout.scored.each, strict=True)
@@ -147,6 +151,7 @@ def completion_table(
         rewards = dict(zip(names, each[index], strict=True))
         record = {"prompt": row["prompt"], "completion": completion, "reward": totals[index], "rewards": rewards}
         record |= {"tokens": len(ids), "ended": ended(ids, stop_ids)}
+        record |= {"prompt_cut": bool(episodes.cut and episodes.cut[index])}
         table.append(record if kl is None else {**record, "kl": kl[index].sum().item()})
     return table
 
@@ -163,6 +168,7 @@ def table_means(table: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[s
         **{f"rewards/{name}": mean(row["rewards"][name] for row in table) for name in names},
         "val/truncated": mean(float(not row["ended"]) for row in table),
         "val/response_tokens": mean(row["tokens"] for row in table),
+        "prompts/cut": mean(float(row["prompt_cut"]) for row in table),
     }
 
 

@@ -136,6 +136,7 @@ class PPOSetup(Trainer):  # type: ignore[misc]
         self.last_rollout: Rollout | None = None
         self.last_metrics: dict[str, float] = {}
         self._trained = False
+        self._said_cut = False
         self._identity: dict[str, Any] | None = None
 
     def _prepare_models(self) -> None:

@@ -194,10 +194,18 @@ class GraphPPOTrainer(PPOSetup):
     def answer(self, rows: list[Row], uniforms: torch.Tensor | None = None, greedy: bool = False) -> Episodes:
         """The policy's answers to the prompts of `rows`."""
         queries = encode_rows(self.processing_class, rows, self.max_prompt_tokens)
-        responses = self.engine.generate(queries, uniforms, greedy)
-        return Episodes(
-            rows, queries, decode_responses(self.processing_class, rows, responses, self.engine.stop_ids), responses
-        )
+        cut = [now or bool(row.get("prompt_cut")) for row, now in zip(rows, queries.cut, strict=True)]
+        if any(queries.cut) and not self._said_cut:
+            self._said_cut = True
+            warnings.warn(
+                f"{sum(queries.cut)} of {len(rows)} prompts are longer than {self.max_prompt_tokens} tokens: the middle of each is left out. The metric "
+                "prompts/cut counts them. Raise max_prompt_length, or give shorter prompts.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        responses = self.engine.generate(queries.ids, uniforms, greedy)
+        completions = decode_responses(self.processing_class, rows, responses, self.engine.stop_ids)
+        return Episodes(rows, queries.ids, completions, responses, cut)
 
     def _move_graphs(self, episodes: Episodes) -> None:
         """Rewards that learn by a meta-gradient are told how each episode bears on their held-out objective."""

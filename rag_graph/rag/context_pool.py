@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.rag.budget import CountTokens, EvidenceBudget, count_in_words
 from rag_graph.records import ContextNode, Evidence, Example
 from rag_graph.retrieval.base import CANDIDATES, CheckedRetriever, Hit, Retriever
 from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
 from rag_graph.retrieval.fusion import WeightedRetriever
 from rag_graph.retrieval.index import PassageIndex
 from rag_graph.retrieval_methods import DENSE_METHODS
-from rag_graph.words import count_words
 
 MakeRetriever = Callable[[Sequence[ContextNode]], Retriever]
 """Passages of one task -> what ranks them; a hit's position is the passage's place among them."""
@@ -94,6 +94,7 @@ class ContextPool:
 
     Args:
         own: makes the retriever, instead of the config's method.
+        count: how the budget measures texts: in the policy's tokens (`generation.tokens.token_room`); default in words, where there is no policy.
     """
 
     def __init__(
@@ -103,10 +104,14 @@ class ContextPool:
         config: RetrievalConfig,
         encoders: Encoders | None = None,
         own: MakeRetriever | None = None,
+        count: CountTokens = count_in_words,
     ) -> None:
         self.nodes = {node.id: node for node in nodes}
         self.config = config
-        self._guidelines = {name for name, context in graph.spec.contexts.items() if context.kind == "guideline"}
+        kinds = {name: context.kind for name, context in graph.spec.contexts.items()}
+        self._guidelines = {name for name, kind in kinds.items() if kind == "guideline"}
+        whole = [name for name, kind in kinds.items() if kind != "passages"]
+        self.budget = EvidenceBudget(config.token_budget, config.k, count, whole)
         self._tasks: dict[str, TaskPool] = {}
         for task in graph.spec.tasks:
             prior = graph.grounding(task)
@@ -125,7 +130,7 @@ class ContextPool:
     def retrieve(
         self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None
     ) -> list[tuple[Evidence, ...]]:
-        """Evidence for each query, best first, within the budget of nodes and words.
+        """Evidence for each query, best first, within the budget of pieces and tokens.
 
         Args:
             exclude: for each query the source of a node that must not be used (the example itself, among exemplars).
@@ -135,15 +140,15 @@ class ContextPool:
     def candidates(
         self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, limit: int | None = None
     ) -> list[list[Evidence]]:
-        """What may become evidence of each query, best first: no repeats, nothing excluded, no passage longer than the budget has room for.
+        """What may become evidence of each query, best first: no repeats, nothing excluded.
 
         Args:
-            limit: at most so many; default all that were found.
+            limit: at most so many, all of which can be shown, if need be cut; default all that were found.
         """
         if not self.ranks(task):
             return [[] for _ in queries]
         pool = self._tasks[task]
-        room = self.config.token_budget - sum(map(_words, pool.pinned))
+        pinned = self._pinned(pool)
         answers = []
         for number, hits in enumerate(pool.retriever.search(queries, CANDIDATES)):
             banned = exclude[number] if exclude else ""
@@ -151,9 +156,12 @@ class ContextPool:
             found: list[Evidence] = []
             for hit in hits:
                 node = pool.ranked[hit.position]
-                if (banned and node.source == banned) or node.text in texts or _words(node) > room:
+                if (banned and node.source == banned) or node.text in texts:
                     continue
-                found.append(pool.evidence(hit))
+                piece = pool.evidence(hit)
+                if limit is not None and not self.budget.fill(pinned, [piece]):
+                    continue
+                found.append(piece)
                 texts.add(node.text)
                 if len(found) == limit:
                     break
@@ -161,23 +169,27 @@ class ContextPool:
         return answers
 
     def select(self, task: str, wanted: Sequence[Evidence], apart: bool = False) -> tuple[Evidence, ...]:
-        """Guidelines of the task, then of `wanted`, in this order, what the budget of nodes and words has room for.
+        """Guidelines of the task, then of `wanted`, in this order, what the budget has room for, if need be cut (`EvidenceBudget.fill`).
 
         Args:
             apart: every passage is shown in a prompt of its own, beside the guidelines.
         """
         if task not in self._tasks:
             return ()
-        pool = self._tasks[task]
-        chosen = [Evidence(node, pool.prior[node.node], 0, {}, f"guideline of {task}") for node in pool.pinned]
-        budget = self.config.token_budget - sum(map(_words, pool.pinned))
-        room = self.config.k
-        for piece in wanted:
-            if room and _words(piece.context) <= budget:
-                chosen.append(piece)
-                budget -= 0 if apart else _words(piece.context)
-                room -= 1
+        pinned = self._pinned(self._tasks[task])
+        chosen = [*pinned, *self.budget.fill(pinned, wanted, apart)]
         return tuple(replace(piece, rank=rank) for rank, piece in enumerate(chosen, 1))
+
+    def guidelines(self, task: str) -> tuple[Evidence, ...]:
+        """What is shown for the task whatever is asked."""
+        return self.select(task, ())
+
+    def passages(self, task: str) -> Sequence[ContextNode]:
+        """What is ranked for the task."""
+        return self._tasks[task].ranked if task in self._tasks else ()
+
+    def _pinned(self, pool: TaskPool) -> list[Evidence]:
+        return [Evidence(node, pool.prior[node.node], 0, {}, f"guideline of {pool.task}") for node in pool.pinned]
 
     def is_pinned(self, piece: Evidence) -> bool:
         """A guideline: shown whatever is asked."""
@@ -196,10 +208,6 @@ class ContextPool:
         vectors, places = self._tasks[task].index.parts.vectors, self._tasks[task].places
         assert vectors is not None
         return np.asarray(vectors[[places[piece.context.id] for piece in pieces]])
-
-
-def _words(node: ContextNode) -> int:
-    return count_words(node.text)
 
 
 @dataclass(frozen=True, slots=True)

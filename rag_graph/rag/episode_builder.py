@@ -14,7 +14,7 @@ Row = dict[str, Any]
 
 
 class EpisodeBuilder:
-    """Rebuilds episodes from the columns that reach a reward: `example_id`, and, where the pipeline ran, `draft` and `evidence`.
+    """Rebuilds episodes from the columns that reach a reward: `example_id`, and, where the pipeline ran, `draft`, `evidence` and `prompt_cut`.
 
     Args:
         examples: what `example_id` refers to.
@@ -34,6 +34,7 @@ class EpisodeBuilder:
         example_id: list[str],
         draft: list[str] | None = None,
         evidence: list[tuple[Evidence, ...]] | None = None,
+        prompt_cut: list[bool] | None = None,
         trainer_state: Any = None,
         **_: Any,
     ) -> list[Episode]:
@@ -50,14 +51,16 @@ class EpisodeBuilder:
                 evidence=tuple(map(evidence_of, found)),
                 truncated=bool(self.stop_ids) and not ended(ids, self.stop_ids),
                 round=self.update,
+                prompt_cut=bool(cut),
             )
-            for prompt, completion, ids, name, drafted, found in zip(
+            for prompt, completion, ids, name, drafted, found, cut in zip(
                 prompts,
                 completions,
                 completion_ids,
                 example_id,
                 draft or [""] * len(prompts),
                 evidence or blank,
+                prompt_cut or [False] * len(prompts),
                 strict=True,
             )
         ]
@@ -85,4 +88,10 @@ def evidence_of(piece: Any) -> Evidence:
 
 def row_of(one: Prepared) -> Row:
     """A prepared example as a row of a trainer's batch."""
-    return {"prompt": one.prompt, "example_id": one.example.id, "draft": one.draft, "evidence": one.evidence}
+    return {
+        "prompt": one.prompt,
+        "example_id": one.example.id,
+        "draft": one.draft,
+        "evidence": one.evidence,
+        "prompt_cut": one.cut,
+    }

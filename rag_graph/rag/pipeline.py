@@ -1,7 +1,8 @@
 """The pipeline that training, evaluation and `rag-graph ask` share: draft -> retrieve -> fuse -> answer.
 
 The model drafts without evidence; the draft joins the input as the query; evidence and input are fused: `concat` puts all evidence into
-one prompt, `rag_sequence` and `rag_token` answer from one prompt per passage, marginalised (Lewis et al. 2020; `generation.marginal`).
+one prompt, `rag_sequence` and `rag_token` answer from one prompt per passage, marginalised (Lewis et al. 2020; `generation.marginal`). Prompts are made
+to fit the policy (`rag.fitting`); the evidence of an episode is what its prompts really held.
 A task that no context grounds is answered at once.
 """
 
@@ -9,14 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from rag_graph.config import RetrievalConfig
-from rag_graph.data.prompts import render_prompt
 from rag_graph.generation.generate import Response
+from rag_graph.generation.tokens import TokenRoom
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.rag.context_pool import ContextPool
+from rag_graph.rag.fitting import PromptFitter, Shown
 from rag_graph.records import Episode, Evidence, Example
 
 
@@ -60,13 +62,20 @@ Choose = Callable[[Sequence[Asked]], list[Choice]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An example on its way to an answer. `choice` is there where the evidence was drawn."""
+    """An example on its way to an answer.
+
+    choice: there where the evidence was drawn.
+    cut: the prompt was too long and lost something.
+    alone: where passages are shown apart, the prompt of each, in the order of the evidence.
+    """
 
     example: Example
     prompt: str
     draft: str = ""
     evidence: tuple[Evidence, ...] = ()
     choice: Choice | None = None
+    cut: bool = False
+    alone: tuple[str, ...] = ()
 
 
 class RagPipeline:
@@ -75,13 +84,22 @@ class RagPipeline:
         graph: tasks with their prompts, contexts with their `grounds` edges.
         pool: what can be retrieved; None answers without retrieval.
         write: the language model.
+        room: how long its prompts may be; None: of any length.
     """
 
-    def __init__(self, graph: AuxiliaryGraph, pool: ContextPool | None, config: RetrievalConfig, write: Writer) -> None:
+    def __init__(
+        self,
+        graph: AuxiliaryGraph,
+        pool: ContextPool | None,
+        config: RetrievalConfig,
+        write: Writer,
+        room: TokenRoom | None = None,
+    ) -> None:
         self.graph = graph
         self.pool = pool
         self.config = config
         self.write = write
+        self.fit = PromptFitter(graph.spec.tasks, pool, room)
 
     def prepare(
         self, examples: Sequence[Example], choose: Choose | None = None, limit: int | None = None
@@ -107,18 +125,49 @@ class RagPipeline:
         if choose is not None:
             open_rows = [row for row, one in asked.items() if one.candidates]
             choices = dict(zip(open_rows, choose([asked[row] for row in open_rows]), strict=True))
-        prepared = []
-        for row, (example, draft) in enumerate(zip(examples, drafts, strict=True)):
-            evidence: tuple[Evidence, ...] = ()
+        evidence: list[tuple[Evidence, ...]] = [()] * len(examples)
+        for row, one in asked.items():
             choice = choices.get(row)
-            if row in asked and pool is not None:
-                wanted = asked[row].candidates
-                if choice is not None:
-                    wanted = tuple(wanted[place] for place in choice.taken)
-                evidence = pool.select(asked[row].task, wanted, apart=self.config.fusion != "concat")
-                if choice is not None and len([p for p in evidence if not pool.is_pinned(p)]) < len(wanted):
-                    choice = None  # the budget cut the draw: nobody learns from what was not shown
-            prepared.append(Prepared(example, self._prompt(example, evidence), draft, evidence, choice))
+            wanted = one.candidates if choice is None else [one.candidates[place] for place in choice.taken]
+            assert pool is not None
+            evidence[row] = pool.select(one.task, wanted, apart=self.config.fusion != "concat")
+        prepared = self._fitted(examples, drafts, evidence)
+        return [
+            replace(one, choice=choice if (choice := choices.get(row)) and self._shows_all(one, choice) else None)
+            for row, one in enumerate(prepared)
+        ]
+
+    def _shows_all(self, one: Prepared, choice: Choice) -> bool:
+        """Whether all that was drawn is shown, if cut: nobody learns from what was not."""
+        return len(self._passages(one.evidence)) == len(choice.taken)
+
+    def _passages(self, evidence: Sequence[Evidence]) -> list[Evidence]:
+        pool = self.pool
+        return [piece for piece in evidence if pool is None or not pool.is_pinned(piece)]
+
+    def _fitted(
+        self, examples: Sequence[Example], drafts: Sequence[str], evidence: Sequence[tuple[Evidence, ...]]
+    ) -> list[Prepared]:
+        """Examples with prompts that fit, and with the evidence that is left in them."""
+        prepared = [
+            Prepared(example, shown.prompt, draft, shown.evidence, None, shown.cut)
+            for example, draft, shown in zip(examples, drafts, self.fit(examples, evidence), strict=True)
+        ]
+        if self.config.fusion == "concat":
+            return prepared
+        passages = [self._passages(pieces) for pieces in evidence]
+        apart = iter(self.alone([(e, p) for e, mine in zip(examples, passages, strict=True) for p in mine]))
+        for row, mine in enumerate(passages):
+            shown = [next(apart) for _ in mine]
+            held = [(one, self._passages(one.evidence)) for one in shown]
+            pieces = [piece for _, left in held for piece in left]
+            if pieces:
+                guidelines = [p for p in shown[0].evidence if not self._passages([p])]
+                ranked = tuple(replace(piece, rank=rank) for rank, piece in enumerate([*guidelines, *pieces], 1))
+                prompts = tuple(one.prompt for one, left in held if left)
+                cut = any(one.cut for one in shown)
+                first = prepared[row].prompt if len(prompts) > 1 else prompts[0]
+                prepared[row] = replace(prepared[row], prompt=first, evidence=ranked, cut=cut, alone=prompts)
         return prepared
 
     def drafts(self, examples: Sequence[Example]) -> list[str]:
@@ -127,7 +176,8 @@ class RagPipeline:
         pool = self.pool
         ranked = [row for row, example in enumerate(examples) if pool is not None and pool.ranks(example.task)]
         if self.config.draft and ranked:
-            for row, response in zip(ranked, self.write([self._prompt(examples[row]) for row in ranked]), strict=True):
+            bare = self.fit([examples[row] for row in ranked], [()] * len(ranked))
+            for row, response in zip(ranked, self.write([shown.prompt for shown in bare]), strict=True):
                 drafts[row] = response.text
         return drafts
 
@@ -144,6 +194,7 @@ class RagPipeline:
                 one.draft,
                 one.evidence,
                 truncated=response.truncated,
+                prompt_cut=one.cut,
             )
             for one, response in zip(prepared, responses, strict=True)
         ]
@@ -152,25 +203,18 @@ class RagPipeline:
         fusion = self.config.fusion
         if fusion == "concat" or self.pool is None:
             return self.write([one.prompt for one in prepared])
-        pieces = [[piece for piece in one.evidence if not self.pool.is_pinned(piece)] for one in prepared]
-        prompts = [
-            [self.prompt_with(one.example, piece) for piece in mine] or [one.prompt]
-            for one, mine in zip(prepared, pieces, strict=True)
+        prompts = [one.alone or (one.prompt,) for one in prepared]
+        weights = [
+            passage_weights(self._passages(one.evidence), self.config) if one.alone else [1.0] for one in prepared
         ]
-        weights = [passage_weights(mine, self.config) or [1.0] for mine in pieces]
         return self.write.fuse(prompts, weights, fusion)
 
-    def shown_alone(self, task: str, piece: Evidence) -> tuple[Evidence, ...]:
-        """The task's guidelines and one passage."""
-        assert self.pool is not None
-        return self.pool.select(task, [piece])
-
-    def prompt_with(self, example: Example, piece: Evidence) -> str:
-        """The prompt that shows the task's guidelines and one passage."""
-        return self._prompt(example, self.shown_alone(example.task, piece))
-
-    def _prompt(self, example: Example, evidence: Sequence[Evidence] = ()) -> str:
-        return render_prompt(self.graph.spec.tasks[example.task], example, evidence)
+    def alone(self, pairs: Sequence[tuple[Example, Evidence]]) -> list[Shown]:
+        """For each example the prompt that shows the task's guidelines and one passage."""
+        pool = self.pool
+        assert pool is not None
+        evidence = [pool.select(example.task, [piece]) for example, piece in pairs]
+        return self.fit([example for example, _ in pairs], evidence)
 
 
 def query_text(example: Example, draft: str) -> str:

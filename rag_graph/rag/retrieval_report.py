@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rag_graph.evaluation.example_intervals import example_mean, paired_difference
+from rag_graph.rag.context_pool import ContextPool
 from rag_graph.rag.pipeline import RagPipeline, query_text
 from rag_graph.records import Episode, Evidence, Example
 from rag_graph.words import words
@@ -54,8 +55,9 @@ def retrieval_report(pipeline: RagPipeline, episodes: Sequence[Episode]) -> dict
         alone = []
         for episode, _ in told:
             example = episode.example
-            (found,) = pool.retrieve(example.task, [query_text(example, "")], [example.id])
-            alone.append(float(bool(holds_answer(example, found, tasks[example.task].kind == "extraction"))))
+            found = pool.retrieve(example.task, [query_text(example, "")], [example.id])
+            (shown,) = pipeline.fit([example], found)
+            alone.append(float(bool(holds_answer(example, shown.evidence, tasks[example.task].kind == "extraction"))))
         report["by_input_alone"] = example_mean(alone, units)._asdict()
         report["gain_of_draft"] = paired_difference({"": alone}, {"": by_draft}, {"": units})._asdict()
     return report
@@ -72,3 +74,25 @@ def retrieval_metrics(shown: Sequence[tuple[Example, Sequence[Evidence]]]) -> di
     if not first:
         return {}
     return {"retrieval/hit@1": sum(first) / len(first), "retrieval/recall": sum(whole) / len(whole)}
+
+
+def shown_shares(
+    pool: ContextPool | None, episodes: Sequence[tuple[Example, Sequence[Evidence], bool]]
+) -> dict[str, float]:
+    """What prompts left out: examples, each with the evidence that its prompt held and whether the prompt was cut -> shares in [0, 1].
+
+    without_evidence, cut_evidence: of the episodes for which passages are ranked, those whose prompt held none, and those in which at least one was
+    cut; absent where there are no such episodes. cut_prompts: of all episodes, those whose prompt was too long for the policy and lost something.
+    """
+    ranked = [
+        [piece for piece in evidence if pool is not None and not pool.is_pinned(piece)]
+        for example, evidence, _ in episodes
+        if pool is not None and pool.ranks(example.task)
+    ]
+    shares = {}
+    if ranked:
+        shares["without_evidence"] = sum(not pieces for pieces in ranked) / len(ranked)
+        shares["cut_evidence"] = sum(any(piece.left_out for piece in pieces) for pieces in ranked) / len(ranked)
+    if episodes:
+        shares["cut_prompts"] = sum(cut for _, _, cut in episodes) / len(episodes)
+    return shares

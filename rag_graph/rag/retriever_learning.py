@@ -163,7 +163,7 @@ class RetrieverTraining:
         return _table(means, [len(question.candidates) for _, question in asked])
 
     def _answer_log_probs(self, pairs: Sequence[tuple[Prepared, Evidence]]) -> tuple[Tensor, Tensor]:
-        prompts = [self.pipeline.prompt_with(one.example, piece) for one, piece in pairs]
+        prompts = [shown.prompt for shown in self.pipeline.alone([(one.example, piece) for one, piece in pairs])]
         answers = [answer_ids(self.tokenizer, one.example.references[0]) for one, _ in pairs]
         ids = encode_prompts(self.tokenizer, prompts, self.max_prompt_tokens)
         return answer_log_probs(self.model, ids, answers)
@@ -173,20 +173,21 @@ class RetrieverTraining:
         was: what was hidden from the policy's reward stays hidden."""
         assert self.pay is not None
         pairs = [(one, piece) for one, question in asked for piece in question.candidates]
-        prompts = [self.pipeline.prompt_with(one.example, piece) for one, piece in pairs]
-        responses = self.pipeline.write(prompts)
+        alone = self.pipeline.alone([(one.example, piece) for one, piece in pairs])
+        responses = self.pipeline.write([shown.prompt for shown in alone])
         episodes = [
             Episode(
                 f"{update}/{one.example.id}/{piece.context.id}",
                 one.example,
-                prompt,
+                shown.prompt,
                 response.text,
                 one.draft,
-                self.pipeline.shown_alone(one.example.task, piece),
+                shown.evidence,
                 truncated=response.truncated,
                 round=update,
+                prompt_cut=shown.cut,
             )
-            for (one, piece), prompt, response in zip(pairs, prompts, responses, strict=True)
+            for (one, piece), shown, response in zip(pairs, alone, responses, strict=True)
         ]
         paid = self.pay(episodes, [seen[one.example.id] for one, _ in pairs]).tolist()
         return _table(paid, [len(question.candidates) for _, question in asked])

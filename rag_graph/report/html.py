@@ -27,6 +27,13 @@ from rag_graph.version import __version__
 
 SECTIONS = (("results", "Results"), ("graph", "Graph"), ("curves", "Curves"), ("episodes", "Episodes"), ("alarms", "Alarms"), ("proposals", "Proposals"), ("settings", "Settings"))  # fmt: skip
 
+LEFT_OUT = {
+    "without_evidence": "episodes without evidence",
+    "cut_evidence": "episodes with cut evidence",
+    "cut_prompts": "episodes with a cut prompt",
+}
+"""Shares of an evaluation (`rag.retrieval_report.shown_shares`) -> what the tables call them."""
+
 
 def write_report(run: Run, out: str | Path | None = None) -> Path:
     """Write a run as one HTML file that needs nothing else; returns its path.
@@ -186,7 +193,18 @@ def _results(results: dict[str, Any]) -> dict[str, Any]:
         "rows": rows,
         "means": [_interval(**part["mean_task_score"]) for part in parts],
         "changes": changes,
+        "left_out": _left_out(parts),
     }
+
+
+def _left_out(parts: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Of each evaluation the share of episodes whose prompt did not show all; nothing of runs that did not count it."""
+    shown = [part.get("shown") or {} for part in parts]
+    return [
+        (title, [f"{share[name]:.1%}" if name in share else "–" for share in shown])
+        for name, title in LEFT_OUT.items()
+        if any(name in share for share in shown)
+    ]
 
 
 def _interval(mean: float | None, low: float | None, high: float | None, sign: str = "") -> str:

@@ -30,6 +30,7 @@ CHARTS = (
     ("Entropy", "nats per token", {"entropy": "policy/entropy_avg"}),
     ("Length", "tokens per response", {"tokens": "val/response_tokens"}),
     ("Cut off", "share of responses that reached the limit", {"truncated": "val/truncated"}),
+    ("Left out of prompts", "share of episodes: no passage was shown, a passage was cut, the prompt was too long", {"without evidence": "retrieval/without_evidence", "cut evidence": "retrieval/cut_evidence", "cut prompt": "prompts/cut"}),
     ("Error of predicted scores", "in standard deviations of the node, on scores that were hidden", {"error": "reward/imputer_error"}),
     ("Losses", "of the policy and of the value model", {"policy": "loss/policy_avg", "value": "loss/value_avg"}),
 )  # fmt: skip

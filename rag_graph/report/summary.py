@@ -9,6 +9,7 @@ from rich.table import Table
 
 from rag_graph.graph.proposal import Proposal
 from rag_graph.report.figures import node_series, smooth
+from rag_graph.report.html import LEFT_OUT
 from rag_graph.runs.run import Run
 
 
@@ -69,6 +70,10 @@ def _metrics(results: dict[str, Any]) -> Table:
     table.add_row("[bold]mean task score[/]", *(f"[bold]{_interval(**mean)}[/]" for mean in means))
     changes = [results["gain"], *([without["loss"]] if without else [])]
     table.add_row("[bold]change, paired[/]", "", *(_interval(**change, sign="+") for change in changes))
+    shown = [part.get("shown") or {} for part in parts]
+    for name, title in LEFT_OUT.items():
+        if any(share.get(name) for share in shown):
+            table.add_row(title, *(f"{share[name]:.0%}" if name in share else "" for share in shown))
     return table
 
 

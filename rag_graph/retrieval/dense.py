@@ -41,7 +41,7 @@ class DenseRetriever:
         asked = [query for query in queries if query.strip()]
         if not asked:
             return [[] for _ in queries]
-        embedded = self.encoder.encode(asked)
+        embedded = self.encoder.encode_queries(asked)
         if embedded.shape[1] != self.store.dimension:
             raise DataError(
                 f"the query encoder makes vectors of {embedded.shape[1]} numbers, the passages have {self.store.dimension}. Use the encoder that embedded them."

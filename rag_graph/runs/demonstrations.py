@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rag_graph.data.load import RunData
-from rag_graph.data.prompts import render_prompt
 from rag_graph.generation.sft import Pair
-from rag_graph.generation.tokens import answer_ids, encode_prompts
+from rag_graph.generation.tokens import answer_ids, encode_prompts, token_room
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.rag.context_pool import ContextPool
+from rag_graph.rag.fitting import PromptFitter
 from rag_graph.rag.pipeline import query_text
 from rag_graph.records import Evidence
 
@@ -37,6 +37,7 @@ def demonstration_batches(
     """step -> groups of (prompt ids, answer ids). A group is encoded when it is first drawn. The evidence is what the input
     alone retrieves."""
     rng = random.Random(f"demonstrations/{seed}")
+    fit = PromptFitter(graph.spec.tasks, pool, token_room(tokenizer, max_prompt_tokens))
     known: dict[int, list[tuple[list[int], list[int], list[int]]]] = {}
 
     def encoded(number: int) -> list[tuple[list[int], list[int], list[int]]]:
@@ -51,9 +52,8 @@ def demonstration_batches(
                         ids = {piece.context.id for piece in named}
                         candidates = named + [piece for piece in candidates if piece.context.id not in ids]
                     found = pool.select(example.task, candidates)
-                (prompt,) = encode_prompts(
-                    tokenizer, [render_prompt(graph.spec.tasks[example.task], example, found)], max_prompt_tokens
-                )
+                (shown,) = fit([example], [found])
+                (prompt,) = encode_prompts(tokenizer, [shown.prompt], max_prompt_tokens)
                 gold = answer_ids(tokenizer, example.references[0])
                 known[number].append((prompt, gold, gold if heuristic is None else answer_ids(tokenizer, heuristic)))
         return known[number]

@@ -12,7 +12,7 @@ from rag_graph.ppo.rollout import Rollout
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.rag.episode_builder import EpisodeBuilder, row_of
 from rag_graph.rag.pipeline import Prepared, RagPipeline
-from rag_graph.rag.retrieval_report import retrieval_metrics
+from rag_graph.rag.retrieval_report import retrieval_metrics, shown_shares
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one
 from rag_graph.records import Episode
 
@@ -82,6 +82,8 @@ class RagPPOTrainer(GraphPPOTrainer):
             (one.example, one.evidence) for one in self._prepared if pool is not None and pool.ranks(one.example.task)
         ]
         metrics = retrieval_metrics(shown)
+        shares = shown_shares(pool, [(one.example, one.evidence, one.cut) for one in self._prepared])
+        metrics |= {f"retrieval/{name}": share for name, share in shares.items() if name != "cut_prompts"}
         if self.retriever is None or self.goals_shown is None:
             return metrics
         started = time.perf_counter()
@@ -94,7 +96,9 @@ class RagPPOTrainer(GraphPPOTrainer):
     def _episodes(self, rollout: Rollout) -> list[Episode]:
         """The episodes of an update as its rewards saw them, without scores."""
         found = rollout.episodes
-        columns = {name: [row[name] for row in found.rows] for name in ("example_id", "draft", "evidence")}
+        columns = {
+            name: [row[name] for row in found.rows] for name in ("example_id", "draft", "evidence", "prompt_cut")
+        }
         prompts = [row["prompt"] for row in found.rows]
         return self.builder(
             prompts,

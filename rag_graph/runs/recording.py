@@ -66,6 +66,7 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "results": [asdict(result) for result in evaluation.results],
         "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
         "without_reference": dict(evaluation.without_reference),
+        "shown": None if evaluation.shown is None else dict(evaluation.shown),
     }
 
 
@@ -94,12 +95,13 @@ def _new_file(folder: Path, stem: str) -> Path:
 
 
 def episode_record(episode: Episode) -> dict[str, Any]:
-    """An episode as JSON; evidence by id, with rank, scores and reason."""
+    """An episode as JSON; evidence by id, with rank, scores and reason, and, where it was cut, how many of its characters were shown."""
     return {
         "id": episode.id,
         "task": episode.example.task,
         "update": episode.round,
         "prompt": episode.prompt,
+        **({"prompt_cut": True} if episode.prompt_cut else {}),
         "draft": episode.draft,
         "response": episode.response,
         "references": list(episode.example.references),
@@ -110,6 +112,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
                 "score": round(e.score, 6),
                 "scores": dict(e.scores),
                 "reason": e.reason,
+                **({"shown": len(e.context.text)} if e.left_out else {}),
             }
             for e in episode.evidence
         ],

@@ -26,6 +26,7 @@ from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.ppo.callbacks import keep_until
 from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint
 from rag_graph.rag.pipeline import RagPipeline
+from rag_graph.rag.room import room_warnings
 from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
@@ -121,6 +122,8 @@ class Stages:
             raise DataError(
                 "no held-out example has a reference: there would be nothing to compare the answers with. Give some held-out rows one."
             )
+        for message in room_warnings(bench.pipelines["train"], self.data.train):
+            self.progress.say(f"warning: {message}")
         if bench.retriever is not None and config.retrieval.learn.warm_up != "none":
             bench.retriever.fit_for_warm_up(self.data.shown)
 
@@ -139,7 +142,7 @@ class Stages:
         write_json(self.folder / f"evaluation/{name}.json", record)
         rows = (to_json(episode_record(episode)) + "\n" for episode in evaluation.episodes)
         write_atomically(self.folder / f"evaluation/{name}.episodes.jsonl", "".join(rows))
-        self.progress.say(f"  mean task score {shown}: {evaluation.mean_task_score}")
+        self.progress.say(f"  mean task score {shown}: {evaluation.mean_task_score}{_left_out(evaluation)}")
         return evaluation
 
     def _ppo(self) -> None:
@@ -171,6 +174,7 @@ class Stages:
             example_id=[episode.example.id for episode in episodes],
             draft=[episode.draft for episode in episodes],
             evidence=[episode.evidence for episode in episodes],
+            prompt_cut=[episode.prompt_cut for episode in episodes],
         )
         self.bench.reward.learn()
 
@@ -210,6 +214,17 @@ class Stages:
             "seconds": self.seconds,
             "peak_memory_bytes": _peak_memory(),
         }
+
+
+def _left_out(evaluation: Evaluation) -> str:
+    """What prompts of an evaluation did not show; nothing where they showed all."""
+    names = {
+        "without_evidence": "without evidence",
+        "cut_evidence": "with cut evidence",
+        "cut_prompts": "with a cut prompt",
+    }
+    told = [f"{share:.0%} {names[name]}" for name, share in (evaluation.shown or {}).items() if share]
+    return f"; of the episodes {', '.join(told)}" if told else ""
 
 
 def _peak_memory() -> int | None:

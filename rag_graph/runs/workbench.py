@@ -27,11 +27,12 @@ from rag_graph.generation.generate import Writer
 from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.generation.marginal import check_decoding
 from rag_graph.generation.pretrained import LanguageModel
+from rag_graph.generation.tokens import token_room
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.rag.context_pool import ContextPool, load_encoders
 from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.rag.pipeline import RagPipeline, passage_weights
-from rag_graph.rag.retrieval_report import retrieval_report
+from rag_graph.rag.retrieval_report import retrieval_report, shown_shares
 from rag_graph.rag.retriever_learning import RetrieverTraining
 from rag_graph.records import ContextNode, Episode, Example
 from rag_graph.retrieval.encoder import SentenceEncoder
@@ -82,10 +83,6 @@ class Workbench:
         contexts = _contexts(data, saved)
         everything = [node for nodes in contexts.values() for node in nodes]
         self.encoders = load_encoders(config.retrieval, everything, config.seed, saved and saved / "retriever")
-        self.pools = {
-            split: ContextPool(graph, nodes, config.retrieval, self.encoders, own.retriever)
-            for split, nodes in contexts.items()
-        }
         shown = [example for example in data.shown if example.references] if data else []
         classified = NodeScorer.classified_tasks(graph) if data else ()
         self._classifiers = {
@@ -98,12 +95,17 @@ class Workbench:
         self.device = resolve_device(config.device if saved is None else "auto")
         self.model, self.tokenizer = _language_model(config, graph, data, saved, self.device)
         _check_decoding(self.model, config.retrieval)
+        self.room = token_room(self.tokenizer, config.model.max_prompt_tokens)
+        self.pools = {
+            split: ContextPool(graph, nodes, config.retrieval, self.encoders, own.retriever, self.room.count)
+            for split, nodes in contexts.items()
+        }
         self.write = Writer(self.model, self.tokenizer, config.model, config.evaluation.batch_size, config.ppo.bf16)
         self.builder = EpisodeBuilder(self.examples, end_token_ids(self.model, self.tokenizer))
         self.pipelines = {split: self._pipeline(pool) for split, pool in self.pools.items()}
 
     def _pipeline(self, pool: ContextPool | None) -> RagPipeline:
-        return RagPipeline(self.graph, pool, self.config.retrieval, self.write)
+        return RagPipeline(self.graph, pool, self.config.retrieval, self.write, self.room)
 
     @cached_property
     def reward(self) -> GraphReward:
@@ -191,7 +193,12 @@ class Workbench:
             return [episodes[row] for row in range(len(examples))]
 
         evaluation = evaluate(answer, examples, scorer, self.config.fingerprint())
-        return replace(evaluation, retrieval=retrieval_report(pipeline, evaluation.episodes))
+        shown = [(episode.example, episode.evidence, episode.prompt_cut) for episode in evaluation.episodes]
+        return replace(
+            evaluation,
+            retrieval=retrieval_report(pipeline, evaluation.episodes),
+            shown=shown_shares(pipeline.pool, shown),
+        )
 
     def answer(self, example: Example) -> Answer:
         """One answer, scored and paid by the reward as it is."""

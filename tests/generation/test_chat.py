@@ -36,22 +36,22 @@ def test_rows_are_rendered_as_trl_renders_them(make_chat_tokenizer: Callable[...
     tokenizer, row = make_chat_tokenizer(TEMPLATE), ROWS[case]
     expected = apply_chat_template(dict(row), tokenizer, tools=row.get("tools"))["prompt"]
     assert render_chat(tokenizer, row) == expected
-    (ids,) = encode_rows(tokenizer, [row], 100)
+    (ids,) = encode_rows(tokenizer, [row], 100).ids
     assert ids == tokenizer(expected, add_special_tokens=False)["input_ids"]
     assert ids.count(tokenizer.bos_token_id) == 1
 
 
 def test_a_text_gets_one_begin_token(make_chat_tokenizer: Callable[..., Any]) -> None:
     tokenizer = make_chat_tokenizer(TEMPLATE)
-    (plain,) = encode_rows(tokenizer, [{"prompt": "red"}], 100)
+    (plain,) = encode_rows(tokenizer, [{"prompt": "red"}], 100).ids
     assert plain.count(tokenizer.bos_token_id) == 1
-    assert encode_rows(tokenizer, [{"prompt": "<bos>red"}], 100) == [plain]
+    assert encode_rows(tokenizer, [{"prompt": "<bos>red"}], 100).ids == [plain]
 
 
 def test_texts_and_messages_may_stand_side_by_side(make_chat_tokenizer: Callable[..., Any]) -> None:
     tokenizer = make_chat_tokenizer(TEMPLATE)
     rows = [{"prompt": "red"}, {"prompt": [HI]}, {"prompt": "kettle"}]
-    assert encode_rows(tokenizer, rows, 100) == [encode_rows(tokenizer, [row], 100)[0] for row in rows]
+    assert encode_rows(tokenizer, rows, 100).ids == [encode_rows(tokenizer, [row], 100).ids[0] for row in rows]
     end = tokenizer.convert_tokens_to_ids("<end>")
     (good,) = tokenizer(["good"], add_special_tokens=False)["input_ids"]
     written = [[*good, end, 9], good, [end]]
@@ -60,6 +60,33 @@ def test_texts_and_messages_may_stand_side_by_side(make_chat_tokenizer: Callable
         [{"role": "assistant", "content": "good"}],
         "",
     ]
+
+
+def test_long_messages_lose_their_middle_and_the_template_stays(make_chat_tokenizer: Callable[..., Any]) -> None:
+    tokenizer = make_chat_tokenizer(TEMPLATE)
+    long = "where is the red kettle ? " + "blue mixer " * 30 + "the red kettle"
+    rows = [
+        {"prompt": [HI]},
+        {"prompt": [{"role": "system", "content": "good good"}, {"role": "user", "content": long}]},
+        {"prompt": "red " * 100},
+    ]
+    whole = [len(ids) for ids in encode_rows(tokenizer, rows, 1000).ids]
+    room = (
+        len(encode_rows(tokenizer, [{"prompt": [rows[1]["prompt"][0], {"role": "user", "content": ""}]}], 1000).ids[0])
+        + 12
+    )
+    found = encode_rows(tokenizer, rows, room)
+    assert found.cut == [False, True, True]
+    assert len(found.ids[0]) == whole[0]
+    assert all(len(ids) <= room for ids in found.ids)
+    shown = tokenizer.decode(found.ids[1])
+    begin, middle, end = render_chat(tokenizer, rows[1]).partition(long)
+    assert middle
+    assert shown.startswith(begin.strip())
+    assert shown.endswith(end)
+    assert "where is ... the red kettle" in shown
+    (tiny,) = encode_rows(tokenizer, rows[1:2], 5).ids
+    assert len(tiny) == 5, "where the template alone is too long"
 
 
 def test_parts_are_joined_and_keys_that_hold_none_are_dropped(make_chat_tokenizer: Callable[..., Any]) -> None:

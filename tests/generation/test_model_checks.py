@@ -140,7 +140,7 @@ def test_prompts_beyond_the_positions_of_a_folder(setting: Setting, tmp_path: Pa
     GPT2LMHeadModel(config).save_pretrained(tmp_path)
     setting[1].save_pretrained(tmp_path)
     for look in (load_language_model, check_source):
-        with pytest.raises(ModelError, match="model.max_prompt_tokens 192 .* has 64 positions. Set .* to 56 or less"):
+        with pytest.raises(ModelError, match="model.max_prompt_tokens 480 .* has 64 positions. Set .* to 56 or less"):
             look(ModelConfig(source=str(tmp_path)))
     check_source(ModelConfig(source=str(tmp_path), max_prompt_tokens=56))
 

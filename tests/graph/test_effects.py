@@ -10,7 +10,7 @@ import pytest
 from rag_graph.config import RewardConfig
 from rag_graph.errors import GraphFileError
 from rag_graph.graph import AuxiliaryGraph, graph_warnings
-from rag_graph.graph.effects import NO_RULE, has_rules, warning_of_run, without_effect
+from rag_graph.graph.effects import NO_RULE, has_rules, warning_of_run, warnings_of_room, without_effect
 from rag_graph.graph.spec import GraphSpec
 
 Make = Callable[..., AuxiliaryGraph]
@@ -136,3 +136,26 @@ def test_places_are_those_of_the_file_that_says_it(write_graph: Callable[..., Pa
     assert graph_warnings("parcels") == []
     with pytest.raises(GraphFileError, match="no such file"):
         graph_warnings(path.parent / "gone.yaml")
+
+
+def test_guidelines_and_templates_without_room_for_evidence() -> None:
+    spec = {
+        "format": 1,
+        "name": "g",
+        "tasks": {
+            "t": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{context} {input} in short"},
+            "u": {"kind": "generation", "metrics": {"bleu": 1}, "prompt": "{context} {input}"},
+        },
+        "contexts": {"guide": {"kind": "guideline", "text": "be very brief"}, "notes": {"kind": "passages", "file": "n"}},
+        "edges": [{"from": source, "to": target, "relation": "grounds"} for source, target in (("guide", "t"), ("notes", "t"), ("guide", "u"))],
+    }  # fmt: skip
+    graph = AuxiliaryGraph(GraphSpec.model_validate(spec))
+    assert warnings_of_room(graph, 4, 6) == []
+    (said,) = warnings_of_room(graph, 3, 6)
+    assert said.startswith(
+        "task 't': its guidelines have 3 words, and retrieval.token_budget is 3 tokens: no passage can be shown"
+    )
+    (said,) = warnings_of_room(graph, 4, 5)
+    assert said.startswith(
+        "task 't': its template and guidelines have 5 words, and model.max_prompt_tokens is 5: every prompt"
+    )

@@ -97,7 +97,7 @@ def small_rollout(**changes: Any) -> Rollout:
     )  # fmt: skip
     blank = torch.zeros(2, 3)
     inside = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
-    episodes = Episodes([{"prompt": "p"}, {"prompt": "q"}], [[5], [6]], ["a", "b"], [[7, 1], [7, 8, 9]])
+    episodes = Episodes([{"prompt": "p"}, {"prompt": "q"}], [[5], [6]], ["a", "b"], [[7, 1], [7, 8, 9]], [False, True])
     scored = Scored(torch.tensor([1.0, 2.0]), blank.clone(), torch.tensor([[1.0, math.nan], [0.0, 2.0]]))
     judged = Judgement(math.log(0.5) * inside, math.log(0.25) * inside, inside, blank.clone())
     return Rollout.of(episodes, scored, judged, torch.tensor([True, False]), args, lambda x: x, {"sampling": 1.5})
@@ -133,6 +133,7 @@ def test_metrics_of_a_small_rollout_by_hand() -> None:
             "val/explained_variance": 0.0,
             "val/truncated": 0.5,
             "val/response_tokens": 2.5,
+            "prompts/cut": 0.5,
             "rewards/one": 1.0,
             "rewards/two": 1.0,
             "seconds/sampling": 1.5,
@@ -145,12 +146,12 @@ def test_tables_and_their_means_leave_out_what_was_not_observed() -> None:
     rollout = small_rollout()
     table = completion_table(rollout.episodes, rollout.scored, ["one", "two"], {1}, rollout.kl)
     assert table[0] == {
-        "prompt": "p", "completion": "a", "reward": 1.0, "rewards": {"one": 1.0, "two": 0.0}, "tokens": 2, "ended": True,
+        "prompt": "p", "completion": "a", "reward": 1.0, "rewards": {"one": 1.0, "two": 0.0}, "tokens": 2, "ended": True, "prompt_cut": False,
         "kl": pytest.approx(2 * math.log(2)),
     }  # fmt: skip
     assert math.isnan(table[1]["rewards"]["one"])
     assert table_means(table, ["one", "two"]) == {
-        "objective/scores": 1.5, "rewards/one": 1.0, "rewards/two": 1.0, "val/truncated": 0.5, "val/response_tokens": 2.5,
+        "objective/scores": 1.5, "rewards/one": 1.0, "rewards/two": 1.0, "val/truncated": 0.5, "val/response_tokens": 2.5, "prompts/cut": 0.5,
     }  # fmt: skip
     assert math.isnan(table_means([table[1]], ["one"])["rewards/one"])
 

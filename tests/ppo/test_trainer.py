@@ -166,16 +166,21 @@ def test_max_steps_and_evaluation_on_start(tiny_model: Callable[[int], Any], tmp
     assert "eval_objective/scores" in trainer.state.log_history[0]
 
 
-def test_long_prompts_lose_their_left_end(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
+def test_long_prompts_lose_their_middle_and_are_counted(tiny_model: Callable[[int], Any], tmp_path: Path) -> None:
     model, tokenizer = tiny_model(1)
     args = arguments(tmp_path, max_prompt_length=4)
-    trainer = GraphPPOTrainer(
-        model, constant, args, [{"prompt": "red blue green yellow good"}] * 8, processing_class=tokenizer
-    )
-    trainer.train()
+    rows = [{"prompt": "red blue green yellow good"}, {"prompt": "red blue"}] * 4
+    trainer = GraphPPOTrainer(model, constant, args, rows, eval_dataset=rows[:2], processing_class=tokenizer)
+    with pytest.warns(RuntimeWarning, match="prompts are longer than 4 tokens: the middle of each is left out") as said:
+        trainer.train()
+    assert len(said) == 1, "once, not in every update"
     assert trainer.last_rollout is not None
-    assert tokenizer.decode(trainer.last_rollout.episodes.query_ids[0]).split()[-2:] == ["yellow", "good"]
-    assert len(trainer.last_rollout.episodes.query_ids[0]) == 4
+    (whole,) = tokenizer([rows[0]["prompt"]], add_special_tokens=False)["input_ids"]
+    (short,) = tokenizer([rows[1]["prompt"]], add_special_tokens=False)["input_ids"]
+    shown = {tuple(ids) for ids in trainer.last_rollout.episodes.query_ids}
+    assert shown == {(*whole[:2], *whole[-2:]), tuple(short)}
+    assert trainer.last_metrics["prompts/cut"] == 0.5
+    assert trainer.evaluate()["eval_prompts/cut"] == 0.5
 
 
 def test_gradient_checkpointing_computes_the_layers_again_and_changes_nothing(

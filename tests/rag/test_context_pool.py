@@ -72,8 +72,13 @@ def test_budget_repeats_and_exclusion() -> None:
         node("d", "red pan", source="row 4"),
     ]
     pool = make_pool(nodes, k=3, token_budget=10)
-    assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"])[0]] == ["a", "d"]
-    assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"], ["row 4"])[0]] == ["a"]
+    (found,) = pool.retrieve("t", ["red kettle oslo"])
+    assert [(piece.rank, piece.context.id) for piece in found] == [(1, "a"), (2, "c"), (3, "d")]
+    assert found[1].context.text == "red kettle long long long"
+    assert found[1].left_out == len(nodes[2].text) - len(found[1].context.text)
+    assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"], ["row 4"])[0]] == ["a", "c"]
+    (shown, *_) = make_pool(nodes, k=1, token_budget=2).candidates("t", ["red kettle oslo"], limit=2)
+    assert [piece.context.id for piece in shown] == ["a", "c"], "whole, and to be cut when they are shown"
 
 
 def test_a_guideline_is_always_there() -> None:

@@ -48,7 +48,7 @@ def test_without_retrieval_and_end_tokens() -> None:
 def test_evidence_is_what_it_was_after_a_data_set() -> None:
     """A column of a data set knows one set of keys: the scores that a piece lacks come back as None."""
     row = row_of(Prepared(EXAMPLES[0], "p", "d", FOUND))
-    assert row == {"prompt": "p", "example_id": "1", "draft": "d", "evidence": FOUND}
+    assert row == {"prompt": "p", "example_id": "1", "draft": "d", "evidence": FOUND, "prompt_cut": False}
     table = Dataset.from_list([{"evidence": [asdict(piece) for piece in FOUND]}])
     stored = table[0]["evidence"]
     assert stored[0]["scores"] == {"bm25": 2.0, "dense": None}

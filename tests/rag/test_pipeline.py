@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pytest
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.data.parcels import archive, make_parcels
 from rag_graph.generation.generate import Response
+from rag_graph.generation.tokens import TokenRoom
 from rag_graph.graph import load_graph
 from rag_graph.rag import ContextPool, RagPipeline
+from rag_graph.rag.budget import count_in_words
+from rag_graph.rag.pipeline import Asked, Choice
 from rag_graph.records import Example
 
 GRAPH = load_graph("parcels")
@@ -96,3 +100,69 @@ def test_retrieval_finds_the_record_of_an_origin_question() -> None:
     ]
     # Where a passage has a distractor, four records fit its words equally well and two are shown.
     assert sum(found) / len(found) == pytest.approx(0.84, abs=0.06)
+
+
+class Marginal(Echo):
+    """Keeps what it fuses."""
+
+    def fuse(self, prompts: Sequence[Sequence[str]], weights: Sequence[Sequence[float]], fusion: str) -> list[Response]:
+        self.fused = [(list(alone), list(shares)) for alone, shares in zip(prompts, weights, strict=True)]
+        return [Response("x", False) for _ in prompts]
+
+
+def room(most: int) -> TokenRoom:
+    return TokenRoom(count_in_words, most)
+
+
+def test_prompts_fit_and_the_episode_says_what_they_held() -> None:
+    whole = RagPipeline(GRAPH, POOL, RetrievalConfig(), Echo("kettle")).answer([ORIGIN])[0]
+    words = len(whole.prompt.split())
+    (same,) = RagPipeline(GRAPH, POOL, RetrievalConfig(), Echo("kettle"), room(words)).answer([ORIGIN])
+    assert same == whole
+    (cut,) = RagPipeline(GRAPH, POOL, RetrievalConfig(), Echo("kettle"), room(words - 1)).answer([ORIGIN])
+    assert cut.prompt_cut
+    assert cut.evidence == whole.evidence[:1], "the last record has no sentence end"
+    assert cut.evidence[0].context.text in cut.prompt
+    assert whole.evidence[1].context.text not in cut.prompt
+    assert cut.source == f"{ORIGIN.text}\n{cut.evidence[0].context.text}", "faithfulness judges what was shown"
+    write = Echo("kettle")
+    (bare,) = RagPipeline(GRAPH, POOL, RetrievalConfig(), write, room(12)).answer([ORIGIN])
+    assert bare.evidence == ()
+    assert bare.prompt == "anna bought a ... blue mixer . where is it from ?"
+    assert write.calls == [[bare.prompt], [bare.prompt]], "the draft reads a prompt that fits as well"
+
+
+@pytest.mark.parametrize("fusion", ["rag_sequence", "rag_token"])
+def test_each_prompt_of_a_marginalised_answer_fits(fusion: Literal["rag_sequence", "rag_token"]) -> None:
+    config = RetrievalConfig(draft=False, fusion=fusion)
+    free = Marginal("")
+    (whole,) = RagPipeline(GRAPH, POOL, config, free).answer([ORIGIN])
+    ((prompts, weights),) = free.fused
+    assert len(prompts) == len(weights) == len(whole.evidence) == 2
+    assert all(piece.context.text in prompt for piece, prompt in zip(whole.evidence, prompts, strict=True))
+    longest = max(len(prompt.split()) for prompt in prompts)
+    write = Marginal("")
+    (same,) = RagPipeline(GRAPH, POOL, config, write, room(longest)).answer([ORIGIN])
+    assert write.fused == free.fused, "prompts of one passage each: their sum may be longer than a prompt"
+    assert same.evidence == whole.evidence
+    assert not same.prompt_cut
+    (cut,) = RagPipeline(GRAPH, POOL, config, write, room(longest - 2)).answer([ORIGIN])
+    ((prompts, _),) = write.fused
+    assert cut.prompt_cut
+    assert [piece.rank for piece in cut.evidence] == [1, 2]
+    assert all(len(prompt.split()) <= longest - 2 for prompt in prompts)
+    assert all(piece.context.text in prompt for piece, prompt in zip(cut.evidence, prompts, strict=True))
+    assert cut.evidence[0].left_out > 0
+    (bare,) = RagPipeline(GRAPH, POOL, config, write, room(12)).answer([ORIGIN])
+    assert bare.evidence == ()
+    assert write.fused == [([bare.prompt], [1.0])]
+
+
+def test_nobody_learns_from_a_draw_that_was_not_shown() -> None:
+    def first_two(asked: Sequence[Asked]) -> list[Choice]:
+        return [Choice(one, (0, 1), -1.0) for one in asked]
+
+    config = RetrievalConfig(draft=False)
+    for most, learns in ((100, True), (30, False)):
+        (one,) = RagPipeline(GRAPH, POOL, config, Echo(""), room(most)).prepare([ORIGIN], first_two, 4)
+        assert (one.choice is not None) == learns

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rag_graph.evaluation.example_intervals import example_mean, paired_difference
-from rag_graph.rag.retrieval_report import holds_answer, retrieval_metrics, retrieval_report
+from rag_graph.rag.retrieval_report import holds_answer, retrieval_metrics, retrieval_report, shown_shares
 from rag_graph.records import ContextNode, Episode, Evidence, Example
 
 
@@ -61,7 +61,8 @@ class Pool:
 def pipeline(pool: Any, draft: bool) -> Any:
     tasks = {name: SimpleNamespace(kind="generation") for name in ("t", "free")}
     graph = SimpleNamespace(spec=SimpleNamespace(tasks=tasks))
-    return SimpleNamespace(pool=pool, graph=graph, config=SimpleNamespace(draft=draft))
+    whole = lambda examples, found: [SimpleNamespace(evidence=tuple(pieces)) for pieces in found]  # noqa: E731
+    return SimpleNamespace(pool=pool, graph=graph, config=SimpleNamespace(draft=draft), fit=whole)
 
 
 def episode(name: str, found: str, score: float | None, task: str = "t", unit: str = "") -> Episode:
@@ -103,3 +104,31 @@ def test_nothing_to_report() -> None:
     unscored = retrieval_report(pipeline(Pool(), draft=False), EPISODES[2:3])
     assert unscored is not None
     assert "not_used" not in unscored
+
+
+def test_what_prompts_left_out_is_counted() -> None:
+    class Pool:
+        def ranks(self, task: str) -> bool:
+            return task == "t"
+
+        def is_pinned(self, piece: Evidence) -> bool:
+            return piece.context.node == "guide"
+
+    def piece(node: str, left_out: int = 0) -> Evidence:
+        return Evidence(ContextNode(node, node, "", "text"), 1.0, 1, {}, "", left_out)
+
+    def asked(task: str) -> Example:
+        return Example("1", task, {"input": "x"})
+
+    pool: Any = Pool()
+    shown = [
+        (asked("t"), (piece("guide"),), False),
+        (asked("t"), (piece("guide"), piece("notes")), False),
+        (asked("t"), (piece("notes"), piece("notes", 7)), True),
+        (asked("t"), (), True),
+        (asked("u"), (), False),
+    ]
+    assert shown_shares(pool, shown) == {"without_evidence": 0.5, "cut_evidence": 0.25, "cut_prompts": 0.4}
+    assert shown_shares(pool, shown[4:]) == {"cut_prompts": 0.0}
+    assert shown_shares(None, shown) == {"cut_prompts": 0.4}, "without retrieval no evidence is missed"
+    assert shown_shares(pool, []) == {}

@@ -21,12 +21,12 @@ DATA = load_data(GRAPH, DataConfig(train=16, test=8), 0)
 @pytest.mark.parametrize("weak", [0.0, 1.0])
 def test_the_answer_is_the_reference_or_the_weak_one(tiny_model: Callable[[int], Any], weak: float) -> None:
     _, tokenizer = tiny_model(0)
-    batch = demonstration_batches(GRAPH, DATA, None, tokenizer, weak, len(DATA.groups), 96, seed=0)(1)
+    batch = demonstration_batches(GRAPH, DATA, None, tokenizer, weak, len(DATA.groups), 400, seed=0)(1)
     expected = []
     for group in DATA.groups:
         for example, heuristic in group:
             text = render_prompt(GRAPH.spec.tasks[example.task], example, ())
-            (prompt,) = encode_prompts(tokenizer, [text], 96)
+            (prompt,) = encode_prompts(tokenizer, [text], 400)
             weak_answer = heuristic if weak and heuristic is not None else example.references[0]
             expected.append((prompt, answer_ids(tokenizer, weak_answer)))
     found = [pair for group in batch for pair in group]

@@ -28,6 +28,15 @@ def test_results_agree_with_the_files_of_each_evaluation(finished_run: Path) -> 
     assert results["peak_memory_bytes"] > 10**8
 
 
+def test_what_prompts_left_out_is_in_every_update_and_evaluation(finished_run: Path) -> None:
+    run = Run(finished_run)
+    assert run.results is not None
+    for part in ("before", "after"):
+        assert run.results[part]["shown"] == {"without_evidence": 0.0, "cut_evidence": 0.0, "cut_prompts": 0.0}
+    for name in ("retrieval/without_evidence", "retrieval/cut_evidence", "prompts/cut"):
+        assert (run.metrics()[name] == 0.0).all()
+
+
 class _StoppedError(Exception):
     pass
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.generation.adapters import merged, with_adapter
 from rag_graph.generation.language_model import lora_config
 from rag_graph.graph import load_graph
+from rag_graph.rag.pipeline import Prepared
 from rag_graph.records import Episode, Example
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.workbench import Workbench, _corpus
@@ -192,3 +194,69 @@ def test_a_classifier_sees_only_examples_with_a_reference(
     classified = {example.id for example in train if example.task in NodeScorer.classified_tasks(graph)}
     assert bare & classified
     assert set(fitted) == classified - bare
+
+
+FILLER = [
+    "river",
+    "city",
+    "bridge",
+    "people",
+    "century",
+    "north",
+    "south",
+    "old",
+    "great",
+    "house",
+    "water",
+    "stone",
+    "road",
+    "market",
+    "church",
+    "king",
+    "school",
+    "year",
+]
+
+
+@pytest.mark.parametrize("language", ["english", "chinese"])
+def test_passages_of_a_hundred_words_are_evidence(tmp_path: Path, language: str) -> None:
+    """As the usual corpora have them: two fit, counted in the tokens of the run's own tokenizer; longer ones are cut at a sentence end."""
+    names = ["oslo", "paris", "berlin", "rome"] if language == "english" else ["奥斯陆", "巴黎", "柏林", "罗马"]
+    end, space = (".", " ") if language == "english" else ("。", "")
+    sentence = space.join(FILLER[:9]) if language == "english" else "是一座古老而伟大的城市"
+    texts = [f"{name}{space}{space.join([sentence + end] * 11)}" for name in names]
+    rows = [{"text": f"{name} ?", "answer": name, "gold": [str(i)]} for i, name in enumerate(names)]
+    for file, content in (("p", [{"id": str(i), "title": "", "text": t} for i, t in enumerate(texts)]), ("d", rows)):
+        (tmp_path / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in content), encoding="utf-8")
+    (tmp_path / "g.yaml").write_text(
+        "format: 1\nname: g\ntasks:\n  t: {kind: extraction, goal: 1, dataset: {path: d.jsonl, test: d.jsonl}, fields: {input: text, reference: answer, supporting: gold}, "
+        'metrics: {exact_match: 1}, prompt: "{context} {input} answer"}\ncontexts:\n  p: {kind: passages, file: p.jsonl}\n'
+        "edges:\n  - {from: p, to: t, relation: grounds, strength: 0.9}\n"
+    )
+    graph = load_graph(tmp_path / "g.yaml")
+
+    def prepared(*settings: str) -> tuple[Workbench, list[Prepared]]:
+        config = load_config(
+            None, [f"graph={tmp_path / 'g.yaml'}", "retrieval.draft=false", "retrieval.k=1", *settings]
+        )
+        bench = Workbench(config, graph, OwnParts(), load_data(graph, config.data, 0))
+        return bench, bench.pipelines["test"].prepare(
+            sorted(bench.examples, key=lambda e: names.index(e.references[0]))
+        )
+
+    bench, whole = prepared()
+    assert [one.evidence[0].context.text for one in whole] == texts
+    (size, *_) = bench.room.count(texts)
+    assert size < 384
+    bench, cut = prepared(f"retrieval.token_budget={size // 2}")
+    for one, text in zip(cut, texts, strict=True):
+        (piece,) = one.evidence
+        assert text.startswith(piece.context.text)
+        assert piece.context.text.endswith(end)
+        assert bench.room.count([piece.context.text])[0] <= size // 2
+        assert bench.room.count([text[: len(piece.context.text) + 1 + len(sentence) + 1]])[0] > size // 2, (
+            "no sentence less than fits"
+        )
+    _, short = prepared(f"model.max_prompt_tokens={max(16, size * 2 // 3)}")
+    assert all(one.cut and one.evidence and one.prompt.endswith("? answer") for one in short)
+    assert all(one.evidence[0].context.text in one.prompt for one in short)

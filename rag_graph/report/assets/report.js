@@ -308,7 +308,7 @@ const block = (title, text, extra = "") => [make("h3", {}, title), make("div", {
 function drawEpisode(row) {
   const parts = [make("h3", {}, `Episode ${row.id}`)];
   if (problemsOf(row)) parts.push(...block("Failed", problemsOf(row)));
-  parts.push(...block("Prompt", row.prompt));
+  parts.push(...block(row.prompt_cut ? "Prompt, cut to the length that the policy reads" : "Prompt", row.prompt));
   if (row.draft) parts.push(...block("Draft", row.draft));
   if ((row.evidence || []).length) parts.push(make("h3", {}, "Evidence, and why it is here"), evidenceTable(row));
   parts.push(...block("Answer", row.response, "answer"));
@@ -319,7 +319,8 @@ function drawEpisode(row) {
 function evidenceTable(row) {
   const head = make("tr", {}, ...["rank", "text", "score", "why"].map((name) => make("th", { scope: "col" }, name)));
   const lines = row.evidence.map((e) => {
-    const [title, text] = store.contexts[e.id] || ["", "(text not kept)"];
+    const [title, whole] = store.contexts[e.id] || ["", "(text not kept)"];
+    const text = known(e.shown) ? `${Array.from(whole).slice(0, e.shown).join("")} […]` : whole;
     return make("tr", {}, make("td", { class: "n" }, e.rank), make("td", {}, make("strong", {}, title || e.id), make("br"), text), make("td", { class: "n" }, show(e.score)), make("td", {}, e.reason));
   });
   return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines)));
