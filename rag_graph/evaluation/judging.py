@@ -23,9 +23,10 @@ from rag_graph.records import Asked, Episode, Item
 METRIC = "judge"
 """The metric of a node that a judge scores."""
 FailureKind = Literal[
-    "unreachable", "timeout", "rate_limit", "server_error", "unreadable", "out_of_scale", "empty", "refusal"
+    "unreachable", "timeout", "rate_limit", "server_error", "rejected", "unreadable", "out_of_scale", "empty", "refusal"
 ]
-"""Why a judge gave no mark. `unreadable`: half a body, or text without a mark."""
+"""Why a judge gave no mark. `rejected`: the endpoint does not take the request (another 4xx): a wrong key or model, a prompt too long.
+`unreadable`: half a body, or text without a mark."""
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
