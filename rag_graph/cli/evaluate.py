@@ -37,6 +37,7 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
+    from rag_graph.evaluation.costs import cost_line
     from rag_graph.report.html import LEFT_OUT
     from rag_graph.runs.run import Run
 
@@ -58,4 +59,8 @@ def evaluate(
     for name, title in LEFT_OUT.items():
         if (evaluation.shown or {}).get(name):
             console.print(f"{title}: {(evaluation.shown or {})[name]:.1%}", highlight=False)
+    for name, number in evaluation.missing.items():
+        console.print(f"{number} answers of task {name} have no score", markup=False, highlight=False)
+    if line := cost_line(evaluation.costs):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"wrote {evaluation.path}", soft_wrap=True, highlight=False)

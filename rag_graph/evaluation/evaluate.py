@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from rag_graph.display import count, html_table, one_line
 from rag_graph.errors import DataError
-from rag_graph.evaluation.example_intervals import example_mean, jackknife_interval, stratified_mean
+from rag_graph.evaluation.costs import cost_metrics
+from rag_graph.evaluation.example_intervals import example_mean, jackknife_interval, paired_difference, stratified_mean
+from rag_graph.evaluation.judging import METRIC
 from rag_graph.evaluation.metrics import METRICS, Judged, macro_f1, macro_f1_without
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.evaluation.statistics import Interval
-from rag_graph.records import Episode, EvalResult, Example
+from rag_graph.records import REFERENCE_METRICS, Episode, EvalResult, Example
 
 REPORTED = {
     "classification": ("accuracy", "macro_f1"),
@@ -23,11 +26,15 @@ REPORTED = {
 """Metrics that are reported for each kind of task, in addition to those of the graph file."""
 
 
+NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
+"""Where nothing was measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """
     episodes: scored, in the order of the examples.
-    task_scores: the node score of each task's examples, in that order.
+    task_scores: the node score of each task's examples, in that order; without those whose score is missing.
     units: the sampling unit of each of these examples.
     retrieval: what retrieval was worth, where a run's pipeline answered (`rag.retrieval_report`).
     shown: shares of the episodes whose prompt showed less than was there (`rag.retrieval_report.shown_shares`).
@@ -39,6 +46,8 @@ class Evaluation:
     episodes: tuple[Episode, ...]
     task_scores: dict[str, list[float]]
     units: dict[str, list[str]]
+    missing: Mapping[str, int] = field(default_factory=dict)
+    """Task -> how many of its answers have no score because what scores them failed; `failed` of the episodes says why."""
     retrieval: Mapping[str, Any] | None = None
     shown: Mapping[str, float] | None = None
     path: Path | None = None
@@ -67,8 +76,33 @@ class Evaluation:
 
     @property
     def mean_task_score(self) -> Interval:
-        """Unweighted mean over tasks of the task's node score. A passage of which several tasks ask is one unit of the interval."""
+        """Unweighted mean over tasks of the task's node score. A passage of which several tasks ask is one unit of the interval. NaN without any score."""
+        if not self.task_scores:
+            return NO_INTERVAL
         return stratified_mean(self.task_scores, self.units)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What it cost to ask judges: the metrics of `cost_metrics`."""
+        return cost_metrics(self.episodes)
+
+
+def gain_between(before: Evaluation, after: Evaluation) -> Interval:
+    """Change of the mean task score, paired by example: over the examples that have a score in both. NaN where none has.
+
+    Args:
+        before, after: of the same examples in the same order.
+    """
+    first: dict[str, list[float]] = {}
+    second: dict[str, list[float]] = {}
+    units: dict[str, list[str]] = {}
+    for one, other in zip(before.episodes, after.episodes, strict=True):
+        task = one.example.task
+        if task in before.task_scores and task in after.task_scores and task in one.scores and task in other.scores:
+            first.setdefault(task, []).append(one.scores[task])
+            second.setdefault(task, []).append(other.scores[task])
+            units.setdefault(task, []).append(one.example.sampling_unit)
+    return paired_difference(first, second, units) if first else NO_INTERVAL
 
 
 def evaluate(
@@ -83,7 +117,7 @@ def evaluate(
         answer: examples -> their episodes, in order.
 
     Raises:
-        DataError: no examples, or none with a reference.
+        DataError: no examples, or none with a reference. Where a judge or a function failed, scores are only missing.
     """
     if not examples:
         raise DataError("there is no example to evaluate on. Check the data set's held-out part and data.test.")
@@ -92,34 +126,51 @@ def evaluate(
     task_scores: dict[str, list[float]] = {}
     units: dict[str, list[str]] = {}
     without: dict[str, int] = {}
+    missing: dict[str, int] = {}
     for name in dict.fromkeys(example.task for example in examples):
         task = scorer.graph.spec.tasks[name]
-        mine = [e for e in episodes if e.example.task == name and name in e.scores]
-        if "reference" in task.fields:  # only what was compared with one counts
-            mine = [e for e in mine if e.example.references]
-            missing = sum(e.task == name and not e.references for e in examples)
-            without.update({name: missing} if missing else {})
+        judged_alone = name in scorer.judged and not task.args.get("reference")
+        compares = "reference" in task.fields and not judged_alone  # only what was compared with one counts
+        of_task = [e for e in episodes if e.example.task == name and (e.example.references or not compares)]
+        mine = [e for e in of_task if name in e.scores]
+        if failed := sum(name in e.failed for e in of_task):
+            missing[name] = failed
+        if compares and (bare := sum(e.task == name and not e.references for e in examples)):
+            without[name] = bare
         if not mine:
             continue
         task_scores[name] = [episode.scores[name] for episode in mine]
         units[name] = [episode.example.sampling_unit for episode in mine]
+        compared = [e for e in mine if e.example.references]
         for metric in dict.fromkeys([*task.metrics, *(REPORTED[task.kind] if task.kind else ())]):
-            found = _measure(metric, mine, task.label_words)
+            found: tuple[Interval, int] | None
+            if metric == METRIC and [other for other, weight in task.metrics.items() if weight > 0] == [METRIC]:
+                found = example_mean(task_scores[name], units[name]), len(mine)
+            else:
+                rows = compared if metric in REFERENCE_METRICS else mine
+                found = _measure(metric, rows, task.label_words) if rows else None
             if found is not None:
-                interval, count = found
-                results.append(EvalResult(name, metric, *interval, count, config_hash))
-    if not task_scores:
+                interval, number = found
+                results.append(EvalResult(name, metric, *interval, number, config_hash))
+    if not task_scores and not missing:
         raise DataError(
             "no example has a reference: there is nothing to compare the answers with. Give some held-out rows one."
         )
-    return Evaluation(tuple(results), tuple(episodes), task_scores, units, without_reference=without)
+    return Evaluation(tuple(results), tuple(episodes), task_scores, units, missing, without_reference=without)
 
 
 def scored(scorer: NodeScorer, episodes: Sequence[Episode]) -> list[Episode]:
     """Episodes with their scores; where a function failed, the score is missing and `failed` says why."""
     found = zip(episodes, scorer.score_all(episodes), strict=True)
     return [
-        replace(episode, scores=dict(scores), failed=dict(scores.failed), item_scores=dict(scores.item_scores))
+        replace(
+            episode,
+            scores=dict(scores),
+            failed=dict(scores.failed),
+            item_scores=dict(scores.item_scores),
+            asked=dict(scores.asked),
+            rationales=dict(scores.rationales),
+        )
         for episode, scores in found
     ]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from rag_graph.display import one_line
+from rag_graph.display import cut, one_line
 from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.calls import Raised
 from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unfit, ask
@@ -15,6 +16,9 @@ from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import REFERENCE_METRICS, Asked, Episode, Example, Item
+
+LONGEST_RATIONALE = 300
+"""Characters of what a judge wrote that an episode keeps."""
 
 
 class FrozenClassifier:
@@ -70,6 +74,8 @@ class NodeScores(dict[str, float]):
         """Node of a rubric -> the score of each item, where they are known."""
         self.asked: dict[str, Asked] = {}
         """Node -> what it cost to ask for its score."""
+        self.rationales: dict[str, str] = {}
+        """Node -> what its judge wrote to the mark."""
         self.error = error
         """Why the episode could not be scored at all."""
 
@@ -89,10 +95,7 @@ class NodeScores(dict[str, float]):
     def cost(self, node: str, asked: Asked) -> None:
         """Add what one question for a node cost."""
         before = self.asked.get(node)
-        self.asked[node] = asked if before is None else Asked(
-            before.money + asked.money, before.seconds + asked.seconds, before.tokens_in + asked.tokens_in,
-            before.tokens_out + asked.tokens_out, before.cached and asked.cached,
-        )  # fmt: skip
+        self.asked[node] = asked if before is None else before + asked
 
 
 class NodeScorer:
@@ -272,7 +275,10 @@ class NodeScorer:
         for name, asked in questions.items():
             for (row, node, number), verdict in zip(places[name], judges[name].judge(asked), strict=True):
                 verdicts[row, node][number] = verdict
-                found[row].cost(node, verdict.asked)
+                failures = (verdict.failure,) if verdict.failure else ()
+                found[row].cost(node, replace(verdict.asked, failures=failures))
+                if verdict.rationale and number == 0:
+                    found[row].rationales[node] = cut(verdict.rationale, LONGEST_RATIONALE)
         return verdicts
 
     def _wanted(self, episode: Episode, nodes: Collection[str] | None) -> Iterable[str]:

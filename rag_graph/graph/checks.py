@@ -112,10 +112,7 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                 (*location, "dataset"),
                 f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given.",
             )
-        compared = isinstance(metrics, dict) and any(
-            name in REFERENCE_METRICS and weight for name, weight in metrics.items()
-        )
-        if fields is not None and "reference" not in fields and (compared or not metrics):
+        if fields is not None and "reference" not in fields and (_compares(task) or not metrics):
             yield (*location, "fields"), "no 'reference': name the column that contains the correct answer."
 
 
@@ -141,6 +138,14 @@ def _check_prompt(location: tuple[str | int, ...], prompt: str, fields: set[str]
                 location,
                 f"unknown placeholder '{{{name}}}'.{near_miss(name, known)} Known here: {', '.join(sorted(known))}. For the text '{{{name}}}', write {{{{{name}}}}}.",
             )
+
+
+def _compares(task: dict[str, Any]) -> bool:
+    """The task's score needs the reference: a metric compares with it, or the judge sees it."""
+    metrics, args = task.get("metrics"), task.get("args")
+    paying = [name for name, weight in metrics.items() if weight] if isinstance(metrics, dict) else []
+    sees = isinstance(args, dict) and args.get("reference") is True
+    return any(name in REFERENCE_METRICS or (name == "judge" and sees) for name in paying)
 
 
 def _check_columns_shown(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:
