@@ -38,7 +38,7 @@ def evaluate(
     from rich.table import Table
 
     from rag_graph.evaluation.costs import cost_line
-    from rag_graph.report.html import LEFT_OUT
+    from rag_graph.report.summary import LEFT_OUT
     from rag_graph.runs.run import Run
 
     opened = Run(run, accept_changed=accept_changed, code=code, trust_remote_code=trust_remote_code)

@@ -20,7 +20,7 @@ from functools import cache
 
 from rag_graph.config import RewardConfig
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.checks import PLACEHOLDER
+from rag_graph.graph.placeholders import fill, placeholders
 from rag_graph.graph.spec import Edge, Semantics
 from rag_graph.yaml_document import Location
 
@@ -60,7 +60,9 @@ def warnings_of_room(graph: AuxiliaryGraph, token_budget: int, max_prompt_tokens
     for name, task in graph.spec.tasks.items():
         grounds = [graph.spec.contexts[context] for context in graph.grounding(name)]
         words = sum(len((context.text or "").split()) for context in grounds if context.kind == "guideline")
-        template = len(PLACEHOLDER.sub(" ", task.prompt or "").split())
+        prompt = task.prompt or ""
+        filled = placeholders(prompt, ("context", "labels", *task.fields))
+        template = len(fill(prompt, dict.fromkeys(filled, " ")).split())
         if words >= token_budget and any(context.kind != "guideline" for context in grounds):
             found.append(
                 f"task '{name}': its guidelines have {words} words, and retrieval.token_budget is {token_budget} tokens: no passage can be shown. Raise it, "

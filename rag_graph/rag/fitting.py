@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from rag_graph.data.prompts import render_prompt
 from rag_graph.errors import DataError
 from rag_graph.generation.tokens import TokenRoom
-from rag_graph.graph.checks import PLACEHOLDER
+from rag_graph.graph.placeholders import placeholders
 from rag_graph.graph.spec import Task
 from rag_graph.rag.budget import EvidenceBudget
 from rag_graph.rag.context_pool import ContextPool
@@ -97,7 +97,7 @@ class PromptFitter:
 
     def _without_middle_of_input(self, example: Example, fits: Callable[[str], bool], room: TokenRoom) -> str:
         template = self.tasks[example.task].prompt or ""
-        used = [name for name in dict.fromkeys(PLACEHOLDER.findall(template)) if name in example.inputs]
+        used = [name for name in dict.fromkeys(placeholders(template, example.inputs)) if name in example.inputs]
         last = {"input": 0, "question": 2}
         inputs = dict(example.inputs)
 

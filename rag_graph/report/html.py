@@ -21,19 +21,12 @@ from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import find_graph, is_text
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import page_data
-from rag_graph.report.summary import JUDGE_COLUMNS, judge_failures, judge_rows
+from rag_graph.report.summary import JUDGE_COLUMNS, LEFT_OUT, judge_failures, judge_rows
 from rag_graph.runs.run import Run
 from rag_graph.runtime import to_json, write_atomically
 from rag_graph.version import __version__
 
 SECTIONS = (("results", "Results"), ("graph", "Graph"), ("curves", "Curves"), ("episodes", "Episodes"), ("alarms", "Alarms"), ("proposals", "Proposals"), ("settings", "Settings"))  # fmt: skip
-
-LEFT_OUT = {
-    "without_evidence": "episodes without evidence",
-    "cut_evidence": "episodes with cut evidence",
-    "cut_prompts": "episodes with a cut prompt",
-}
-"""Shares of an evaluation (`rag.retrieval_report.shown_shares`) -> what the tables call them."""
 
 
 def write_report(run: Run, out: str | Path | None = None) -> Path:

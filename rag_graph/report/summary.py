@@ -10,7 +10,6 @@ from rich.table import Table
 from rag_graph.evaluation.costs import NUMBERS, failures_of
 from rag_graph.graph.proposal import Proposal
 from rag_graph.report.figures import node_series, smooth
-from rag_graph.report.html import LEFT_OUT
 from rag_graph.runs.run import Run
 
 
@@ -46,6 +45,13 @@ def judge_failures(run: Run) -> str:
     """ "timeout 3, empty 1"; empty where no question failed."""
     return failures_of(run.judge_costs())
 
+
+LEFT_OUT = {
+    "without_evidence": "episodes without evidence",
+    "cut_evidence": "episodes with cut evidence",
+    "cut_prompts": "episodes with a cut prompt",
+}
+"""Shares of an evaluation (`rag.retrieval_report.shown_shares`) -> what the tables call them."""
 
 JUDGE_COLUMNS = ("node", "requests", "cached", "tokens in", "out", "money", "seconds")
 
