@@ -254,7 +254,11 @@ class GraphLearningConfig(Settings):
 class BudgetConfig(Settings):
     """What may be spent on scores. A node's price is its `cost` in the graph, or what its judge's tokens cost, or its seconds, or 1 a call."""
 
-    per_update: float | None = Field(None, gt=0, description="at most so much per update, in `unit`; None: no limit")
+    per_update: float | None = Field(
+        None,
+        gt=0,
+        description="what may be spent per update, in `unit`: never more in mode all; in the mean in the others, which stop three deviations above; None: no limit",
+    )
     unit: Literal["cost", "seconds", "calls"] = Field(
         "cost", description="what is counted: money, seconds of waiting, or scores"
     )

@@ -167,8 +167,8 @@ class Episode:
     asked: Mapping[str, Asked] = field(default_factory=dict)
     """Node -> what it cost to ask for its score; absent where nothing is known of it, or nobody was asked."""
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    """Node -> the probability with which its score was asked for in this episode, where that is below 1 (`reward.budget`, `observe`). The goal's
-    own is in `probability`."""
+    """Node -> the probability, over the draw of the seed, with which its score is asked for in this episode and shown to the reward, where that is below 1
+    (`observe`, `reward.goal_observed`, `reward.budget`). That of knowing the goal at all is `probability`."""
 
     def __repr__(self) -> str:
         evidence = count(len(self.evidence), "piece of evidence", "pieces of evidence")

@@ -31,7 +31,7 @@ def episode(scores: dict[str, float], *evidence: Evidence) -> Episode:
 
 def test_scores_and_evidence_stand_where_the_graph_says() -> None:
     episodes = [episode({"well_formed": 0.25}), episode({}, piece("abc", 2), piece("abcde", 4))]
-    scores, contexts = batch_of(episodes, GRAPH, TextEmbeddings("lengths", lengths), 2)
+    scores, contexts, _ = batch_of(episodes, GRAPH, TextEmbeddings("lengths", lengths), 2)
     assert scores.observed.nonzero().tolist() == [[0, GRAPH.index["well_formed"]]], "a reserved goal is not observed"
     assert scores.values[0, GRAPH.index["well_formed"]] == 0.25
     assert scores.retrieved.nonzero().tolist() == [[1, GRAPH.index[NODE]]]
