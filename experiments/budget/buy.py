@@ -14,7 +14,7 @@ from rag_graph.evaluation.agreement import pair_accuracy, spearman
 from rag_graph.records import Episode, Example
 from rag_graph.reward.reward import GraphReward
 
-UPDATES = 6
+UPDATES = 4
 """Parts of the stream: after each the reward learns."""
 
 

@@ -113,12 +113,11 @@ class Choice:
             price = np.where(self.goal, 0.0, price)
         offer = Offer(price, self.share, self.goal, self.bears & ~self.is_open & ~self.goal, self.kept_back)
         limit = budget.allowed(len(self.episodes))
-        always = price_of(offer, np.where(price > 0, config.floor if config.mode == "active" else 0.0, 1.0))
+        always = reserved_price(offer)
         if always > limit:
-            named = "reserved goals and the floor" if config.mode == "active" else "reserved goals"
             self.warning = (
-                f"reward.budget.per_update: {named} alone cost {always:.4g} {config.unit} here, and {limit:.4g} may be spent. Raise the limit, or lower "
-                "reward.reserved or reward.budget.floor."
+                f"reward.budget.per_update: reserved goals alone cost {always:.4g} {config.unit} here, and {limit:.4g} may be spent; they are measured all the same, and "
+                "nothing else is bought. Raise the limit, or lower reward.reserved."
             )
         if config.mode != "all":
             worth = None

@@ -19,7 +19,10 @@ Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 POWER = 1.0
+"""How much more likely what is worth more is bought. Chosen on frank and the dev part of the pool `headline` (experiments/budget)."""
 STOP = 3.0
+FLOOR_PART = 0.25
+"""Of the limit that the floor may take."""
 
 
 class Offer(NamedTuple):
@@ -49,18 +52,19 @@ def chances(offer: Offer, limit: float, value: Matrix | None = None, floor: floa
 
     Args:
         value: [n, N] what each score is worth; None: all the same chance.
-        floor: the least chance; where even that is too dear, all have the same one.
+        floor: the least chance; at most FLOOR_PART of what all would have if it were the same for all.
     """
     for_sale = offer.price > 0
     ones = np.ones_like(offer.price)
     if price_of(offer, ones) <= limit:
         return ones
-    if value is not None:
-        density = np.where(for_sale, value / np.where(for_sale, offer.price, 1.0), 0.0) ** POWER
-        least = np.full_like(ones, floor)
-        if density.max() > 0 and price_of(offer, np.where(for_sale, least, 1.0)) <= limit:
-            return _scaled(offer, limit, density / density.max(), floor)
-    return _scaled(offer, limit, ones, 0.0)
+    alike = _scaled(offer, limit, ones, 0.0)
+    if value is None or not for_sale.any():
+        return alike
+    density = np.where(for_sale, value / np.where(for_sale, offer.price, 1.0), 0.0) ** POWER
+    if density.max() <= 0:
+        return alike
+    return _scaled(offer, limit, density / density.max(), min(floor, FLOOR_PART * float(alike[for_sale].min())))
 
 
 def _scaled(offer: Offer, limit: float, density: Matrix, floor: float) -> Matrix:

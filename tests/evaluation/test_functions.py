@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -345,3 +346,21 @@ def test_a_function_of_a_rubric_names_an_item_or_takes_one() -> None:
     assert not OwnFunction("form", batch).by_item, "item is a column like any other where the node is no rubric"
     with pytest.raises(ConfigError, match="is neither in TRL's signature nor a function of one episode"):
         OwnFunction("form", both)
+
+
+def test_the_seconds_of_waiting_are_shared_by_the_rows_of_a_call() -> None:
+    """Coroutines wait at the same time: together they cost the time of the longest."""
+
+    def form(completions: list[str], **_: Any) -> list[float]:
+        time.sleep(0.04)
+        return [1.0] * len(completions)
+
+    async def length(episode: Episode) -> float:
+        await asyncio.sleep(0.04)
+        return 0.5
+
+    found = NodeScorer(GRAPH, scorers={"correct": None, "form": form, "length": length}).score_all(episodes())
+    for node in ("form", "length"):
+        each = {one.asked[node].seconds for one in found}
+        assert len(each) == 1 and 0.01 <= each.pop()
+    assert all(set(one.asked) == {"form", "length"} for one in found), "nobody was asked for `correct`"
