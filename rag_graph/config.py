@@ -267,7 +267,10 @@ class BudgetConfig(Settings):
         description="which scores are bought: all until the budget is spent; a random sample; or those that say most about the goal for their price",
     )
     floor: float = Field(
-        0.05, gt=0, le=1, description="active: the least probability of any score, so that all stay estimable; a quarter of the limit goes into it at most"
+        0.05,
+        gt=0,
+        le=1,
+        description="active: the least probability of any score, so that all stay estimable; a quarter of the limit goes into it at most",
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tables import Table
+from torch import Tensor
 
 from rag_graph.config import RewardConfig
 from rag_graph.evaluation.agreement import pair_accuracy, spearman
@@ -28,6 +30,13 @@ class Quality(NamedTuple):
     paid_pairs: float
     spent: float
     goals: int
+
+
+class Cheap(GraphReward):
+    """A control: every score is worth the same, so what is cheap is bought first."""
+
+    def _values(self, episodes: Sequence[Episode], price: Tensor) -> Tensor | None:
+        return torch.ones_like(price) if self.learning.fits else None
 
 
 def buy(
@@ -72,15 +81,14 @@ def make_reward(table: Table, mode: str, limit: float, seed: int, goal_for_sale:
         known = dict(zip(table.criteria, table.scores[row].tolist(), strict=True)) | {table.goal_name: table.goal[row]}
         return {n: float(v) for n, v in known.items() if not np.isnan(v) and (nodes is None or n in nodes)}
 
-    settings: dict[str, Any] = {"per_update": limit, "mode": mode}
+    kind = Cheap if mode == "cheap" else GraphReward
+    settings: dict[str, Any] = {"per_update": limit, "mode": "active" if mode == "cheap" else mode}
     config = RewardConfig(reserved=0.0, goal_observed=1.0 if goal_for_sale else 0.0, budget=settings)  # type: ignore[arg-type]
-    return GraphReward(table.graph(goal_for_sale), score, config, lambda *_, **__: [], seed)
+    return kind(table.graph(goal_for_sale), score, config, lambda *_, **__: [], seed)
 
 
 def episodes(table: Table, rows: NDArray[np.int64]) -> list[Episode]:
-    return [
-        Episode(str(row), Example(str(row), table.goal_name, {"input": ""}), "", str(row)) for row in rows.tolist()
-    ]
+    return [Episode(str(row), Example(str(row), table.goal_name, {"input": ""}), "", str(row)) for row in rows.tolist()]
 
 
 def quality(table: Table, paid: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[float, float]:

@@ -110,7 +110,9 @@ class Budget:
                     f"reward.budget.mode is '{config.mode}', and nothing limits what is spent. Set reward.budget.per_update, in {config.unit}."
                 )
         elif not self.prices.priced:
-            raise ConfigError(f"reward.budget.per_update is {config.per_update:g} {config.unit}, and {NEEDED[config.unit]}.")
+            raise ConfigError(
+                f"reward.budget.per_update is {config.per_update:g} {config.unit}, and {NEEDED[config.unit]}."
+            )
 
     @property
     def is_limited(self) -> bool:
@@ -165,7 +167,14 @@ def _processes() -> int:
     return torch.distributed.get_world_size() if ready else 1
 
 
-def expected_price(graph: AuxiliaryGraph, budget: BudgetConfig, scoring: Scoring | None, episodes: int, reserved: float, goal_observed: float) -> str:
+def expected_price(
+    graph: AuxiliaryGraph,
+    budget: BudgetConfig,
+    scoring: Scoring | None,
+    episodes: int,
+    reserved: float,
+    goal_observed: float,
+) -> str:
     """What an update of so many answers costs under these settings, as a sentence; empty where nothing has a price.
 
     Raises:
@@ -183,7 +192,9 @@ def expected_price(graph: AuxiliaryGraph, budget: BudgetConfig, scoring: Scoring
         each[task] = sum((prices.of(node) or 0.0) * share for node, share in shares.items())
     low, high = episodes * min(each.values()), episodes * max(each.values())
     unknown = sorted(node for node in prices.priced if prices.of(node) is None)
-    said = [f"{budget.unit} of an update of {episodes} answers: {low:g}" + (f" to {high:g}, by task," if high > low else "")]
+    said = [
+        f"{budget.unit} of an update of {episodes} answers: {low:g}" + (f" to {high:g}, by task," if high > low else "")
+    ]
     said.append("if every score is bought that `observe` and reward.goal_observed ask for")
     if unknown:
         said.append(f"; and of {', '.join(unknown)} what they cost, which the run measures")

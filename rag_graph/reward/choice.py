@@ -44,27 +44,23 @@ class Choice:
     ) -> None:
         self.graph, self.config, self.seed, self.budget = graph, config, seed, budget
         self.episodes, self.visible = episodes, visible
-        shape = len(episodes), len(graph.nodes)
         names = [name for name, kind in graph.kinds.items() if kind != "context"]
-        self.share, self.bears = np.zeros(shape), np.zeros(shape, dtype=bool)
-        self.goal, self.is_open = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-        of_task: dict[str, list[tuple[int, float, bool, bool]]] = {}
-        for row, episode in enumerate(episodes):
-            task = episode.example.task
-            if task not in of_task:
-                of_task[task] = [
-                    (graph.index[name], self._share(name, task), name == task, name in open_nodes)
-                    for name in names
-                    if name == task or graph.applies(name, task)
-                ]
-            for column, share, own, is_open in of_task[task]:
-                self.bears[row, column], self.share[row, column] = True, share
-                self.goal[row, column], self.is_open[row, column] = own, is_open
-        goals = [graph.spec.tasks[one.example.task].goal > 0 for one in episodes]
+        tasks = {name: place for place, name in enumerate(dict.fromkeys(one.example.task for one in episodes))}
+        shape = len(tasks), len(graph.nodes)
+        share, bears, goal, is_open = np.zeros(shape), *(np.zeros(shape, dtype=bool) for _ in range(3))
+        for task, place in tasks.items():
+            for name in names:
+                if name == task or graph.applies(name, task):
+                    column = graph.index[name]
+                    bears[place, column], share[place, column] = True, self._share(name, task)
+                    goal[place, column], is_open[place, column] = name == task, name in open_nodes
+        kept_back = np.array([config.reserved if graph.spec.tasks[task].goal > 0 else 0.0 for task in tasks])
+        of_task = np.array([tasks[one.example.task] for one in episodes], dtype=int)
+        self.share, self.bears, self.goal = share[of_task], bears[of_task], goal[of_task]  # [n, N]
+        self.is_open, self.kept_back = is_open[of_task], kept_back[of_task]
         self.reserved = np.array([is_reserved(one.example, graph, config.reserved, seed) for one in episodes], bool)
-        self.kept_back = np.where(goals, config.reserved, 0.0)
         self.prices = [budget.prices.of(name) for name in graph.nodes]
-        self.chance: Matrix = np.ones(shape)
+        self.chance: Matrix = np.ones(self.share.shape)
         self.planned = 0.0
         self.warning = ""
         """What is wrong with the limit."""
@@ -135,7 +131,9 @@ class Choice:
             if np.where(self.asked, price, 0.0).sum() > most:
                 order = np.ones_like(price)
                 for row, column in zip(*np.nonzero(self.asked & (price > 0)), strict=True):
-                    order[row, column] = draw(self.seed, "stop", self.graph.nodes[column], self.episodes[row].id, self.episodes[row].response)
+                    order[row, column] = draw(
+                        self.seed, "stop", self.graph.nodes[column], self.episodes[row].id, self.episodes[row].response
+                    )
                 self.asked = within(self.asked, price, most, order)
         self.shown &= (self.asked & self.goal).any(-1)
         self.asked &= self.is_open | self.shown[:, None]
@@ -154,19 +152,19 @@ class Choice:
         """Nodes of an episode that are asked for, a reserved goal among them."""
         return self._asked(row) | ({self.episodes[row].example.task} if self.reserved[row] else set())
 
-    def goal_probability(self, row: int) -> float:
-        """That the goal's score is known: shown to the reward, or reserved."""
-        kept = float(self.kept_back[row])
-        own = float((self.share * self.chance)[row, self.goal[row]].sum())
-        return kept + (1 - kept) * own
+    def goal_probabilities(self) -> list[float]:
+        """Of each episode that the goal's score is known: shown to the reward, or reserved."""
+        own = np.where(self.goal, self.share * self.chance, 0.0).sum(-1)
+        known: list[float] = (self.kept_back + (1 - self.kept_back) * own).tolist()
+        return known
 
-    def probabilities(self, row: int) -> dict[str, float]:
-        """Node -> probability that its score is shown to the reward, where that is below 1."""
-        each = (self.share * self.chance)[row]
-        shown = (1 - self.kept_back[row]) * float(each[self.goal[row]].sum())
-        found = {}
-        for column in np.flatnonzero(self.bears[row]).tolist():
-            own = shown if self.goal[row, column] else each[column] * (1.0 if self.is_open[row, column] else shown)
-            if own < 1:
-                found[self.graph.nodes[column]] = float(own)
+    def probabilities(self) -> list[dict[str, float]]:
+        """Of each episode: node -> probability that its score is shown to the reward, where that is below 1."""
+        each = self.share * self.chance
+        shown = ((1 - self.kept_back) * np.where(self.goal, each, 0.0).sum(-1))[:, None]
+        each = np.where(self.goal, shown, np.where(self.is_open, each, each * shown))
+        found: list[dict[str, float]] = [{} for _ in self.episodes]
+        rows, columns = np.nonzero(self.bears & (each < 1))
+        for row, column, value in zip(rows.tolist(), columns.tolist(), each[rows, columns].tolist(), strict=True):
+            found[row][self.graph.nodes[column]] = value
         return found

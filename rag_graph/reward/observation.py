@@ -84,12 +84,13 @@ class Observation:
         if isinstance(self.scoring, NodeScorer):
             self.scoring.require_all()
         episodes = [self._known(episode) for episode in episodes]
-        blind = [self._blind(episode) for episode in episodes]
+        blind: dict[int, Episode] = {}
         choice = Choice(self.graph, self.config, self.seed, self.budget, self._open_nodes(), episodes, visible)
         free: list[NodeScores | None] = [None] * len(episodes)
         if self.budget.is_limited:
             wanted = [choice.free(row) for row in range(len(episodes))]
-            found = self.scoring.score_all(blind, wanted)
+            blind = {row: self._blind(episode) for row, episode in enumerate(episodes)}
+            found = self.scoring.score_all(list(blind.values()), wanted)
             free = [_only(one, nodes) for one, nodes in zip(found, wanted, strict=True)]
             seen = [replace(one, scores=dict(own or {})) for one, own in zip(episodes, free, strict=True)]
             choice.buy(lambda price: self._values(seen, price))
@@ -100,51 +101,40 @@ class Observation:
         asked: list[set[str] | None] = []
         audits: dict[int, int] = {}
         for row, episode in enumerate(episodes):
-            views.append(episode if choice.shown[row] else blind[row])
+            views.append(episode if choice.shown[row] else blind.get(row) or self._blind(episode))
             asked.append(choice.wanted(row))
         for row in np.flatnonzero(choice.reserved).tolist():
             audits[row] = len(views)
             views.append(episodes[row])
             asked.append({episodes[row].example.task})
         results = self.scoring.score_all(views, asked)
-        scored = [
-            self._joined(
+        known, probabilities = choice.goal_probabilities(), choice.probabilities()
+        scored = []
+        for row, episode in enumerate(episodes):
+            parts = [one for one in (free[row], _only(results[row], asked[row])) if one is not None]
+            audit = results[audits[row]] if row in audits else None
+            bills = self._bills(choice.asked_nodes(row) if self.budget.prices.priced else (), parts, audit)
+            scored.append(
                 replace(
-                    episode, probability=choice.goal_probability(row), probabilities=choice.probabilities(row)
-                ),
-                choice.asked_nodes(row),
-                [one for one in (free[row], _only(results[row], asked[row])) if one is not None],
-                results[audits[row]] if row in audits else None,
+                    episode,
+                    probability=known[row],
+                    probabilities=probabilities[row],
+                    asked=bills,
+                    **_joined(episode, parts, audit),
+                )
             )
-            for row, episode in enumerate(episodes)
-        ]  # fmt: skip
-        self.budget.note(
-            choice.planned,
-            sum(self.budget.prices.paid(node, bill) for one in scored for node, bill in one.asked.items()),
-        )
+        spent = sum(self.budget.prices.paid(node, bill) for one in scored for node, bill in one.asked.items())
+        self.budget.note(choice.planned, spent)
         self._remember(episodes, choice)
         return scored
 
-    def _joined(
-        self, episode: Episode, asked: Collection[str], parts: Sequence[NodeScores], audit: NodeScores | None
-    ) -> Episode:
-        """An episode with what was found for it. asked: nodes that were asked for. audit: the score of a reserved goal."""
-        everything = [*parts, audit] if audit is not None else list(parts)
-        bills: dict[str, Asked] = {node: bill for one in everything for node, bill in one.asked.items()}
+    def _bills(self, asked: Collection[str], parts: Sequence[NodeScores], audit: NodeScores | None) -> dict[str, Asked]:
+        """What it cost to ask for each node. asked: nodes that were asked for."""
+        bills = {
+            node: bill for one in (*parts, *([audit] if audit is not None else [])) for node, bill in one.asked.items()
+        }
         prices = self.budget.prices
-        bills |= {node: prices.bill(node, bills.get(node)) for node in asked if node in bills or node in prices.priced}
-        error = next((one.error for one in everything if one.error), "")
-        if error:
-            return replace(episode, error=error, asked=bills)
-        task = episode.example.task
-        return replace(
-            episode,
-            scores={node: value for one in parts for node, value in one.items()},
-            reserved={task: audit[task]} if audit and task in audit else {},
-            failed={node: why for one in everything for node, why in one.failed.items()},
-            item_scores={node: items for one in parts for node, items in one.item_scores.items()},
-            asked=bills,
-        )
+        return bills | {node: prices.bill(node, bills.get(node)) for node in asked if node in prices.priced}
 
     def _open_nodes(self) -> set[str]:
         """Criteria that may be scored where the goal is hidden."""
@@ -220,9 +210,24 @@ class Observation:
         return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
 
 
+def _joined(episode: Episode, parts: Sequence[NodeScores], audit: NodeScores | None) -> dict[str, Any]:
+    """The fields of an episode with what was found for it. audit: the score of a reserved goal."""
+    everything = [*parts, audit] if audit is not None else list(parts)
+    error = next((one.error for one in everything if one.error), "")
+    if error:
+        return {"error": error}
+    task = episode.example.task
+    return {
+        "scores": {node: value for one in parts for node, value in one.items()},
+        "reserved": {task: audit[task]} if audit and task in audit else {},
+        "failed": {node: why for one in everything for node, why in one.failed.items()},
+        "item_scores": {node: items for one in parts for node, items in one.item_scores.items()},
+    }
+
+
 def _only(found: NodeScores, wanted: Collection[str] | None) -> NodeScores:
     """Without what nobody wanted: one function that scores all nodes may give more."""
-    if wanted is None:
+    if wanted is None or found.keys() | found.item_scores.keys() <= set(wanted):
         return found
     kept = NodeScores({node: value for node, value in found.items() if node in wanted}, found.error)
     kept.item_scores = {node: items for node, items in found.item_scores.items() if node in wanted}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-POWER = 1.0
+POWER = 2.0
 """How much more likely what is worth more is bought. Chosen on frank and the dev part of the pool `headline` (experiments/budget)."""
 STOP = 3.0
 FLOOR_PART = 0.25
@@ -29,7 +29,9 @@ class Offer(NamedTuple):
     """What is for sale. n answers, N nodes."""
 
     price: Matrix  # [n, N], 0 where nothing is for sale
-    share: Matrix  # [n, N] probability with which a score is asked for anyway at most (`observe`, `reward.goal_observed`)
+    share: (
+        Matrix  # [n, N] probability with which a score is asked for anyway at most (`observe`, `reward.goal_observed`)
+    )
     goal: Mask  # [n, N] True at each answer's own task
     behind: Mask  # [n, N] True at scores that are asked for only where the goal's is
     reserved: Matrix  # [n] probability that the goal is bought for audits, whatever is drawn

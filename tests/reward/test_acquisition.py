@@ -46,7 +46,9 @@ def seen(values: Tensor, *nodes: int) -> Scores:
     return Scores(values, observed, torch.zeros_like(values), torch.zeros(len(values), dtype=torch.long))
 
 
-def values(model: RewardModel, shown: Scores, price: tuple[float, ...] = (1, 1, 1, 1, 1), horizon: float = 0.0) -> Tensor:
+def values(
+    model: RewardModel, shown: Scores, price: tuple[float, ...] = (1, 1, 1, 1, 1), horizon: float = 0.0
+) -> Tensor:
     assert isinstance(model.imputer, EvidenceImputer)
     prices = torch.tensor([price], dtype=torch.float32).expand_as(shown.values)
     return values_of_scores(model.imputer, shown, model.graph, prices, horizon)

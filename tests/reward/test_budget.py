@@ -63,7 +63,9 @@ def test_a_price_is_stated_or_measured_or_one() -> None:
 
 def test_seconds_are_measured_of_functions_and_judges() -> None:
     found = budget(unit="seconds")
-    metrics = found.end_update([episode(own=Asked(seconds=2.0), brief=Asked(seconds=9.0)), episode(own=Asked(seconds=4.0))])
+    metrics = found.end_update(
+        [episode(own=Asked(seconds=2.0), brief=Asked(seconds=9.0)), episode(own=Asked(seconds=4.0))]
+    )
     assert found.prices.of("own") == 3.0 and metrics["budget/spent"] == 6.0 and metrics["budget/left"] == 4.0
 
 
@@ -116,7 +118,10 @@ def test_a_limit_on_nothing_is_an_error_at_the_start(settings: dict[str, Any], s
 def test_a_choice_needs_a_limit_and_a_readout_that_knows_what_it_does_not_know(market: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match="mode is 'random', and nothing limits"):
         market({"mode": "random"})
-    with pytest.raises(ConfigError, match="readout 'flat' knows no uncertainty of a goal. Use the readout expected_goal, or mode: random"):
+    with pytest.raises(
+        ConfigError,
+        match="readout 'flat' knows no uncertainty of a goal. Use the readout expected_goal, or mode: random",
+    ):
         market({"mode": "active", "per_update": 5}, readout="flat")
 
 

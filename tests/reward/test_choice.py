@@ -131,7 +131,9 @@ def test_known_goals_over_their_probability_are_unbiased(mode: str, market: Call
         found = teacher.observe(episodes)
         goals = [({**one.scores, **one.reserved}.get("goal"), one.probability) for one in found]
         estimates["goal"].append(sum(value / p for value, p in goals if value is not None) / len(found))
-        estimates["good"].append(sum(one.scores["good"] / one.probabilities["good"] for one in found if "good" in one.scores) / len(found))
+        estimates["good"].append(
+            sum(one.scores["good"] / one.probabilities["good"] for one in found if "good" in one.scores) / len(found)
+        )
     for node, values in estimates.items():
         mean = float(np.mean([scores[node] for scores in true.values()]))
         assert np.mean(values) == pytest.approx(mean, abs=3.5 * np.std(values) / len(values) ** 0.5), node
