@@ -80,7 +80,19 @@ def halves(rows: list[Row], what: str) -> dict[str, list[Any]]:
 
 def show(console: Console, rows: list[Row], what: str) -> None:
     tables = list(dict.fromkeys(row["table"] for row in rows))
-    one = Columns("table", "share", "random", "active", "cheap", "all", "active - random", "active - cheap", title=what, title_justify="left", box=None)
+    one = Columns(
+        "table",
+        "share",
+        "random",
+        "active",
+        "cheap",
+        "all",
+        "active - random",
+        "active - cheap",
+        title=what,
+        title_justify="left",
+        box=None,
+    )
     for name in tables:
         for share in (0.1, 0.2, 0.4):
             means = [column(rows, name, mode, share, what) for mode in ("random", "active", "cheap", "all")]
@@ -91,7 +103,15 @@ def show(console: Console, rows: list[Row], what: str) -> None:
             ]
             one.add_row(name, f"{share:.0%}", *shown, *gaps)
     console.print(one)
-    two = Columns("table", "5% for 10%", "10% for 20%", "20% for 40%", title=f"{what}: active at half of the price, less random", title_justify="left", box=None)
+    two = Columns(
+        "table",
+        "5% for 10%",
+        "10% for 20%",
+        "20% for 40%",
+        title=f"{what}: active at half of the price, less random",
+        title_justify="left",
+        box=None,
+    )
     for name, gaps in halves(rows, what).items():
         two.add_row(name, *map(_shown, gaps))
     console.print(two)
@@ -131,7 +151,9 @@ def main() -> None:
                 start = time.time()
                 seeds = list(range(first, min(first + 2, args.splits)))
                 rows += measure(table, seeds, args.part, rows)
-                write_atomically(args.out, json.dumps({"rows": rows}, separators=(",", ":")).replace('},{', '},\n{') + "\n")
+                write_atomically(
+                    args.out, json.dumps({"rows": rows}, separators=(",", ":")).replace("},{", "},\n{") + "\n"
+                )
                 console.print(f"{name}, splits {seeds}: {time.time() - start:.0f} s")
     for what in ("spearman", "pairs", "paid_spearman"):
         show(console, rows, what)

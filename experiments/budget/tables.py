@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
+from rag_graph.runtime import read_jsonl
 
 HERE = Path(__file__).parent
 HUMAN = ("frank", "rubric_synth", "rubric_real", "topical_chat", "nlg_quality", "fed_turn", "fed_dialog")
@@ -85,7 +86,7 @@ def load_human(where: Path, name: str, prices: dict[str, float] | None = None) -
         "criteria": {node: {"metric": "external"} for node in criteria},
         "edges": edges,
     }
-    rows = [json.loads(line) for line in (where / f"{name}.dev.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for _, row in read_jsonl(where / f"{name}.dev.jsonl")]
     return _table(name, "goal", criteria, rows, spec, prices, False)
 
 
@@ -106,7 +107,7 @@ def load_pool(folder: Path, name: str) -> Table:
         "criteria": {node: {"metric": "external"} for node in criteria},
         "edges": edges,
     }
-    rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for _, row in read_jsonl(folder / f"{name}.jsonl")]
     return _table(name, task, criteria, rows, spec, prices_of(name), True)
 
 

@@ -114,7 +114,8 @@ def _explain(settings: RunConfig) -> None:
     check_start(settings, graph)
     check_for_run(graph, named)
     check_trackers(settings.report_to)
-    NodeScorer(graph, scorers={node: scorer.load() for node, scorer in named.items()}).require_all()
+    scorers = NodeScorer(graph, scorers={node: scorer.load() for node, scorer in named.items()})
+    scorers.require_all()
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
         from rag_graph.generation.language_model import check_source
 
@@ -127,6 +128,13 @@ def _explain(settings: RunConfig) -> None:
     warning = warning_of_run(graph, settings.reward)
     if warning:
         typer.echo(f"# warning: {warning}")
+    from rag_graph.reward.budget import expected_price
+
+    spent = expected_price(
+        graph, settings.reward.budget, scorers, ppo.batch_size, settings.reward.reserved, settings.reward.goal_observed
+    )
+    if spent:
+        typer.echo(f"# {spent}")
     for node, scorer in named.items():
         typer.echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"

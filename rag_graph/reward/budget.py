@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch.distributed
-
 from rag_graph.config import BudgetConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.judging import judged_nodes
@@ -163,6 +161,8 @@ class Budget:
 
 
 def _processes() -> int:
+    import torch.distributed  # loading torch takes seconds, and a dry run only looks at prices
+
     ready = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_world_size() if ready else 1
 

@@ -93,9 +93,8 @@ def test_scores_are_weighted_by_how_likely_they_were_asked_for() -> None:
     assert float(means.means[node]) == pytest.approx(mean, abs=0.02)
     assert float(means.deviations[node]) == pytest.approx(deviation, abs=0.02)
     assert sum(plain) / len(plain) > mean + 0.1
-    assert (
-        batch.weights is not None and (batch.weights[:, [n for n in range(len(GRAPH.nodes)) if n != node]] == 1).all()
-    )
+    assert batch.weights is not None
+    assert (batch.weights[:, [n for n in range(len(GRAPH.nodes)) if n != node]] == 1).all()
     assert batch.rows([3, 5]).weights.equal(batch.weights[[3, 5]])  # type: ignore[union-attr]
 
 

@@ -66,7 +66,9 @@ def test_seconds_are_measured_of_functions_and_judges() -> None:
     metrics = found.end_update(
         [episode(own=Asked(seconds=2.0), brief=Asked(seconds=9.0)), episode(own=Asked(seconds=4.0))]
     )
-    assert found.prices.of("own") == 3.0 and metrics["budget/spent"] == 6.0 and metrics["budget/left"] == 4.0
+    assert found.prices.of("own") == 3.0
+    assert metrics["budget/spent"] == 6.0
+    assert metrics["budget/left"] == 4.0
 
 
 def test_the_cost_in_the_graph_is_in_place_of_the_money_of_a_judge() -> None:
@@ -99,7 +101,9 @@ def test_state_is_restored() -> None:
     found.end_update([episode(kind=Asked(money=0.25))] * 3)
     found.note(1.0, 2.0)
     other.load_state_dict(found.state_dict())
-    assert other.state_dict() == found.state_dict() and other.prices.of("kind") == 0.25 and other.size == 3
+    assert other.state_dict() == found.state_dict()
+    assert other.prices.of("kind") == 0.25
+    assert other.size == 3
 
 
 @pytest.mark.parametrize(
@@ -129,12 +133,14 @@ def test_the_expected_price_of_an_update_is_said_before_it_begins() -> None:
     said = expected_price(GRAPH, BudgetConfig(per_update=10, mode="random"), scorer(), 64, 0.05, 0.3)
     each = 2 * (0.05 + 0.95 * 0.3) + 0.1
     assert said.startswith(f"cost of an update of 64 answers: {64 * each:g} if every score is bought")
-    assert "of kind what they cost, which the run measures" in said and said.endswith("buys for 10 of it (random)")
+    assert "of kind what they cost, which the run measures" in said
+    assert said.endswith("buys for 10 of it (random)")
     assert expected_price(BARE, BudgetConfig(), None, 64, 0.05, 0.3) == ""
 
 
 def test_spending_is_counted_where_nothing_limits_it(market: Callable[..., Any]) -> None:
     reward, episodes, _ = market({})
     reward.learn(reward.pay(reward.observe(episodes)))
-    assert reward.metrics()["budget/spent"] == 64 * 5 and "budget/left" not in reward.metrics()
+    assert reward.metrics()["budget/spent"] == 64 * 5
+    assert "budget/left" not in reward.metrics()
     assert replace(reward.last_episodes[0].asked["goal"]) == Asked(money=3.0)

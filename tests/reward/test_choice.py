@@ -63,8 +63,7 @@ def test_the_price_of_an_update_is_met_in_the_mean_and_bounded(market: Callable[
 
 def test_active_buys_what_says_something_for_its_price(market: Callable[..., Any]) -> None:
     reward, episodes, _ = market({"per_update": 80.0, "mode": "active"})
-    for world in range(3):
-        _, episodes, _ = market({}, world=0)
+    for _ in range(3):
         reward.learn(reward.pay(reward.observe(episodes)))
     chances = reward.last_episodes[0].probabilities
     assert chances["noise"] < 0.12 < chances["good"]

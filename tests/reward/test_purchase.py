@@ -36,7 +36,8 @@ def test_the_limit_is_met_in_expectation(limit: float, reserved: float) -> None:
         chance = chances(offer(reserved), limit, worth, 0.02)
         assert price_of(offer(reserved), chance) == pytest.approx(limit, rel=1e-6)
         assert (chance[:, 4] == 1).all(), "what is free is always asked for"
-        assert chance.min() > 0 and chance.max() <= 1
+        assert chance.min() > 0
+        assert chance.max() <= 1
     assert len(np.unique(chances(offer(), limit)[:, :4])) == 1, "random: one chance for all"
 
 
@@ -44,7 +45,9 @@ def test_the_chance_grows_with_value_per_price_and_never_falls_below_the_floor()
     chance = chances(offer(), 60.0, value(), 0.05)
     density = (value() / np.where(offer().price > 0, offer().price, 1))[:, :4].reshape(-1)
     mine = chance[:, :4].reshape(-1)[np.argsort(density)]
-    assert (np.diff(mine) >= 0).all() and mine[0] == pytest.approx(0.05) and mine[-1] == 1
+    assert (np.diff(mine) >= 0).all()
+    assert mine[0] == pytest.approx(0.05)
+    assert mine[-1] == 1
 
 
 def test_what_costs_less_than_the_limit_is_all_bought_and_the_floor_takes_a_quarter_at_most() -> None:
