@@ -54,7 +54,7 @@ def buy(
     for rows in updates:
         scored = reward.observe(episodes(table, rows))
         total = reward.node_rewards(scored).total().double().numpy()
-        paid.append(np.where(np.isnan(total), np.nanmean(total) if not np.isnan(total).all() else 0.0, total))
+        paid.append(total)
         places.append(rows)
         goals += sum(table.goal_name in one.scores for one in scored)
         reward.learn(reward.pay(scored))
@@ -94,11 +94,17 @@ def episodes(table: Table, rows: NDArray[np.int64]) -> list[Episode]:
 def quality(table: Table, paid: NDArray[np.float64], rows: NDArray[np.int64]) -> tuple[float, float]:
     """(Spearman, pair accuracy) with the goal; of a pool the mean within prompts whose goals differ."""
     goal, group = table.goal[rows], table.group[rows]
+    paid = np.where(np.isnan(paid), 0.0 if np.isnan(paid).all() else np.nanmean(paid), paid)
     if not table.within:
-        return spearman(paid, goal), pair_accuracy(paid, goal)
+        return _both(paid, goal)
     found = []
     for one in np.unique(group):
         mine = group == one
         if mine.sum() > 1 and np.ptp(goal[mine]) > 0:
-            found.append((spearman(paid[mine], goal[mine]), pair_accuracy(paid[mine], goal[mine])))
+            found.append(_both(paid[mine], goal[mine]))
     return tuple(float(column) for column in np.mean(found, 0))  # type: ignore[return-value]
+
+
+def _both(paid: NDArray[np.float64], goal: NDArray[np.float64]) -> tuple[float, float]:
+    """Where all rows are paid alike nothing is ordered: 0 and one half."""
+    return (spearman(paid, goal), pair_accuracy(paid, goal)) if np.ptp(paid) > 0 else (0.0, 0.5)

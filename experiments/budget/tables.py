@@ -22,9 +22,9 @@ POOLS = ("headline", "dialogue", "question", "kind")
 RELATIONS = {"bounds": "bounds", "indicates": "indicates", "against": "indicates_low"}
 SHARE = 0.6
 """Of the groups that a split learns from; the rest is judged."""
-MOST_ROWS = 240
+MOST_ROWS = 192
 """Rows at most, in the stream and of those that are kept apart: so that a split takes seconds."""
-POOL_PROMPTS = 16, 16
+POOL_PROMPTS = 12, 12
 """Prompts of a pool that a split learns from, and that are judged; 16 answers each."""
 DEV_SHARE = 0.6
 

@@ -29,7 +29,7 @@ def table(budget: Any, tmp_path: Path) -> Any:
         rows.append({"id": str(i), "group": f"s{i // 3}", "scores": scores, "goal": float(goal)})
     (tmp_path / "made.dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "beliefs.json").write_text(json.dumps({"made": {"bounds": [], "indicates": names, "against": []}}))
-    return budget.tables.load_human(tmp_path, "made", {name: 1.0 for name in names} | {"goal": 2.0})
+    return budget.tables.load_human(tmp_path, "made", dict.fromkeys(names, 1.0) | {"goal": 2.0})
 
 
 def test_every_table_has_prices_with_a_reason(budget: Any, root: Path) -> None:
