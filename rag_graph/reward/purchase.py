@@ -10,6 +10,7 @@ c is found by bisection. What is drawn may cost more than the limit: where the d
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +83,8 @@ def _scaled(offer: Offer, limit: float, density: Matrix, floor: float) -> Matrix
 def stop_at(offer: Offer, chance: Matrix, limit: float) -> float:
     """What the drawn scores may cost at most."""
     drawn = offer.share * chance
-    return limit + STOP * float((offer.price**2 * drawn * (1 - drawn)).sum()) ** 0.5
+    variance = float((offer.price**2 * drawn * (1 - drawn)).sum())
+    return limit + STOP * math.sqrt(variance)
 
 
 def within(bought: Mask, price: Matrix, most: float, order: Matrix | None = None) -> Mask:

@@ -96,6 +96,18 @@ def test_a_part_of_an_update_may_spend_its_share() -> None:
     assert found.allowed(8) == 1.0, "no more than is left"
 
 
+def test_processes_share_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may spend its part on its own answers; spending and prices are of all."""
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 4)
+    found = budget()
+    assert found.allowed(8) == 2.5
+    metrics = found.end_update([episode(kind=Asked(money=0.25))] * 32)
+    assert (metrics["budget/spent"], metrics["budget/left"]) == (8.0, 2.0)
+    assert found.size == 8
+    assert found.allowed(4) == 1.25
+
+
 def test_state_is_restored() -> None:
     found, other = budget(), budget()
     found.end_update([episode(kind=Asked(money=0.25))] * 3)
