@@ -270,7 +270,11 @@ class GraphLearningConfig(Settings):
 class BudgetConfig(Settings):
     """What may be spent on scores. A node's price is its `cost` in the graph, or what its judge's tokens cost, or its seconds, or 1 a call."""
 
-    per_update: float | None = Field(None, gt=0, description="at most so much per update, in `unit`; None: no limit")
+    per_update: float | None = Field(
+        None,
+        gt=0,
+        description="what may be spent per update, in `unit`: never more in mode all; in the mean in the others, which stop three deviations above; None: no limit",
+    )
     unit: Literal["cost", "seconds", "calls"] = Field(
         "cost", description="what is counted: money, seconds of waiting, or scores"
     )
@@ -279,7 +283,10 @@ class BudgetConfig(Settings):
         description="which scores are bought: all until the budget is spent; a random sample; or those that say most about the goal for their price",
     )
     floor: float = Field(
-        0.05, gt=0, le=1, description="active: the least probability of any score, so that all stay estimable"
+        0.05,
+        gt=0,
+        le=1,
+        description="active: the least probability of any score, so that all stay estimable; a quarter of the limit goes into it at most",
     )
 
 

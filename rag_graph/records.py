@@ -184,11 +184,10 @@ class Episode:
     asked: Mapping[str, Asked] = field(default_factory=dict)
     """Node -> what it cost to ask for its score; absent where nothing is known of it, or nobody was asked."""
     probabilities: Mapping[str, float] = field(default_factory=dict)
-    """Node -> the probability with which its score was asked for in this episode, where that is below 1 (`reward.budget`, `observe`). The goal's
-    own is in `probability`."""
+    """Node -> the probability, over the draw of the seed, with which its score is asked for in this episode and shown to the reward, where that is below 1
+    (`observe`, `reward.goal_observed`, `reward.budget`). That of knowing the goal at all is `probability`."""
     prompt_cut: bool = False
     """The prompt was longer than the policy may read: evidence, or the middle of the input, was left out."""
-
     rationales: Mapping[str, str] = field(default_factory=dict)
     """Node -> what its judge wrote to the mark (of a rubric, to the first item), without control characters, at most 300 characters."""
 

@@ -58,7 +58,9 @@ def check(
                 typer.echo(str(warning))
             if len(warnings) > MOST_WARNINGS:
                 typer.echo(f"warning: {len(warnings) - MOST_WARNINGS} more of these are not shown.")
-            typer.echo(f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations: {_roles(graph)}")
+            typer.echo(
+                f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations: {_roles(graph)}{_prices(graph)}"
+            )
     raise typer.Exit(2 if wrong else 0)
 
 
@@ -67,6 +69,13 @@ def _roles(graph: AuxiliaryGraph) -> str:
     found = [graph.role(edge) for edge in graph.spec.edges]
     facts, rules, neither = (found.count(role) for role in get_args(Role))
     return f"{facts} fact{'s' * (facts != 1)}, {rules} rule{'s' * (rules != 1)}, {neither} neither"
+
+
+def _prices(graph: AuxiliaryGraph) -> str:
+    """; cost of a score: reply 2, kind 0.1."""
+    nodes = {**graph.spec.tasks, **graph.spec.criteria}
+    costs = [f"{name} {node.cost:g}" for name, node in nodes.items() if node.cost]
+    return f"; cost of a score: {', '.join(costs)}" if costs else ""
 
 
 @app.command()

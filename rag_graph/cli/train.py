@@ -115,6 +115,7 @@ def train(
 
 
 def _explain(settings: RunConfig) -> None:
+    from rag_graph.reward.budget import expected_price
     from rag_graph.runs.named_scorers import named_scorers
     from rag_graph.runs.trackers import check_trackers
     from rag_graph.runs.train import check_scoring
@@ -124,7 +125,7 @@ def _explain(settings: RunConfig) -> None:
     check_start(settings, graph)
     check_for_run(graph, named)
     check_trackers(settings.report_to)
-    judged = check_scoring(settings, graph, {node: scorer.load() for node, scorer in named.items()})
+    scoring = check_scoring(settings, graph, {node: scorer.load() for node, scorer in named.items()})
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
         from rag_graph.generation.language_model import check_source
 
@@ -138,9 +139,14 @@ def _explain(settings: RunConfig) -> None:
     room = warnings_of_room(graph, settings.retrieval.token_budget, settings.model.max_prompt_tokens)
     for message in [*([warning] if warning else []), *room]:
         typer.echo(f"# warning: {message}")
+    spent = expected_price(
+        graph, settings.reward.budget, scoring, ppo.batch_size, settings.reward.reserved, settings.reward.goal_observed
+    )
+    if spent:
+        typer.echo(f"# {spent}")
     for node, scorer in named.items():
         typer.echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
-    for line in asked_of_judges(graph, judged):
+    for line in asked_of_judges(scoring):
         typer.echo(f"# {line}".rstrip())
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"
     typer.echo(

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import CodeType
@@ -240,6 +241,10 @@ class Asking:
         self.called = [n for n, row in enumerate(rows) if not function.is_closed(row)]
         self.groups = [self.called] if function.is_batch and self.called else [[n] for n in self.called]
         """The calls that are to be made next."""
+        self.put = list(self.called)
+        """Rows that the function was called for."""
+        self.seconds = 0.0
+        """Of waiting for the function, all calls together."""
 
     def take(self, group: Sequence[int], value: Any) -> None:
         """What the call of a group returned."""
@@ -269,12 +274,44 @@ def ask(asked: Sequence[tuple[OwnFunction, Sequence[Row]]]) -> list[Asking]:
     askings = [Asking(function, rows) for function, rows in asked]
     while any(one.groups for one in askings):
         groups = [(one, group) for one in askings for group in one.groups]
-        found = call_all([one.function.call([one.rows[n] for n in group]) for one, group in groups])
+        clocks = [_Clock(one.function.call([one.rows[n] for n in group])) for one, group in groups]
+        found = call_all(clocks)
         for one in askings:
             one.groups = []
+            one.seconds += _waited([clock for clock, (mine, _) in zip(clocks, groups, strict=True) if mine is one])
         for (one, group), value in zip(groups, found, strict=True):
             one.take(group, value)
     return askings
+
+
+class _Clock:
+    """A call, and the seconds that it took; of a coroutine when it began and ended."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        self.call, self.seconds = call, 0.0
+        self.span: tuple[float, float] | None = None
+
+    def __call__(self) -> Any:
+        began = time.perf_counter()
+        try:
+            value = self.call()
+        finally:
+            self.seconds = time.perf_counter() - began
+        return self._awaited(value) if inspect.isawaitable(value) else value
+
+    async def _awaited(self, value: Awaitable[Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            return await value
+        finally:
+            self.span = began, time.perf_counter()
+
+
+def _waited(clocks: Sequence[_Clock]) -> float:
+    """Seconds of waiting for all of them: coroutines run at the same time, so from the first that began to the last that ended."""
+    spans = [clock.span for clock in clocks if clock.span is not None]
+    together = max(end for _, end in spans) - min(begin for begin, _ in spans) if spans else 0.0
+    return sum(clock.seconds for clock in clocks) + together
 
 
 def name_of(function: Any) -> str:

@@ -250,6 +250,8 @@ class NodeScorer:
                 by_row.setdefault(row, []).append(outcome)
             for row, outcomes in by_row.items():
                 found[row].take(node, outcomes if asking.function.by_item else outcomes[0], episodes[row])
+            for n in asking.put:
+                found[mine[n]].cost(node, Asked(seconds=asking.seconds / len(asking.put)))
         return found, askings
 
     def _ask_judges(

@@ -45,14 +45,25 @@ def task_tree(graph: AuxiliaryGraph) -> Tree:
     tree = Tree(f"[bold]{escape(graph.name)}[/]  {escape(graph.spec.title)}")
     for name, task in graph.spec.tasks.items():
         goal = f"goal {task.goal:g}" if task.goal else "auxiliary"
-        about = ", ".join([*([task.kind] if task.kind else []), goal, *(task.metrics or ["external"])])
+        asked = asking(graph, name)
+        about = ", ".join([*([task.kind] if task.kind else []), goal, *(task.metrics or ["external"]), *asked])
         branch = tree.add(f"[bold]{escape(name)}[/]  {escape(task.title)}  [dim]{about}[/]")
         for edge in graph.spec.edges:
             if edge.target == name:
                 branch.add(
                     f"{escape(edge.source)} [dim]{escape(edge.relation)} ({graph.role(edge)})[/] {edge.strength:g}{'' if edge.tuned else ' [dim]frozen[/]'}"
+                    + "".join(f" [dim]{escape(part)}[/]" for part in asking(graph, edge.source))
                 )
     return tree
+
+
+def asking(graph: AuxiliaryGraph, node: str) -> list[str]:
+    """What a node's score costs, and on how many answers it is asked for, where the file says so."""
+    one = graph.spec.tasks.get(node) or graph.spec.criteria.get(node)
+    if one is None:
+        return []
+    cost = [f"cost {one.cost:g}"] if one.cost else []
+    return cost + ([f"on {one.observe:.0%} of answers"] if one.observe not in (None, 1.0) else [])
 
 
 def relation_table(graph: AuxiliaryGraph) -> Table:

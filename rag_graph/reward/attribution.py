@@ -28,7 +28,7 @@ def attribute(model: RewardModel, batch: Batch, auxiliary: float, method: str) -
     known, baseline = batch.scores.values[0], model.imputer.base.means.detach()
 
     def reward(values: Tensor) -> Tensor:
-        scores, contexts = batch.rows([0] * len(values))
+        scores, contexts, _ = batch.rows([0] * len(values))
         paid: Paid = model(scores._replace(values=values), auxiliary, contexts)
         return paid.total
 

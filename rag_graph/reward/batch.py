@@ -15,12 +15,18 @@ from rag_graph.reward.encoder import Contexts
 from rag_graph.reward.scores import ABSENT, Scores
 from rag_graph.reward.text import TextEmbeddings
 
+MOST_WEIGHT = 10.0
+"""A score that was unlikely to be asked for counts for so many of the usual ones at most: one lucky draw must not rule a fit. With the least probability
+`reward.budget.floor` = .05 the bound is met only by nodes that are asked for on more than half of the episodes."""
+
 
 class Batch(NamedTuple):
     """Scores of episodes and what was retrieved for them."""
 
     scores: Scores
     contexts: Contexts
+    weights: Tensor | None = None
+    """[B, N] how much an observed score counts in a fit, see `weights_of`; None: all alike."""
 
     def __repr__(self) -> str:
         rows, nodes = self.scores.values.shape
@@ -40,7 +46,8 @@ class Batch(NamedTuple):
             torch.tensor([new for _, new in places], dtype=torch.long),
             self.contexts.score[taken],
         )
-        return Batch(Scores(*(column[list(chosen)] for column in self.scores)), contexts)
+        weights = None if self.weights is None else self.weights[list(chosen)]
+        return Batch(Scores(*(column[list(chosen)] for column in self.scores)), contexts, weights)
 
 
 def batch_of(episodes: Sequence[Episode], graph: AuxiliaryGraph, embeddings: TextEmbeddings, text_size: int) -> Batch:
@@ -69,7 +76,28 @@ def batch_of(episodes: Sequence[Episode], graph: AuxiliaryGraph, embeddings: Tex
         torch.tensor([row for row, _, _ in pieces], dtype=torch.long),
         torch.tensor([weight for _, _, weight in pieces], dtype=torch.float32),
     )
-    return Batch(Scores(values, observed, retrieved, tasks), contexts)
+    return Batch(Scores(values, observed, retrieved, tasks), contexts, weights_of(episodes, graph))
+
+
+def weights_of(episodes: Sequence[Episode], graph: AuxiliaryGraph) -> Tensor | None:
+    """[B, N] how much an observed score counts: the mean inclusion probability of its node over the episodes that it bears on, divided by its own
+    (`Episode.probabilities`), at most MOST_WEIGHT. None where all count alike.
+
+    A sum of observed scores by these weights is in expectation the sum over all episodes, times that mean; so a mean by them is the Hajek estimate.
+    Where all episodes have one probability the weights are 1 and nothing changes.
+    """
+    named = {node for episode in episodes for node in episode.probabilities}
+    if not named:
+        return None
+    weights = torch.ones((len(episodes), len(graph.nodes)), dtype=torch.float64)
+    for node in sorted(named):
+        bears = [node == episode.example.task or graph.applies(node, episode.example.task) for episode in episodes]
+        mine = torch.tensor(bears)
+        own = torch.tensor([episode.probabilities.get(node, 1.0) for episode in episodes], dtype=torch.float64)
+        if not bool((own[mine] == own[mine][0]).all()):
+            ratio = own[mine].mean() / own.clamp(min=1e-12)
+            weights[:, graph.index[node]] = torch.where(mine, ratio.clamp(max=MOST_WEIGHT), 1.0)
+    return weights.float() if bool((weights != 1).any()) else None
 
 
 def without_items(episodes: Sequence[Episode], graph: AuxiliaryGraph) -> Tensor:

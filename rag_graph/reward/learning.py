@@ -65,7 +65,7 @@ class RewardLearning:
         """
         with torch.no_grad():
             watched = self._watch(batch, paid, goal, reserved, kl)
-            self.model.observe(batch.scores)
+            self.model.observe(batch.scores, batch.weights)
         self.memory.add(batch, self.generator)
         goals = batch.scores.observed & batch.scores.is_task
         # All tasks of the batch now and then, for the others' standardisation moves too; else those whose fit has news.
@@ -128,7 +128,7 @@ class RewardLearning:
         """
         if self.model.readout.fit == "closed_form" and len(self.memory):
             self.fits += 1
-            self.model.refit(self.memory.all(), 1 + FIRST_SWEEPS // self.fits, fresh)
+            self.model.refit(self.memory.all(), 1 + FIRST_SWEEPS // self.fits, fresh, self.memory.weights())
         if self.optimizer is None or not len(self.memory):
             return float("nan")
         total = 0.0
@@ -171,4 +171,4 @@ class RewardLearning:
         if not self.model.imputer.in_state:
             self.model.imputer.forget()
             if len(self.memory):
-                self.model.refit(self.memory.all())
+                self.model.refit(self.memory.all(), weights=self.memory.weights())

@@ -22,6 +22,7 @@ class _Row(NamedTuple):
     text: Tensor  # [k, size]
     score: Tensor  # [k]
     halves: Tensor  # [K] weight for each head
+    weights: Tensor | None  # [N] how much each score counts; None: all alike
 
 
 class Memory:
@@ -56,6 +57,10 @@ class Memory:
     def all(self) -> Scores:
         return _stack(list(self._rows))
 
+    def weights(self) -> Tensor | None:
+        """[B, N] how much each score of `all` counts (`batch.weights_of`); None: all alike."""
+        return _weights(list(self._rows))
+
     def draw(self, size: int, generator: torch.Generator) -> tuple[Batch, Tensor]:
         """Episodes drawn with replacement and their [B, K] weights for the heads."""
         chosen = torch.randint(len(self._rows), (min(size, len(self._rows)),), generator=generator).tolist()
@@ -72,14 +77,16 @@ class Memory:
             return {}
         batch, halves = self._join(rows)
         columns = {"episodes": len(self._rows), "halves": halves, "columns": list(batch.scores)}
-        return columns | {"contexts": list(batch.contexts)}
+        weights = {} if batch.weights is None else {"weights": batch.weights}
+        return columns | {"contexts": list(batch.contexts)} | weights
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._rows.clear()
         self._pairs.clear()
         if not state:
             return
-        rows = self._split(Batch(Scores(*state["columns"]), Contexts(*state["contexts"])), state["halves"])
+        batch = Batch(Scores(*state["columns"]), Contexts(*state["contexts"]), state.get("weights"))
+        rows = self._split(batch, state["halves"])
         kept = int(state["episodes"])
         self._rows.extend(rows[:kept])
         self._pairs.extend(zip(rows[kept::2], rows[kept + 1 :: 2], strict=True))
@@ -89,7 +96,8 @@ class Memory:
         counts = torch.bincount(batch.contexts.episode, minlength=len(halves)).tolist()
         order = torch.argsort(batch.contexts.episode, stable=True)
         texts, scores = batch.contexts.text[order].split(counts), batch.contexts.score[order].split(counts)
-        rows = zip(zip(*batch.scores, strict=True), texts, scores, halves, strict=True)
+        weights = [None] * len(halves) if batch.weights is None else list(batch.weights)
+        rows = zip(zip(*batch.scores, strict=True), texts, scores, halves, weights, strict=True)
         return [_Row(*row) for row in rows]
 
     def _join(self, rows: list[_Row]) -> tuple[Batch, Tensor]:
@@ -98,8 +106,15 @@ class Memory:
         text = torch.cat([row.text for row in rows]) if counts.any() else torch.zeros(0, self.text_size)
         episode = torch.repeat_interleave(torch.arange(len(rows)), counts)
         contexts = Contexts(text, episode, torch.cat([row.score for row in rows]))
-        return Batch(scores, contexts), torch.stack([row.halves for row in rows])
+        return Batch(scores, contexts, _weights(rows)), torch.stack([row.halves for row in rows])
 
 
 def _stack(rows: list[_Row]) -> Scores:
     return Scores(*(torch.stack(column) for column in zip(*(row.scores for row in rows), strict=True)))
+
+
+def _weights(rows: list[_Row]) -> Tensor | None:
+    if all(row.weights is None for row in rows):
+        return None
+    alike = torch.ones(rows[0].scores[0].shape)
+    return torch.stack([alike if row.weights is None else row.weights for row in rows])

@@ -158,9 +158,13 @@ class RewardModel(nn.Module):
         return Given(filled, scores, replace(graph, absent=scores.absent), auxiliary, self.damping, self.steps)
 
     @torch.no_grad()
-    def observe(self, scores: Scores) -> None:
-        """Take new observations into the imputer's running statistics. Then the imputer is fitted, and `settle` ends the update."""
-        self.imputer.observe(scores)
+    def observe(self, scores: Scores, weights: Tensor | None = None) -> None:
+        """Take new observations into the imputer's running statistics. Then the imputer is fitted, and `settle` ends the update.
+
+        Args:
+            weights: [B, N] how much each observed score counts (`batch.weights_of`); None: all alike.
+        """
+        self.imputer.observe(scores, weights)
         self.contained.update(scores)
 
     @torch.no_grad()
@@ -197,9 +201,11 @@ class RewardModel(nn.Module):
         expected: Tensor = each.mean(0).gather(-1, batch.scores.tasks[:, None]).squeeze(-1)
         return expected
 
-    def refit(self, scores: Scores, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+    def refit(
+        self, scores: Scores, sweeps: int = 1, fresh: Tensor | None = None, weights: Tensor | None = None
+    ) -> None:
         """Closed-form fit on everything that is remembered, where the imputer has one; see `Imputer.refit`."""
-        self.imputer.refit(scores, self.graph, sweeps, fresh)
+        self.imputer.refit(scores, self.graph, sweeps, fresh, weights)
 
     # ------------------------------------------------------------------ the graph learns
 

@@ -1,28 +1,34 @@
 """Which scores of an episode are observed, hidden or reserved.
 
-What is observed of the goal is drawn per (episode, response) from a hash, so that chunks, repeats and logging see the same mask; where
-it is hidden, so is the reference, from every scorer. A share of the examples is reserved: their goal is always scored, but neither paid nor
+What is observed is drawn per (episode, response, node) from a hash, so that chunks, repeats and logging see the same mask; where the goal
+is hidden, so is the reference, from every scorer. A share of the examples is reserved: their goal is always scored, but neither paid nor
 shown to the imputer. On them the goal is watched (audits, alarms) and the graph learns. Which ones is said in `rag_graph.data.reserved`, for nobody else
 sees their references either.
+
+A node is asked for on a share `observe` of the answers (of a goal without one: `reward.goal_observed`), and within a limit (`reward.budget`) with a chance q
+beside it (`purchase.py`). Then what is free is scored first, and what has a price is chosen with that in sight. q depends on what is seen of the episodes of a batch and on what was
+learned before, and on no draw of the score at hand.
 
 Inclusion probabilities, over the draw of the seed, of the goal score of any one answer (repeated answers too: those that are drawn together
 share a draw, and each has this probability):
 
 | score | in | probability |
 |---|---|---|
-| shown to the reward | `Episode.scores` | (1 - reserved) goal_observed |
+| shown to the reward | `Episode.scores` | (1 - reserved) observe q: `Episode.probabilities`, where below 1 |
 | kept back for audits | `Episode.reserved` | reserved |
-| known at all | either | reserved + (1 - reserved) goal_observed: `Episode.probability` |
+| known at all | either | reserved + (1 - reserved) observe q: `Episode.probability` |
 
 So the mean goal over n episodes is estimated without bias by the sum of known scores / `probability`, divided by n (Horvitz & Thompson 1952).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,10 +36,12 @@ from rag_graph.config import RewardConfig
 from rag_graph.data.reserved import draw, is_reserved
 from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.hidden import Hidden, HiddenReferences
-from rag_graph.evaluation.scorer import NodeScorer
+from rag_graph.evaluation.scorer import NodeScorer, NodeScores
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import Episode
+from rag_graph.records import Asked, Episode
 from rag_graph.reward.arguments import Scoring
+from rag_graph.reward.budget import Budget
+from rag_graph.reward.choice import Choice, goal_share
 from rag_graph.reward.columns import REFERENCE
 
 MakeEpisodes = Callable[..., Sequence[Episode]]
@@ -58,6 +66,9 @@ class Observation:
         self.make_episodes = make_episodes
         self.seed = seed
         self.reference = reference
+        self.budget = Budget(graph, config.budget, scoring)
+        self._bought_goals: dict[tuple[str, str], bool] = {}
+        self._forget_goals = self._warned = False
 
     def observe(self, episodes: Sequence[Episode], visible: Sequence[bool] | None = None) -> list[Episode]:
         """Score episodes, and keep back what is not to be seen. Each function is called once for all of them.
@@ -72,50 +83,81 @@ class Observation:
         """
         if isinstance(self.scoring, NodeScorer):
             self.scoring.require_all()
-        episodes = [replace(self._known(episode), probability=self.probability(episode)) for episode in episodes]
-        open_criteria = {name for name in self.graph.spec.criteria if not self._reads_references(name)}
+        episodes = [self._known(episode) for episode in episodes]
+        blind: dict[int, Episode] = {}
+        choice = Choice(self.graph, self.config, self.seed, self.budget, self._open_nodes(), episodes, visible)
+        free: list[NodeScores | None] = [None] * len(episodes)
+        if self.budget.is_limited:
+            wanted = [choice.free(row) for row in range(len(episodes))]
+            blind = {row: self._blind(episode) for row, episode in enumerate(episodes)}
+            found = self.scoring.score_all(list(blind.values()), wanted)
+            free = [_only(one, nodes) for one, nodes in zip(found, wanted, strict=True)]
+            seen = [replace(one, scores=dict(own or {})) for one, own in zip(episodes, free, strict=True)]
+            choice.buy(lambda price: self._values(seen, price))
+            if choice.warning and not self._warned:
+                self._warned = True
+                warnings.warn(choice.warning, RuntimeWarning, stacklevel=2)
         views: list[Episode] = []
-        wanted: list[set[str] | None] = []
+        asked: list[set[str] | None] = []
         audits: dict[int, int] = {}
-        firsts = []
         for row, episode in enumerate(episodes):
-            reserved = self.is_reserved(episode)
-            shown = not reserved and (self.goal_is_observed(episode) if visible is None else visible[row])
-            firsts.append(len(views))
-            views.append(episode if shown else self._blind(episode))
-            wanted.append(None if shown else open_criteria)
-            if reserved:
-                audits[row] = len(views)
-                views.append(episode)
-                wanted.append({episode.example.task})
-        found = self.scoring.score_all(views, wanted)
+            views.append(episode if choice.shown[row] else blind.get(row) or self._blind(episode))
+            asked.append(choice.wanted(row))
+        for row in np.flatnonzero(choice.reserved).tolist():
+            audits[row] = len(views)
+            views.append(episodes[row])
+            asked.append({episodes[row].example.task})
+        results = self.scoring.score_all(views, asked)
+        known, probabilities = choice.goal_probabilities(), choice.probabilities()
         scored = []
-        for row, (episode, first) in enumerate(zip(episodes, firsts, strict=True)):
-            names = wanted[first]
-            seen = {name: value for name, value in found[first].items() if names is None or name in names}
-            task = episode.example.task
-            audit = found[audits[row]] if row in audits else None
-            reserved_scores = {task: audit[task]} if audit and task in audit else {}
-            asked = {**found[first].asked, **(audit.asked if audit is not None else {})}
-            failed = {**found[first].failed, **(audit.failed if audit is not None else {})}
-            rationales = {**found[first].rationales, **(audit.rationales if audit is not None else {})}
-            error = found[first].error or (audit.error if audit is not None else "")
-            if error:
-                scored.append(replace(episode, error=error, asked=asked))
-            else:
-                items = {node: of for node, of in found[first].item_scores.items() if names is None or node in names}
-                scored.append(
-                    replace(
-                        episode,
-                        scores=seen,
-                        reserved=reserved_scores,
-                        failed=failed,
-                        item_scores=items,
-                        asked=asked,
-                        rationales=rationales,
-                    )
+        for row, episode in enumerate(episodes):
+            parts = [one for one in (free[row], _only(results[row], asked[row])) if one is not None]
+            audit = results[audits[row]] if row in audits else None
+            bills = self._bills(choice.asked_nodes(row) if self.budget.prices.priced else (), parts, audit)
+            scored.append(
+                replace(
+                    episode,
+                    probability=known[row],
+                    probabilities=probabilities[row],
+                    asked=bills,
+                    **_joined(episode, parts, audit),
                 )
+            )
+        spent = sum(self.budget.prices.paid(node, bill) for one in scored for node, bill in one.asked.items())
+        self.budget.note(choice.planned, spent)
+        self._remember(episodes, choice)
         return scored
+
+    def _bills(self, asked: Collection[str], parts: Sequence[NodeScores], audit: NodeScores | None) -> dict[str, Asked]:
+        """What it cost to ask for each node. asked: nodes that were asked for."""
+        bills = {
+            node: bill for one in (*parts, *([audit] if audit is not None else [])) for node, bill in one.asked.items()
+        }
+        prices = self.budget.prices
+        return bills | {node: prices.bill(node, bills.get(node)) for node in asked if node in prices.priced}
+
+    def _open_nodes(self) -> set[str]:
+        """Criteria that may be scored where the goal is hidden."""
+        found = {name for name in self.graph.spec.criteria if not self._reads_references(name)}
+        if self.budget.is_limited and isinstance(self.scoring, NodeScorer):
+            # What is scored before it is known whose goal is bought is scored without references; what would miss them waits.
+            functions = self.scoring.functions
+            found -= self.scoring.readers(self.reference_columns())
+            found -= {node for node, function in functions.items() if function.needs_reference}
+        return found
+
+    def _values(self, episodes: Sequence[Episode], price: Tensor) -> Tensor | None:
+        """[n, N] what each score is worth, for `reward.budget.mode` active; None while nothing is learned. price: [n, N], 0 where it is not for sale."""
+        return None
+
+    def _remember(self, episodes: Sequence[Episode], choice: Choice) -> None:
+        """Whose goals were bought: `goals_shown` says it after an update."""
+        if self.budget.is_limited:
+            if self._forget_goals:
+                self._bought_goals.clear()
+                self._forget_goals = False
+            for episode, shown in zip(episodes, choice.shown.tolist(), strict=True):
+                self._bought_goals[episode.id, episode.response] = shown
 
     def _blind(self, episode: Episode) -> Episode:
         """The episode as all scorers, your own included, see it where its goal is hidden: without its reference."""
@@ -141,25 +183,20 @@ class Observation:
         return episode
 
     def goals_shown(self, episodes: Sequence[Episode]) -> list[bool]:
-        """Of each episode whether its reference may be seen: its goal is observed and not reserved."""
+        """Of each episode whether its reference may be seen: its goal is observed and not reserved. Within a limit (`reward.budget`) that holds of the episodes of
+        the last update whose goal was bought."""
+        if self.budget.is_limited:
+            return [self._bought_goals.get((episode.id, episode.response), False) for episode in episodes]
         return [self.goal_is_observed(episode) and not self.is_reserved(episode) for episode in episodes]
-
-    def _has_goal(self, episode: Episode) -> bool:
-        return self.graph.spec.tasks[episode.example.task].goal > 0
 
     def is_reserved(self, episode: Episode) -> bool:
         """True for a share `reserved` of the examples of goal tasks, always the same ones."""
         return is_reserved(episode.example, self.graph, self.config.reserved, self.seed)
 
     def goal_is_observed(self, episode: Episode) -> bool:
-        """True for a share `goal_observed` of (episode, response) pairs, always the same ones."""
-        return not self._has_goal(episode) or draw(self.seed, episode.id, episode.response) < self.config.goal_observed
-
-    def probability(self, episode: Episode) -> float:
-        """The probability, over the draw of the seed, that the goal score of an answer is known: shown to the reward, or reserved."""
-        if not self._has_goal(episode):
-            return 1.0
-        return self.config.reserved + (1 - self.config.reserved) * self.config.goal_observed
+        """True for a share of (episode, response) pairs, always the same ones: `observe` of the task, else `reward.goal_observed`."""
+        share = goal_share(self.graph, self.config, episode.example.task)
+        return share >= 1 or draw(self.seed, episode.id, episode.response) < share
 
     def _reads_references(self, node: str) -> bool:
         """True where a node's score gives the hidden goal away: a task, or a criterion that compares with the reference."""
@@ -171,3 +208,29 @@ class Observation:
         found = [episode.reserved.get(episode.example.task) for episode in episodes]
         goal = torch.tensor([0.0 if value is None else value for value in found])
         return goal, torch.tensor([value is not None for value in found], dtype=torch.bool)
+
+
+def _joined(episode: Episode, parts: Sequence[NodeScores], audit: NodeScores | None) -> dict[str, Any]:
+    """The fields of an episode with what was found for it. audit: the score of a reserved goal."""
+    everything = [*parts, audit] if audit is not None else list(parts)
+    error = next((one.error for one in everything if one.error), "")
+    if error:
+        return {"error": error}
+    task = episode.example.task
+    return {
+        "scores": {node: value for one in parts for node, value in one.items()},
+        "reserved": {task: audit[task]} if audit and task in audit else {},
+        "failed": {node: why for one in everything for node, why in one.failed.items()},
+        "rationales": {node: text for one in everything for node, text in one.rationales.items()},
+        "item_scores": {node: items for one in parts for node, items in one.item_scores.items()},
+    }
+
+
+def _only(found: NodeScores, wanted: Collection[str] | None) -> NodeScores:
+    """Without what nobody wanted: one function that scores all nodes may give more."""
+    if wanted is None or found.keys() | found.item_scores.keys() <= set(wanted):
+        return found
+    kept = NodeScores({node: value for node, value in found.items() if node in wanted}, found.error)
+    kept.item_scores = {node: items for node, items in found.item_scores.items() if node in wanted}
+    kept.failed, kept.asked, kept.rationales = found.failed, found.asked, found.rationales
+    return kept

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
-from rag_graph.config import RewardConfig
+from rag_graph.config import BudgetConfig, RewardConfig
 from rag_graph.errors import ConfigError, TrainingError
 from rag_graph.evaluation.costs import cost_metrics, is_cost
 from rag_graph.evaluation.functions import Scorer
@@ -29,12 +29,14 @@ from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import GraphSource, load_graph, places_of
 from rag_graph.records import Episode, NodeRewards
+from rag_graph.reward.acquisition import HORIZON, values_of_scores
 from rag_graph.reward.arguments import Judges, ScoreNodes, Scoring, config_of, described, scoring_of
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of, without_items
 from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, open_reference, with_columns
 from rag_graph.reward.diagnostics import mean_goals, node_metrics, node_scores, weighted_score
 from rag_graph.reward.failures import failure_metrics, too_many
+from rag_graph.reward.imputers.evidence import EvidenceImputer
 from rag_graph.reward.learning import RewardLearning
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.node_functions import NodeFunction, OneScoring, paying_nodes
@@ -117,6 +119,11 @@ class GraphReward(Observation):
             torch.manual_seed(seed)
             readers = scorer.readers(self.reference_columns()) if scorer else ()
             self.model = RewardModel(graph, config, text, readout, readers)
+        if config.budget.mode == "active" and not isinstance(self.model.imputer, EvidenceImputer):
+            raise ConfigError(
+                f"reward.budget.mode is 'active', which asks for what says most about the goal, and readout '{self.model.readout.name}' knows no uncertainty of a "
+                "goal. Use the readout expected_goal, or mode: random."
+            )
         self.learning = RewardLearning(self.model, config, text.shape[1], seed)
         self.progress = 0.0
         """Share of training that is done, in [0, 1]; eta falls with it."""
@@ -245,6 +252,15 @@ class GraphReward(Observation):
             self.graph.nodes, paid.values, batch.scores.observed, paid.weights, paid.scores, paid.gates, counts
         )
 
+    @torch.no_grad()
+    def _values(self, episodes: Sequence[Episode], price: torch.Tensor) -> torch.Tensor | None:
+        imputer, model = self.model.imputer, self.model
+        if not self.learning.fits or not isinstance(imputer, EvidenceImputer):
+            return None
+        scores = self.batch_of(episodes).scores
+        values = values_of_scores(imputer, scores, model.graph, price, HORIZON * len(episodes))
+        return values * model.topology.goal[scores.tasks].square()[:, None]
+
     # ------------------------------------------------------------------ learning
 
     def learn(self, kept: Sequence[PaidEpisode] | None = None) -> None:
@@ -266,17 +282,19 @@ class GraphReward(Observation):
             self.graph.nodes, paid.values, batch.scores.observed, paid.weights, paid.scores, paid.gates, paid.paid
         )
         self.updates += 1
+        self._forget_goals = True
+        spent = self.budget.end_update(episodes)
         self._too_many_failed = too_many(episodes, self.config.max_bad_episodes)
         sound = [row for row, episode in enumerate(episodes) if not episode.error]
         if not sound:
-            self.last_metrics = self._failed(self.last_episodes)
+            self.last_metrics = self._failed(self.last_episodes) | spent
             return
         if len(sound) < len(episodes):
             episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
             paid = Paid(*(column[sound] for column in paid))
         goal, reserved = self.reserved_goals(episodes)
         learned = self.learning.learn(batch, paid, goal, reserved, self.kl, self.auxiliary)
-        self.last_metrics = self._of_nodes() | self._failed(self.last_episodes) | learned
+        self.last_metrics = self._of_nodes() | self._failed(self.last_episodes) | spent | learned
 
     @property
     def new_alarms(self) -> Sequence[str]:
@@ -397,7 +415,8 @@ class GraphReward(Observation):
         return predict_table(self, table, level, how)
 
     def fresh(self, config: RewardConfig, readout: OwnReadout | None = None) -> GraphReward:
-        """A reward that has learned nothing, alike but for its settings and its readout."""
+        """A reward that has learned nothing, alike but for its settings and its readout. It buys nothing: it is for scores that are there."""
+        config = config.model_copy(update={"budget": BudgetConfig()})
         return GraphReward(
             self.graph, self.scoring, config, self.make_episodes, self.seed, self.embeddings, readout, self.reference
         )
@@ -454,6 +473,7 @@ class GraphReward(Observation):
             "progress": self.progress,
             "kl": self.kl,
             "updates": self.updates,
+            "budget": self.budget.state_dict(),
             **self.learning.state_dict(),
         }
 
@@ -461,6 +481,7 @@ class GraphReward(Observation):
         """Restore the state from `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.progress, self.kl, self.updates = float(state["progress"]), float(state["kl"]), int(state["updates"])
+        self.budget.load_state_dict(state["budget"])
         self.learning.load_state_dict(state)
         self._kept.clear()
         self._too_many_failed = ""
@@ -478,7 +499,7 @@ class GraphReward(Observation):
         episodes = [one.episode for one in kept if not one.episode.error]
         if not episodes:
             return {}
-        scores, contexts = self.batch_of(episodes)
+        scores, contexts, _ = self.batch_of(episodes)
         expected, topology = self.model.predict_goal(scores, contexts), self.model.topology
         means = mean_goals(scores, expected, *self.reserved_goals(episodes), topology)
         known = {**weighted_score(means, topology), **{f"score/{task}": mean for task, mean in means.items()}}

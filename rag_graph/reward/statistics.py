@@ -119,10 +119,12 @@ class RunningMeans(nn.Module):
         """Predictions [B, N]."""
         return self.means.expand_as(scores.values)
 
-    def observe(self, scores: Scores) -> None:
-        """Move the statistics by new observations."""
-        seen = scores.observed.to(self.weight.dtype).sum(0)
-        total, square = self.total + scores.filled.sum(0), self.square + (scores.filled**2).sum(0)
+    def observe(self, scores: Scores, weights: Tensor | None = None) -> None:
+        """Move the statistics by new observations. weights: [B, N] how much each counts (`batch.weights_of`); None: all alike."""
+        seen = scores.observed.to(self.weight.dtype)
+        counts = 1.0 if weights is None else weights
+        seen = (seen * counts).sum(0)
+        total, square = self.total + (scores.filled * counts).sum(0), self.square + (scores.filled**2 * counts).sum(0)
         weight = self.weight + seen
         keep = (HORIZON / weight).clamp(max=1)
         self.total, self.square, self.weight = total * keep, square * keep, weight * keep

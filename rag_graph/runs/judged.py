@@ -6,19 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rag_graph.data.prompts import render_prompt
-from rag_graph.evaluation.judging import Judge, Question, question_about
+from rag_graph.evaluation.judging import Question, judge_of, question_about
+from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example, Item
 
 
-def asked_of_judges(graph: AuxiliaryGraph, judged: Mapping[str, tuple[Judge, Mapping[str, Any]]]) -> Iterator[str]:
-    """Lines for `--dry-run`: who is asked by which node, the template of each judge, and the request of one node filled with names in place of texts.
-
-    Args:
-        judged: node -> its judge and its arguments.
-    """
-    told: set[str] = set()
-    for node, (judge, args) in judged.items():
+def asked_of_judges(scorer: NodeScorer) -> Iterator[str]:
+    """Lines for `--dry-run`: who is asked by which node, the template of each judge, and the request of one node filled with names in place of texts."""
+    graph, told = scorer.graph, set[str]()
+    for node, args in scorer.judged.items():
+        judge = judge_of(node, args, scorer.judges)
         yield f"node {node} asks {judge!r}"
         if judge.name in told:
             continue

@@ -121,6 +121,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "scores": {name: round(value, 4) for name, value in episode.scores.items()},
         "reserved": {name: round(value, 4) for name, value in episode.reserved.items()},
         "goal_probability": episode.probability,
+        "probabilities": {name: round(value, 6) for name, value in episode.probabilities.items()},
         "failed": dict(episode.failed),
         "error": episode.error,
         **asked_record(episode),

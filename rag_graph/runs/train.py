@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import TRAINING, ConfigError, DataError, need, redacted
@@ -27,7 +27,7 @@ from rag_graph.runtime import write_json
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-    from rag_graph.evaluation.judging import Judge
+    from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
     from rag_graph.rag.context_pool import MakeRetriever
     from rag_graph.reward.readouts import OwnReadout
@@ -81,18 +81,15 @@ def train(
     return Run(folder, scorers=scorers, retriever=retriever, readout=readout)
 
 
-def check_scoring(
-    config: RunConfig, graph: AuxiliaryGraph, scorers: Mapping[str, Scorer | None]
-) -> dict[str, tuple[Judge, Mapping[str, Any]]]:
+def check_scoring(config: RunConfig, graph: AuxiliaryGraph, scorers: Mapping[str, Scorer | None]) -> NodeScorer:
     """Check that every node is scored by something, before anything is loaded.
 
     Returns:
-        Node that asks a judge -> the judge, and the node's arguments.
+        What scores, without frozen classifiers.
 
     Raises:
         ConfigError: a node that nothing scores; a judge that is not there, or whose settings are wrong.
     """
-    from rag_graph.evaluation.judging import judge_of
     from rag_graph.evaluation.scorer import NodeScorer  # loads what the metrics need
     from rag_graph.judges import check_templates, make_judges
 
@@ -100,7 +97,7 @@ def check_scoring(
     scorer = NodeScorer(graph, scorers=scorers, judges=judges)
     scorer.require_all()
     check_templates(scorer.judged, judges)
-    return {node: (judge_of(node, args, judges), args) for node, args in scorer.judged.items()}
+    return scorer
 
 
 def resume(

@@ -76,3 +76,19 @@ def test_a_hostile_title_is_text(run_cli: Cli, rag_graph_script: str, tmp_path: 
     assert ascii_only.returncode == 0
     assert b"Traceback" not in ascii_only.stderr
     assert run_cli("graph", "draw", tmp_path / "g.yaml", tmp_path / "g.svg").returncode == 0
+
+
+def test_prices_are_shown(run_cli: Cli, tmp_path: Path) -> None:
+    graph = tmp_path / "priced.yaml"
+    graph.write_text(
+        "format: 1\nname: priced\ntasks:\n  reply: {goal: 1.0, cost: 2.0, observe: 0.2, metrics: {exact_match: 1.0}}\n"
+        "criteria:\n  kind: {metric: format, cost: 0.02}\n  brief: {metric: format}\n"
+        "edges:\n  - {from: kind, to: reply, relation: indicates}\n  - {from: brief, to: reply, relation: indicates}\n"
+    )
+    assert "; cost of a score: reply 2, kind 0.02" in run_cli("graph", "check", graph).stdout
+    lines = run_cli("graph", "show", graph).stdout.splitlines()
+    (reply,) = [line for line in lines if "goal 1" in line]
+    assert reply.endswith("goal 1, exact_match, cost 2, on 20% of answers")
+    kind, brief = [line for line in lines if "indicates (fact)" in line]
+    assert kind.endswith("cost 0.02")
+    assert "cost" not in brief

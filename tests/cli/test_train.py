@@ -22,6 +22,16 @@ def test_dry_run_prints_and_writes_nothing(run_cli: Cli, root: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_refuses_a_limit_on_nothing(run_cli: Cli, root: Path, tmp_path: Path) -> None:
+    config = root / "experiments/quickstart/config.yaml"
+    limited = run_cli("train", config, "--dry-run", "--set", "reward.budget.per_update=5", cwd=tmp_path)
+    assert limited.returncode == 2
+    assert (
+        "reward.budget.per_update is 5 cost, and no node has a price. Write `cost` at a node of the graph"
+        in limited.stderr
+    )
+
+
 def test_dry_run_warns_of_a_graph_without_effect(run_cli: Cli, root: Path, tmp_path: Path) -> None:
     config, graph = root / "experiments/quickstart/config.yaml", tmp_path / "g.yaml"
     parcels = (root / "graphs/parcels.yaml").read_text().splitlines(keepends=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -371,3 +372,22 @@ def test_a_reference_that_the_data_lack_is_not_observed(kind: str) -> None:
     found = scorer.score_all(made)
     assert [dict(scores) for scores in found] == [{"t": 1.0, "form": 1.0}, {"form": 1.0}]
     assert [scores.failed for scores in found] == [{}, {}]
+
+
+def test_the_seconds_of_waiting_are_shared_by_the_rows_of_a_call() -> None:
+    """Coroutines wait at the same time: together they cost the time of the longest."""
+
+    def form(completions: list[str], **_: Any) -> list[float]:
+        time.sleep(0.04)
+        return [1.0] * len(completions)
+
+    async def length(episode: Episode) -> float:
+        await asyncio.sleep(0.04)
+        return 0.5
+
+    found = NodeScorer(GRAPH, scorers={"correct": None, "form": form, "length": length}).score_all(episodes())
+    for node in ("form", "length"):
+        each = {one.asked[node].seconds for one in found}
+        assert len(each) == 1
+        assert each.pop() >= 0.01
+    assert all(set(one.asked) == {"form", "length"} for one in found), "nobody was asked for `correct`"

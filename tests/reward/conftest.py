@@ -157,3 +157,37 @@ def two_episodes() -> Callable[..., Scores]:
         return Scores(values, observed, torch.zeros(2, 5), torch.zeros(2, dtype=torch.long))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def market() -> Callable[..., tuple[GraphReward, list[Episode], dict[str, dict[str, float]]]]:
+    """Budget, seed, settings, answers -> a reward whose scores have prices, answers without scores, and the true scores by id. The goal (price 3) is half of `good` (1) and
+    a little of `free`; `noise` (1) says nothing."""
+
+    def make(
+        budget: dict[str, Any], seed: int = 0, answers: int = 64, world: int = 0, **settings: Any
+    ) -> tuple[GraphReward, list[Episode], dict[str, dict[str, float]]]:
+        graph = AuxiliaryGraph.build(
+            name="market",
+            tasks={"goal": {"goal": 1.0, "cost": 3.0, "metrics": {"external": 1.0}}},
+            criteria={
+                "free": {"metric": "external"},
+                "good": {"metric": "external", "cost": 1.0},
+                "noise": {"metric": "external", "cost": 1.0},
+            },
+            edges=[("free", "goal", "indicates"), ("good", "goal", "indicates")],
+        )
+        generator = torch.Generator().manual_seed(world)
+        free, good, noise, rest = torch.rand((4, answers), generator=generator, dtype=torch.float64)
+        columns = {"free": free, "good": good, "noise": noise, "goal": 0.2 * free + 0.6 * good + 0.2 * rest}
+        true = {f"{world}/{i}": {name: float(column[i]) for name, column in columns.items()} for i in range(answers)}
+
+        def score(episode: Episode, nodes: Any = None) -> dict[str, float]:
+            return {name: v for name, v in true[episode.id].items() if nodes is None or name in nodes}
+
+        config = RewardConfig(**{"reserved": 0.0, "goal_observed": 1.0, "budget": budget, **settings})
+        reward = GraphReward(graph, score, config, lambda *_, **__: [], seed)
+        episodes = [Episode(name, Example(name, "goal", {"input": ""}), "", name) for name in true]
+        return reward, episodes, true
+
+    return make

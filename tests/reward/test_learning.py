@@ -31,7 +31,7 @@ def test_the_imputer_learns_to_predict_a_hidden_goal(
     gaps = []
     with torch.no_grad():
         for one in (reward, prior_only):
-            scores, contexts = scored(one, answers)
+            scores, contexts, _ = scored(one, answers)
             expected = one.model.predict_goal(scores, contexts)
             gaps.append((expected[4] - expected[5]).item())
     assert gaps[0] > 0.9

@@ -30,7 +30,7 @@ def test_values_at_unobserved_entries_never_matter(
 ) -> None:
     """Oracle 4: NaN where nothing was observed changes no reward, no statistic, no gradient."""
     reward = trained(readout, goal_observed=0.5)
-    scores, contexts = scored(reward, answers)
+    scores, contexts, _ = scored(reward, answers)
     poisoned = scores._replace(values=torch.where(scores.observed, scores.values, torch.nan))
     with torch.no_grad():
         expected, found = reward.model(scores, 0.3, contexts), reward.model(poisoned, 0.3, contexts)

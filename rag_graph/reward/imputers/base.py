@@ -62,9 +62,9 @@ class Imputer(nn.Module):
         return torch.maximum(torch.minimum(each.mean(0), high), low), spread
 
     @torch.no_grad()
-    def observe(self, scores: Scores) -> None:
-        """Move the running statistics by new observations."""
-        self.base.observe(scores)
+    def observe(self, scores: Scores, weights: Tensor | None = None) -> None:
+        """Move the running statistics by new observations. weights: [B, N] how much each counts (`batch.weights_of`); None: all alike."""
+        self.base.observe(scores, weights)
         self.low = torch.minimum(self.low, torch.where(scores.observed, scores.values, torch.inf).amin(0))
         self.high = torch.maximum(self.high, torch.where(scores.observed, scores.values, -torch.inf).amax(0))
 
@@ -83,12 +83,21 @@ class Imputer(nn.Module):
         error = error * halves.T[:, :, None] if len(predicted) > 1 else error
         return error.sum() / (len(predicted) * weight.sum().clamp(min=1)) + self.base.penalty()
 
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+    def refit(
+        self,
+        scores: Scores,
+        graph: GraphTensors,
+        sweeps: int = 1,
+        fresh: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         """Closed-form fit on everything that is remembered; nothing here.
 
         Args:
             sweeps: of what is fitted in turns.
             fresh: int64, node positions of the tasks that have new goals; None: all.
+            weights: [B, N] how much each observed score counts (`batch.weights_of`); None: all alike. They differ only where `reward.budget.mode` is
+                active, which needs an imputer that reads them.
         """
 
     def forget(self) -> None:

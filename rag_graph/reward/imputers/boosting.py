@@ -43,7 +43,14 @@ class BoostingImputer(Imputer):
         self.trees.clear()
 
     @torch.no_grad()
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+    def refit(
+        self,
+        scores: Scores,
+        graph: GraphTensors,
+        sweeps: int = 1,
+        fresh: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         values = torch.where(scores.observed, scores.values, torch.nan)

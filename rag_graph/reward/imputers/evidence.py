@@ -135,7 +135,7 @@ class EvidenceImputer(Imputer):
         filled = self.criteria.fill(z, observed, shown.tasks)
         slot = self.criteria.slot[shown.tasks]
         raw = self.criteria.raw(filled, shown.tasks, self.base)
-        columns = self._columns(filled, self.facts.directions(filled, z, raw, graph, slot), slot)
+        columns = self.columns(filled, self.facts.directions(filled, z, raw, graph, slot), slot)
         mean = (columns * self.weights[slot]).sum(-1)
         variance = torch.einsum("bp,bpq,bq->b", columns, self.spread[slot], columns) + self.noise[slot]
         goal = (self.level[slot] + self.unit[slot] * mean).clamp(0, 1)
@@ -153,7 +153,7 @@ class EvidenceImputer(Imputer):
     def forward(self, shown: Scores, graph: GraphTensors, contexts: Contexts | None = None) -> Tensor:
         return self.predict(shown, graph, contexts)[0][None]
 
-    def _columns(self, filled: Tensor, directions: Tensor, slot: Tensor) -> Tensor:
+    def columns(self, filled: Tensor, directions: Tensor, slot: Tensor) -> Tensor:
         """[B, p] the regression's columns. filled: [B, k]; directions: [B, D] of the facts."""
         standard = (directions - self.centre[slot]) / self.scale[slot]
         width = self.criteria.valid.sum(-1).clamp(min=1).to(filled.dtype).sqrt()[slot]
@@ -162,7 +162,14 @@ class EvidenceImputer(Imputer):
         return torch.cat([torch.ones_like(filled[:, :1]), standard, *own], -1)
 
     @torch.no_grad()
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+    def refit(
+        self,
+        scores: Scores,
+        graph: GraphTensors,
+        sweeps: int = 1,
+        fresh: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         self.criteria.refit(scores, self.base, sweeps)
         slot = self.criteria.slot[scores.tasks]
         chosen = torch.arange(len(self.level)) if fresh is None else self.criteria.slot[fresh].unique()
@@ -177,7 +184,9 @@ class EvidenceImputer(Imputer):
         goal, seen = (
             part.gather(-1, scores.tasks[:, None])[:, 0].double() for part in (scores.filled, scores.observed)
         )
-        columns = self._columns(filled, directions, slot).double()
+        columns = self.columns(filled, directions, slot).double()
+        if weights is not None:
+            seen = seen * _effective(weights.gather(-1, scores.tasks[:, None])[:, 0].double(), seen, slot, self.level)
         counted = columns * seen[:, None]
         gram = _sums(slot, counted[:, :, None] * columns[:, None], self.spread)[chosen]
         cross = _sums(slot, counted * goal[:, None], self.weights)[chosen]
@@ -233,6 +242,13 @@ def average_by_evidence(
     kept = factor.gather(1, best[..., None, None].expand(-1, -1, size, size))
     covariance = between + (share * torch.cholesky_inverse(kept)).sum(1)
     return average, covariance, weight @ settings.noise
+
+
+def _effective(weights: Tensor, seen: Tensor, slot: Tensor, like: Tensor) -> Tensor:
+    """[B] weights scaled so that those of a task's observed goals sum to their effective number, (sum w)^2 / sum w^2 (Kish 1965): unequal weights say
+    less than as many equal ones, and evidence counts what is said."""
+    total, square = (_sums(slot, seen * part, like) for part in (weights, weights.square()))
+    return weights * (total / square.clamp(min=1e-12))[slot]
 
 
 def _put(old: Tensor, rows: Tensor, new: Tensor) -> Tensor:

@@ -84,8 +84,12 @@ class CriteriaGaussian(nn.Module):
 
     def fill(self, z: Tensor, observed: Tensor, tasks: Tensor) -> Tensor:
         """[B, k] without gaps: observed, or the conditional mean."""
+        return self.conditional(z, observed, tasks)[0]
+
+    def conditional(self, z: Tensor, observed: Tensor, tasks: Tensor) -> tuple[Tensor, Tensor]:
+        """([B, k] without gaps, covariance [B, k, k] of what was filled in; 0 at observed ones), given what was observed."""
         slot = self.slot[tasks]
-        return _conditional(z, observed, self.location[slot], self.covariance[slot])[0]
+        return _conditional(z, observed, self.location[slot], self.covariance[slot])
 
     @torch.no_grad()
     def refit(self, scores: Scores, base: RunningMeans, sweeps: int = 1) -> None:

@@ -72,7 +72,14 @@ class OneDirection(Imputer):
         return torch.where(shown.is_task, goal[:, None], self.base(shown))[None]
 
     @torch.no_grad()
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+    def refit(
+        self,
+        scores: Scores,
+        graph: GraphTensors,
+        sweeps: int = 1,
+        fresh: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         if self.fill:
             self.criteria.refit(scores, self.base, sweeps)
         d = self._expected(scores)

@@ -97,8 +97,8 @@ class StructuralPrior(RunningMeans):
         return predicted
 
     @torch.no_grad()
-    def observe(self, scores: Scores) -> None:
-        super().observe(scores)
+    def observe(self, scores: Scores, weights: Tensor | None = None) -> None:
+        super().observe(scores, weights)
         linear, gates = self.parts(torch.where(scores.observed, scores.values, self.means))
         seen = scores.observed.to(gates.dtype)
         total = self.level_total + (torch.where(scores.observed, scores.values - linear * gates, 0.0) * gates).sum(0)

@@ -50,7 +50,14 @@ class RidgeImputer(Imputer):
         return torch.zeros_like(standard).index_add(-1, self.goals, added)[None]
 
     @torch.no_grad()
-    def refit(self, scores: Scores, graph: GraphTensors, sweeps: int = 1, fresh: Tensor | None = None) -> None:
+    def refit(
+        self,
+        scores: Scores,
+        graph: GraphTensors,
+        sweeps: int = 1,
+        fresh: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         moved = self.base.standardise(scores).double()
         mine = (scores.tasks[:, None] == self.goals) & scores.observed[:, self.goals]  # [B, G]
         weight = mine.T.to(moved.dtype)

@@ -78,7 +78,7 @@ def gather_evidence(reward: Fittable, table: LoggedTable) -> int:
         return 0
     block = (np.random.default_rng(0).permutation(groups) % number)[table.groups]
     for one in range(number):
-        scores, _ = batch_of_rows(table, np.flatnonzero(block == one), reward.learning.memory.text_size)
+        scores, _, _ = batch_of_rows(table, np.flatnonzero(block == one), reward.learning.memory.text_size)
         reward.model.contained.update(scores)
         reward.model.learner.evidence(scores)
     return number

@@ -119,7 +119,7 @@ def say(reward: Fittable, table: LoggedTable, rows: Rows, level: float, hide: bo
     parts = []
     model, size = reward.model, reward.learning.memory.text_size
     for start in range(0, max(len(rows), 1), CHUNK):
-        scores, contexts = batch_of_rows(table, rows[start : start + CHUNK], size)
+        scores, contexts, _ = batch_of_rows(table, rows[start : start + CHUNK], size)
         shown = scores.without_goal(model.topology.reads_references) if hide else scores
         paid = model(shown, reward.auxiliary, contexts)
         counts = paid.paid & (paid.weights != 0).any(-1)

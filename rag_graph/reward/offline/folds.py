@@ -162,7 +162,7 @@ def effects(reward: Fittable, table: LoggedTable) -> NDArray[np.float64]:
         if not len(of_task) or not float(reward.model.topology.goal[task]):
             continue
         sample = np.random.default_rng(0).permutation(of_task)[:EFFECT_ROWS]
-        scores, contexts = batch_of_rows(table, sample, reward.learning.memory.text_size)
+        scores, contexts, _ = batch_of_rows(table, sample, reward.learning.memory.text_size)
         for node, name in enumerate(table.graph.nodes):
             seen = table.scores[of_task, node]
             seen = seen[~np.isnan(seen)]

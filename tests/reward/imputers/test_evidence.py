@@ -195,3 +195,33 @@ def test_what_a_lone_fact_expects_fades_with_its_strength(make_graph: Callable[.
         found[strength] = imputer.facts.directions(raw - 0.5, raw - 0.5, raw, tensors, torch.zeros(2, dtype=torch.long))
     assert torch.allclose(found[1e-4], found[0.0], atol=5e-3)
     assert (found[0.5] - found[0.0]).abs().amax(0).min() > 0.1, "all five directions hang on it"
+
+
+def test_a_weighted_regression_forgets_how_rows_were_chosen(make_graph: Callable[..., AuxiliaryGraph]) -> None:
+    """A goal that rises by steps, which no straight line is; goals are asked for mostly where the criterion is high. By inverse probability the fit is that of all
+    goals; without, it is another one."""
+    graph = make_graph([("c0", "t", "indicates")])
+    tensors = GraphTensors.of(graph)
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand((4000, len(graph.nodes)), generator=generator)
+    task, criterion = graph.index["t"], graph.index["c0"]
+    values[:, task] = torch.where(values[:, criterion] > 0.8, 0.9, 0.1) + 0.05 * torch.rand(4000, generator=generator)
+    everything = torch.zeros(values.shape, dtype=torch.bool)
+    everything[:, [task, criterion]] = True
+    probability = 0.03 + 0.9 * values[:, criterion] ** 4
+    some = everything.clone()
+    some[:, task] = torch.rand(4000, generator=generator) < probability
+    weights = torch.ones_like(values)
+    weights[:, task] = probability.mean() / probability
+
+    def expected(observed: Tensor, weights: Tensor | None = None) -> Tensor:
+        scores = Scores(values, observed, torch.zeros_like(values), torch.full((4000,), task))
+        imputer = EvidenceImputer(tensors)
+        imputer.observe(scores, weights)
+        imputer.refit(scores, tensors, 3, None, weights)
+        asked = scores.without_goal(tensors.reads_references)
+        return imputer.predict(asked, tensors)[0][:, task]
+
+    all_goals, weighted, plain = expected(everything), expected(some, weights), expected(some)
+    assert (weighted - all_goals).abs().mean() < 0.35 * (plain - all_goals).abs().mean()
+    assert abs(float((weighted - all_goals).mean())) < 0.02

@@ -57,7 +57,7 @@ def test_a_fit_is_one_update_of_the_same_episodes(graph: AuxiliaryGraph, table: 
 def test_a_hidden_goal_is_not_in_the_batch_and_nothing_else_is_hidden(table: LoggedTable) -> None:
     hidden = np.zeros(80, bool)
     hidden[:10] = True
-    scores, _ = batch_of_rows(table, np.arange(20), 4, hidden)
+    scores, _, _ = batch_of_rows(table, np.arange(20), 4, hidden)
     goal = table.graph.index["goal"]
     assert not scores.observed[:10, goal].any()
     assert (scores.observed[10:, goal].numpy() == ~np.isnan(table.goals[10:20])).all()
