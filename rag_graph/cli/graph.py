@@ -73,8 +73,9 @@ def _roles(graph: AuxiliaryGraph) -> str:
 
 def _prices(graph: AuxiliaryGraph) -> str:
     """; cost of a score: reply 2, kind 0.1."""
-    nodes = {**graph.spec.tasks, **graph.spec.criteria}
-    costs = [f"{name} {node.cost:g}" for name, node in nodes.items() if node.cost]
+    stated = [(name, task.cost) for name, task in graph.spec.tasks.items()]
+    stated += [(name, criterion.cost) for name, criterion in graph.spec.criteria.items()]
+    costs = [f"{name} {cost:g}" for name, cost in stated if cost]
     return f"; cost of a score: {', '.join(costs)}" if costs else ""
 
 

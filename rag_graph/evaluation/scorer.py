@@ -335,9 +335,9 @@ class NodeScorer:
         if node in self.rubrics:
             scores = tuple(None if verdict is None else verdict.score for verdict in verdicts)
             found.item_scores[node] = scores
-            value = rubric_score(episode.example.items[node], scores)
-            if value is not None:
-                found[node] = value
+            of_items = rubric_score(episode.example.items[node], scores)
+            if of_items is not None:
+                found[node] = of_items
             return
         if failures:
             return

@@ -13,6 +13,7 @@ processes asked for, so they are the same in all of them. Each process may spend
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rag_graph.config import BudgetConfig
@@ -38,7 +39,8 @@ class Prices:
     def __init__(self, graph: AuxiliaryGraph, unit: str, scoring: Scoring | None) -> None:
         spec = graph.spec
         self.unit = unit
-        costs = {name: node.cost for name, node in (*spec.tasks.items(), *spec.criteria.items())}
+        costs = {name: task.cost for name, task in spec.tasks.items()}
+        costs |= {name: criterion.cost for name, criterion in spec.criteria.items()}
         self.stated = {name: cost for name, cost in costs.items() if cost > 0}
         """Node -> its `cost` in the graph."""
         judged = set(judged_nodes(graph))
@@ -68,7 +70,7 @@ class Prices:
         asked = asked or Asked()
         if node not in self.stated or asked.cached:
             return asked
-        return Asked(self.stated[node], asked.seconds, asked.tokens_in, asked.tokens_out)
+        return replace(asked, money=self.stated[node])
 
     def paid(self, node: str, asked: Asked) -> float:
         """What a score cost, in the unit; what was known already cost nothing."""
