@@ -25,11 +25,11 @@ from rag_graph.data.passages import read_passages, read_queries
 from rag_graph.evaluation.example_intervals import example_mean, paired_difference, stratified_mean
 from rag_graph.evaluation.ranking import ranking_scores
 from rag_graph.records import ContextNode
-from rag_graph.retrieval.base import Hit, Retriever, best_hits
+from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever, best_hits
 from rag_graph.retrieval.encoder import SentenceEncoder
-from rag_graph.retrieval.fusion import FusedRetriever
+from rag_graph.retrieval.fusion import FusedRetriever, Share
 from rag_graph.retrieval.index import PassageIndex
-from rag_graph.retrieval.walk import WalkRetriever
+from rag_graph.retrieval.walk import ContextGraph, WalkRetriever
 
 HERE = Path(__file__).parent
 DATA_SETS = ("hotpotqa", "musique", "two_wiki")
@@ -73,17 +73,44 @@ class PlainBm25s:
         return [best_hits(self._index.get_scores(tokens), k) for tokens in self._tokens(queries)]
 
 
-def variants(index: PassageIndex, ablations: bool) -> dict[str, Retriever]:
+class Found:
+    """The hits of a retriever for the questions, searched once."""
+
+    def __init__(self, retriever: Retriever, questions: Sequence[str]) -> None:
+        self.name, self.hits = (
+            retriever.name,
+            dict(zip(questions, retriever.search(questions, CANDIDATES), strict=True)),
+        )
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [self.hits[query][:k] for query in queries]
+
+
+def variants(index: PassageIndex, questions: Sequence[str], ablations: bool) -> dict[str, Retriever]:
     titles = index.with_links(("link", "title"))
     found: dict[str, Retriever] = {method: titles.retriever(method) for method in METHODS}
-    if ablations:
-        parts = [titles.bm25, titles.dense()]
-        found["hybrid_walk, seeds by RRF"] = WalkRetriever([FusedRetriever(parts)], titles.graph())
-        found["walk from dense"] = WalkRetriever(parts[1:], titles.graph())
-        found["hybrid_walk, damping .3"] = titles.retriever("hybrid_walk", damping=0.3)
-        found["hybrid_walk, damping .7"] = titles.retriever("hybrid_walk", damping=0.7)
-        found["hybrid_walk, titles and phrases"] = index.retriever("hybrid_walk")
-        found["hybrid_walk, local push 1e-6"] = titles.retriever("hybrid_walk", epsilon=1e-6)
+    if not ablations:
+        return found
+    found["bm25s as its guide calls it"] = PlainBm25s(index.passages)
+    words, meaning = Found(titles.bm25, questions), Found(titles.dense(), questions)
+    graph = titles.graph()
+
+    def walk(graph: ContextGraph, *seeds: Retriever, epsilon: float = 0.0, **changed: Any) -> WalkRetriever:
+        made = WalkRetriever(seeds or (words, meaning), graph, epsilon)
+        for name, value in changed.items():
+            setattr(made, name, value)
+        return made
+
+    found["hybrid_walk, seeds by RRF"] = walk(graph, FusedRetriever([words, meaning]))
+    found["walk from dense"] = walk(graph, meaning)
+    found["hybrid_walk, seeds weigh the same"] = walk(graph, shares={})
+    found["hybrid_walk, cosines squared alone"] = walk(graph, shares={"dense": Share(power=2)})
+    found["hybrid_walk, seeds to the power 3"] = walk(graph, sharpness=3)
+    found["hybrid_walk, seeds to the power 6"] = walk(graph, sharpness=6)
+    found["hybrid_walk, damping .3"] = walk(titles.graph(damping=0.3))
+    found["hybrid_walk, damping .7"] = walk(titles.graph(damping=0.7))
+    found["hybrid_walk, titles and phrases"] = walk(index.graph())
+    found["hybrid_walk, local push 1e-6"] = walk(graph, epsilon=1e-6)
     return found
 
 
@@ -101,8 +128,9 @@ def measure(split: str, names: Sequence[str], encoder_name: str, ablations: bool
         queries = read_queries(Path(data) / name / f"{split}.jsonl")
         units[name] = [query.sampling_unit for query in queries if query.supporting_ids]
         about[name] = {"passages": len(index), "queries": len(queries), "links": len(index.links.ends)}
-        for method, retriever in variants(index, ablations).items():
-            hits = retriever.search([query.question for query in queries], max(DEPTHS))
+        questions = [query.question for query in queries]
+        for method, retriever in variants(index, questions, ablations).items():
+            hits = retriever.search(questions, max(DEPTHS))
             ranked = [[index.passages[hit.position].id for hit in found] for found in hits]
             found_scores = ranking_scores(ranked, [query.supporting_ids for query in queries], DEPTHS)
             for metric, values in found_scores.items():
