@@ -30,9 +30,8 @@ import torch
 
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Hit, Retriever
-from rag_graph.retrieval.bm25 import tokenize
 from rag_graph.retrieval.index import PassageIndex
-from rag_graph.retrieval.index_parts import passage_text
+from rag_graph.retrieval.index_parts import searched_words
 from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, MilvusVectors
 from rag_graph.retrieval.walk import WalkRetriever
 
@@ -100,7 +99,7 @@ def measure(size: int, count: int, repetitions: int, milvus: bool) -> dict[str, 
     added = [ContextNode(f"new{i}", "", f"Title{size + i}", node.text) for i, node in enumerate(more)]
     queries = []
     for _ in range(count):
-        words = passage_text(rng.choice(passages)).split()[1:41]
+        words = searched_words(rng.choice(passages)).split()[1:41]
         queries.append(" ".join([*rng.sample(words, 6), f"title{rng.randrange(size)}"]))
     vectors, asked = made_vectors(size, count, size)
     keys = np.arange(size)
@@ -126,7 +125,8 @@ def measure(size: int, count: int, repetitions: int, milvus: bool) -> dict[str, 
     if size <= SLOW_UP_TO:
         from rank_bm25 import BM25Okapi
 
-        split = tokenize([passage_text(node) for node in passages])
+        stems = index.parts.stems
+        split = list(stems.lists(map(searched_words, passages)))
         building["rank_bm25"], peer = seconds(lambda: BM25Okapi(split))
         network = networkx.Graph()
         network.add_nodes_from(range(size))
@@ -134,9 +134,7 @@ def measure(size: int, count: int, repetitions: int, milvus: bool) -> dict[str, 
         weights = np.asarray(kept[graph.ends[:, 0], graph.ends[:, 1]]).ravel() * graph.pagerank.total[graph.ends[:, 0]]
         network.add_weighted_edges_from((a, b, w) for (a, b), w in zip(ends, weights.tolist(), strict=True))
         few = queries[:2]
-        engines["rank_bm25"] = lambda: [
-            peer.get_scores(tokenize([query])[0]).argsort()[:-11:-1].tolist() for query in few
-        ]
+        engines["rank_bm25"] = lambda: [peer.get_scores(stems(query)).argsort()[:-11:-1].tolist() for query in few]
         engines["networkx"] = lambda: [_networkx(network, walk._reset(seeds[query])) for query in few]  # type: ignore[attr-defined]
         per_call |= {"rank_bm25": len(few), "networkx": len(few)}
     times: dict[str, list[float]] = {name: [] for name in engines}

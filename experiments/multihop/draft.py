@@ -49,7 +49,7 @@ def main() -> None:
     samples = {}
     units: dict[str, list[Hashable]] = {}
     for name in DATA_SETS:
-        index = load_index(name, load_pool(Path(data) / name), encoder).with_links(("link", "title"))
+        index = load_index(load_pool(Path(data) / name), encoder).with_links(("link", "title"))
         queries = read_queries(Path(data) / name / f"{arguments.split}.jsonl")
         units[name] = [query.sampling_unit for query in queries if query.supporting_ids]
         responses = write([f"{EXAMPLES}Question: {query.question}\nAnswer:" for query in queries])

@@ -4,7 +4,7 @@
     RAG_GRAPH_DATA=... python experiments/multihop/run.py --split train   # the questions on which settings were chosen
 
 The pool of a data set has all its passages, of both splits; the pool of two_wiki also has HippoRAG's corpus. This takes about 5 minutes on two
-cores. Nearly all of it is embedding; the indexes are cached.
+cores. Nearly all of it is embedding; the embeddings are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
+import bm25s
+import Stemmer
+
 from rag_graph.data.passages import read_passages, read_queries
-from rag_graph.errors import DataError
 from rag_graph.evaluation.example_intervals import example_mean, paired_difference, stratified_mean
 from rag_graph.evaluation.ranking import ranking_scores
 from rag_graph.records import ContextNode
-from rag_graph.retrieval.base import Retriever
+from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever, best_hits
 from rag_graph.retrieval.encoder import SentenceEncoder
-from rag_graph.retrieval.fusion import FusedRetriever
+from rag_graph.retrieval.fusion import FusedRetriever, Share
 from rag_graph.retrieval.index import PassageIndex
-from rag_graph.retrieval.walk import WalkRetriever
-from rag_graph.runtime import cache_folder
+from rag_graph.retrieval.walk import ContextGraph, WalkRetriever
 
 HERE = Path(__file__).parent
 DATA_SETS = ("hotpotqa", "musique", "two_wiki")
@@ -47,28 +48,69 @@ def load_pool(folder: Path) -> list[ContextNode]:
     return pool
 
 
-def load_index(name: str, pool: list[ContextNode], encoder: SentenceEncoder) -> PassageIndex:
-    """From the cache, where it fits; else made and kept there."""
-    folder = cache_folder() / "multihop" / name
-    try:
-        return PassageIndex.load(folder, encoder, pool, ("link", "title", "phrase"))
-    except DataError:
-        index = PassageIndex(pool, encoder, ("link", "title", "phrase"), progress=sys.stderr.isatty())
-        index.save(folder)
-        return PassageIndex.load(folder, encoder)
+def load_index(pool: list[ContextNode], encoder: SentenceEncoder) -> PassageIndex:
+    """With embeddings from the cache folder, where it has them."""
+    return PassageIndex(pool, encoder, ("link", "title", "phrase"), progress=sys.stderr.isatty(), keep=True)
 
 
-def variants(index: PassageIndex, ablations: bool) -> dict[str, Retriever]:
+class PlainBm25s:
+    """bm25s as its own guide calls it, on titles and texts: words of two letters or more, no English stop words, Snowball's English stemmer."""
+
+    name = "bm25s"
+
+    def __init__(self, pool: Sequence[ContextNode]) -> None:
+        self._index = bm25s.BM25()
+        self._index.index(self._tokens([f"{node.title} {node.text}" for node in pool]), show_progress=False)
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        stemmer = Stemmer.Stemmer("english")
+        found: list[list[str]] = bm25s.tokenize(
+            list(texts), stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False
+        )
+        return found
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [best_hits(self._index.get_scores(tokens), k) for tokens in self._tokens(queries)]
+
+
+class Found:
+    """The hits of a retriever for the questions, searched once."""
+
+    def __init__(self, retriever: Retriever, questions: Sequence[str]) -> None:
+        self.name, self.hits = (
+            retriever.name,
+            dict(zip(questions, retriever.search(questions, CANDIDATES), strict=True)),
+        )
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        return [self.hits[query][:k] for query in queries]
+
+
+def variants(index: PassageIndex, questions: Sequence[str], ablations: bool) -> dict[str, Retriever]:
     titles = index.with_links(("link", "title"))
     found: dict[str, Retriever] = {method: titles.retriever(method) for method in METHODS}
-    if ablations:
-        parts = [titles.bm25, titles.dense()]
-        found["hybrid_walk, seeds by RRF"] = WalkRetriever([FusedRetriever(parts)], titles.graph())
-        found["walk from dense"] = WalkRetriever(parts[1:], titles.graph())
-        found["hybrid_walk, damping .3"] = titles.retriever("hybrid_walk", damping=0.3)
-        found["hybrid_walk, damping .7"] = titles.retriever("hybrid_walk", damping=0.7)
-        found["hybrid_walk, titles and phrases"] = index.retriever("hybrid_walk")
-        found["hybrid_walk, local push 1e-6"] = titles.retriever("hybrid_walk", epsilon=1e-6)
+    if not ablations:
+        return found
+    found["bm25s as its guide calls it"] = PlainBm25s(index.passages)
+    words, meaning = Found(titles.bm25, questions), Found(titles.dense(), questions)
+    graph = titles.graph()
+
+    def walk(graph: ContextGraph, *seeds: Retriever, epsilon: float = 0.0, **changed: Any) -> WalkRetriever:
+        made = WalkRetriever(seeds or (words, meaning), graph, epsilon)
+        for name, value in changed.items():
+            setattr(made, name, value)
+        return made
+
+    found["hybrid_walk, seeds by RRF"] = walk(graph, FusedRetriever([words, meaning]))
+    found["walk from dense"] = walk(graph, meaning)
+    found["hybrid_walk, seeds weigh the same"] = walk(graph, shares={})
+    found["hybrid_walk, cosines squared alone"] = walk(graph, shares={"dense": Share(power=2)})
+    found["hybrid_walk, seeds to the power 3"] = walk(graph, sharpness=3)
+    found["hybrid_walk, seeds to the power 6"] = walk(graph, sharpness=6)
+    found["hybrid_walk, damping .3"] = walk(titles.graph(damping=0.3))
+    found["hybrid_walk, damping .7"] = walk(titles.graph(damping=0.7))
+    found["hybrid_walk, titles and phrases"] = walk(index.graph())
+    found["hybrid_walk, local push 1e-6"] = walk(graph, epsilon=1e-6)
     return found
 
 
@@ -82,12 +124,13 @@ def measure(split: str, names: Sequence[str], encoder_name: str, ablations: bool
     about: dict[str, Any] = {}
     for name in names:
         started = time.perf_counter()
-        index = load_index(name, load_pool(Path(data) / name), encoder)
+        index = load_index(load_pool(Path(data) / name), encoder)
         queries = read_queries(Path(data) / name / f"{split}.jsonl")
         units[name] = [query.sampling_unit for query in queries if query.supporting_ids]
         about[name] = {"passages": len(index), "queries": len(queries), "links": len(index.links.ends)}
-        for method, retriever in variants(index, ablations).items():
-            hits = retriever.search([query.question for query in queries], max(DEPTHS))
+        questions = [query.question for query in queries]
+        for method, retriever in variants(index, questions, ablations).items():
+            hits = retriever.search(questions, max(DEPTHS))
             ranked = [[index.passages[hit.position].id for hit in found] for found in hits]
             found_scores = ranking_scores(ranked, [query.supporting_ids for query in queries], DEPTHS)
             for metric, values in found_scores.items():

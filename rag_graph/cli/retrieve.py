@@ -25,6 +25,12 @@ Links = Annotated[
         help="Edges of the context graph, by comma: link (stated in the file), title, phrase; or none. Default: link,title."
     ),
 ]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the passages, for the stems of words: a name (english), a code (en), none, or auto. Default: auto."
+    ),
+]
 
 
 def index(
@@ -36,6 +42,7 @@ def index(
         str | None, typer.Option(help=f"Also embed, for dense, hybrid and hybrid_walk. {ENCODER_HELP}")
     ] = None,
     links: Links = None,
+    language: Language = None,
     vectors: Annotated[
         str | None,
         typer.Option(help="Where embeddings are searched: exact, faiss, or a Milvus URI (FILE.db, http://HOST:19530)."),
@@ -66,10 +73,14 @@ def index(
             _load_encoder(encoder),
             _link_kinds(links),
             vectors or "exact",
-            progress=sys.stderr.isatty(),
+            sys.stderr.isatty(),
+            language or DEFAULTS.language,
+            keep=True,
         ).save(folder)
-    elif links is not None or vectors is not None:
-        raise ConfigError("--links and --vectors are settled when an index is made: give --passages as well.")
+    elif links is not None or vectors is not None or language is not None:
+        raise ConfigError(
+            "--links, --language and --vectors are settled when an index is made: give --passages as well."
+        )
     elif add is not None or delete:
         written = IndexFolder(folder).stamp().fingerprint
         embeds = written["encoder"] is not None and (add is not None or written["vectors"] != "exact")
@@ -100,6 +111,7 @@ def retrieve(
         str | None, typer.Option(help=f"{ENCODER_HELP} Default: the index's own, else {DEFAULTS.encoder}.")
     ] = None,
     links: Links = None,
+    language: Language = None,
     damping: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Of the walk: probability of going on.")
     ] = DEFAULTS.damping,
@@ -108,6 +120,8 @@ def retrieve(
     ] = DEFAULTS.walk_epsilon,
 ) -> None:
     """Retrieve passages for questions, by words, by meaning, by a walk over the links between passages, or by all of them.
+
+    Passages are embedded once: later calls with the same passages and encoder find their embeddings in the cache folder.
 
     Examples:
 
@@ -126,6 +140,8 @@ def retrieve(
         raise ConfigError("say what to do with the result: --out FILE, --eval, or both.")
     if index is not None and links is not None:
         raise ConfigError("--links: an index has the edges it was made with. Leave it out, or make another index.")
+    if index is not None and language is not None:
+        raise ConfigError("--language: an index has the stems it was made with. Leave it out, or make another index.")
     _check_out(out, [queries, passages])
     from rag_graph.data.passages import read_passages, read_queries
     from rag_graph.retrieval.index import PassageIndex
@@ -145,7 +161,14 @@ def retrieve(
     else:
         assert found is not None
         made_by = _load_encoder(encoder or DEFAULTS.encoder) if dense else None
-        pool = PassageIndex(found, made_by, _link_kinds(links), progress=sys.stderr.isatty())
+        pool = PassageIndex(
+            found,
+            made_by,
+            _link_kinds(links),
+            progress=sys.stderr.isatty(),
+            language=language or DEFAULTS.language,
+            keep=True,
+        )
     if evaluate:
         check_supporting(asked, pool)
     retriever = pool.retriever(method, damping=damping, epsilon=walk_epsilon)

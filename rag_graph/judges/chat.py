@@ -111,7 +111,7 @@ class ChatModel:
         from openai import BadRequestError
 
         while True:
-            settings = {"max_tokens": self.config.max_tokens, "temperature": self.config.temperature}
+            settings: dict[str, Any] = {"max_tokens": self.config.max_tokens, "temperature": self.config.temperature}
             sent = {self._instead.get(name, name): value for name, value in settings.items()}
             sent.pop("", None)
             try:

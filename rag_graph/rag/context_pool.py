@@ -53,7 +53,7 @@ class TaskPool:
     def index(self) -> PassageIndex:
         encoder = self.encoders.passages if self.encoders else None
         vectors = self.config.vectors if encoder is not None else "exact"
-        return PassageIndex(self.ranked, encoder, self.config.links, vectors)
+        return PassageIndex(self.ranked, encoder, self.config.links, vectors, language=self.config.language)
 
     @cached_property
     def places(self) -> dict[str, int]:

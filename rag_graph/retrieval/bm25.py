@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,9 @@ import numpy as np
 
 from rag_graph.errors import need
 from rag_graph.retrieval.base import Hit, best_hits, check_pool
+from rag_graph.retrieval.stems import Stems
 from rag_graph.retrieval.terms import TermCounts
-from rag_graph.words import words
-
-CHUNK = 20_000
-"""Number of passages that are tokenised at once."""
+from rag_graph.retrieval_methods import AUTO
 
 
 class Bm25Retriever:
@@ -24,16 +22,24 @@ class Bm25Retriever:
     and deleted, and the others are not tokenised again.
 
     Args:
-        texts: the pool; or give `terms`, its counts.
+        texts: the pool.
+        language: of its stemmer, "auto" for that of `texts`, "none" for words as they are.
+        terms: instead of `texts`, the counts of its stems and what made them.
 
     Raises:
         DataError: an empty pool.
+        ConfigError: there is no stemmer of this language.
     """
 
     name = "bm25"
 
-    def __init__(self, texts: Sequence[str] = (), terms: TermCounts | None = None) -> None:
-        self.terms = terms if terms is not None else TermCounts().with_passages(word_lists(texts))
+    def __init__(
+        self, texts: Sequence[str] = (), language: str = AUTO, terms: tuple[TermCounts, Stems] | None = None
+    ) -> None:
+        if terms is None:
+            stems = Stems.of(language, texts)
+            terms = TermCounts().with_passages(stems.lists(texts)), stems
+        self.terms, self.stems = terms
         check_pool(len(self.terms))
         self._index = _new_index()
         self._weigh()
@@ -57,7 +63,7 @@ class Bm25Retriever:
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         vocabulary = self.terms.vocabulary
         found: list[list[Hit]] = []
-        for terms in tokenize(queries):
+        for terms in self.stems.lists(queries):
             known = [vocabulary[term] for term in terms if term in vocabulary]
             found.append(best_hits(self._index.get_scores_from_ids(known), k) if known else [])
         return found
@@ -68,10 +74,10 @@ class Bm25Retriever:
             np.save(folder / f"{part}.npy", self._index.scores[part])
 
     @classmethod
-    def load(cls, folder: Path, terms: TermCounts) -> Bm25Retriever:
+    def load(cls, folder: Path, terms: TermCounts, stems: Stems) -> Bm25Retriever:
         """Memory-mapped: only the columns of the words of a query are read."""
         found = object.__new__(cls)
-        found.terms, found._index = terms, _new_index()
+        found.terms, found.stems, found._index = terms, stems, _new_index()
         parts = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("data", "indices", "indptr")}
         found._index.scores = {**parts, "num_docs": len(terms)}
         return found
@@ -84,14 +90,3 @@ def _new_index() -> Any:
     index = bm25s.BM25()
     index.nonoccurrence_array = None
     return index
-
-
-def tokenize(texts: Sequence[str]) -> list[list[str]]:
-    """Words without differences of case, pairs of characters in scripts without spaces. In ASCII text they are those of bm25s's tokenizer."""
-    return [words(text, pairs=True) for text in texts]
-
-
-def word_lists(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Words of each text, tokenised in chunks."""
-    for start in range(0, len(texts), CHUNK):
-        yield from tokenize(texts[start : start + CHUNK])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
 
 from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever
 
@@ -18,12 +20,26 @@ def reciprocal_rank_fusion(rankings: Mapping[str, Sequence[Hit]], k: int) -> lis
     return _ranked(fused, rankings)[:k]
 
 
-def score_fusion(rankings: Mapping[str, Sequence[Hit]], k: int) -> list[Hit]:
-    """score = sum over lists of score / best score of the list. Unlike ranks, this keeps the distance to the best."""
+class Share(NamedTuple):
+    """What a list brings to a fusion: weight * (score / best score of the list) ** power."""
+
+    weight: float = 1.0
+    power: float = 1.0
+
+
+def score_fusion(
+    rankings: Mapping[str, Sequence[Hit]], k: int, shares: Mapping[str, Share] = MappingProxyType({})
+) -> list[Hit]:
+    """score = sum over lists of (score / best score of the list), as `shares` weighs it. Unlike ranks, this keeps the distance to the best.
+
+    Args:
+        shares: of lists by name; default `Share()`.
+    """
     fused: dict[int, float] = {}
-    for hits in rankings.values():
+    for name, hits in rankings.items():
+        weight, power = shares.get(name, Share())
         for hit in hits:
-            fused[hit.position] = fused.get(hit.position, 0.0) + hit.score / hits[0].score
+            fused[hit.position] = fused.get(hit.position, 0.0) + weight * (hit.score / hits[0].score) ** power
     return _ranked(fused, rankings)[:k]
 
 

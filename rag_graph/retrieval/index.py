@@ -23,7 +23,7 @@ from rag_graph.retrieval.index_parts import Parts, corpus_hash
 from rag_graph.retrieval.links import Links, phrase_edges
 from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, MilvusVectors, VectorStore
 from rag_graph.retrieval.walk import ContextGraph, WalkRetriever
-from rag_graph.retrieval_methods import DENSE_METHODS, WALK_METHODS, LinkKind, is_vector_store
+from rag_graph.retrieval_methods import AUTO, DENSE_METHODS, WALK_METHODS, LinkKind, is_vector_store
 
 
 class PassageIndex:
@@ -34,10 +34,13 @@ class PassageIndex:
         links: which edges the context graph has: "link" (stated in the file), "title" (a text names a title), "phrase" (two passages
             share a capitalised name).
         vectors: where embeddings are searched: "exact", "faiss", or the URI of a Milvus (see `vectors.py`).
+        language: whose stemmer BM25 uses for passages and queries: a name or ISO 639-1 code, "none", or "auto", the language of most
+            passages. It is settled here: passages that are added later do not change it.
+        keep: embeddings are kept in the cache folder, and taken from there.
 
     Raises:
         DataError: no passage, or an id that stands there twice.
-        ConfigError: `vectors` names no place, or there is no encoder to fill it.
+        ConfigError: `vectors` names no place, or there is no encoder to fill it; there is no stemmer of this language.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class PassageIndex:
         links: Sequence[LinkKind] = ("link", "title"),
         vectors: str = "exact",
         progress: bool = False,
+        language: str = AUTO,
+        keep: bool = False,
     ) -> None:
         try:
             check_no_secret(vectors)
@@ -59,7 +64,7 @@ class PassageIndex:
         is_file = _is_milvus(vectors) and "://" not in vectors
         embedded_by = None if encoder is None else f"{encoder.name} {encoder.fingerprint()}"
         self._begin(
-            Parts.of(passages, encoder, links, progress),
+            Parts.of(passages, encoder, links, language, keep, progress),
             encoder,
             embedded_by,
             str(Path(vectors).resolve()) if is_file else vectors,
@@ -249,6 +254,7 @@ class PassageIndex:
             "encoder": self.embedded_by,
             "dimension": None if vectors is None else int(vectors.shape[1]),
             "links": list(self.parts.link_kinds),
+            "language": self.parts.stems.language,
             "vectors": self.searched_by,
         }
 

@@ -21,12 +21,13 @@ from rag_graph.records import ContextNode
 from rag_graph.retrieval.bm25 import Bm25Retriever
 from rag_graph.retrieval.index_parts import Parts
 from rag_graph.retrieval.links import Links
+from rag_graph.retrieval.stems import Stems
 from rag_graph.retrieval.terms import TermCounts
 from rag_graph.retrieval.vectors import FaissVectors, Keys
 from rag_graph.runtime import to_json
 
-FORMAT = 2
-"""2: words as `rag_graph.words` says; 1 had other words for text that is not ASCII."""
+FORMAT = 3
+"""3: stems of titles and texts, and their language. 2 had words, and a title only where its text lacks it."""
 MANIFEST = "manifest.json"
 
 
@@ -71,7 +72,7 @@ class IndexFolder:
                     f"{self.path}: an index of format {content['format']}; this version reads {FORMAT}. Build it again."
                 )
             stamp = Stamp(content["id"], content["next_key"], dict(content["fingerprint"]))
-            for name in ("passages", "corpus", "encoder", "dimension", "links", "vectors"):
+            for name in ("passages", "corpus", "encoder", "dimension", "links", "language", "vectors"):
                 stamp.fingerprint[name]  # a KeyError says that it is damaged
             for name, size in content["files"].items():
                 if (self.path / name).stat().st_size != size:
@@ -102,9 +103,11 @@ class IndexFolder:
             names = TermCounts.load(folder / "names") if "phrase" in stamp.fingerprint["links"] else TermCounts()
             links = Links(_mapped(folder / "links.npy"), _mapped(folder / "link_kinds.npy"))
             vectors = None if stamp.fingerprint["encoder"] is None else _mapped(folder / "vectors.npy")
-            bm25 = Bm25Retriever.load(folder / "bm25", terms)
+            stems = Stems(stamp.fingerprint["language"])
+            bm25 = Bm25Retriever.load(folder / "bm25", terms, stems)
             return Parts(
                 tuple(stamp.fingerprint["links"]),
+                stems,
                 PassageFile(folder),
                 np.load(folder / "keys.npy"),
                 stamp.next_key,

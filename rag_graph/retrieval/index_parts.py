@@ -14,19 +14,26 @@ from rag_graph.data.passages import check_links
 from rag_graph.errors import DataError, near_miss
 from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import check_pool
-from rag_graph.retrieval.bm25 import Bm25Retriever, word_lists
+from rag_graph.retrieval.bm25 import Bm25Retriever
 from rag_graph.retrieval.encoder import Encoder
+from rag_graph.retrieval.kept_embeddings import embed_once
 from rag_graph.retrieval.links import KINDS, Links, names_in, shared_terms, stated_links, title_links
+from rag_graph.retrieval.stems import Stems, spread
 from rag_graph.retrieval.terms import TermCounts
 from rag_graph.retrieval.vectors import Keys, Vectors
-from rag_graph.retrieval_methods import LinkKind
+from rag_graph.retrieval_methods import AUTO, LinkKind
 
 
 def passage_text(node: ContextNode) -> str:
-    """What is searched: title and text; the title once."""
+    """What an encoder embeds: title and text; the title once."""
     if not node.title or re.search(rf"(?<!\w){re.escape(node.title)}(?!\w)", node.text):
         return node.text
     return f"{node.title}. {node.text}"
+
+
+def searched_words(node: ContextNode) -> str:
+    """What BM25 counts: the title, and the text, which often repeats it."""
+    return f"{node.title} {node.text}" if node.title else node.text
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,15 @@ class Parts:
     """Never changed, only replaced: what was made of the old parts stays valid for them.
 
     link_kinds: which kinds of links are looked for.
+    stems: what the terms are.
     keys: ascending numbers of the passages in `vectors` and its store; a number is never used again.
-    terms, names: counts of words and, for phrase links, of capitalised names.
+    terms, names: counts of stems and, for phrase links, of capitalised names.
     vectors: float32 [passages, dimension], None without an encoder.
     written_bm25, written_corpus: `bm25` and `corpus` as a folder holds them; None where they are still to be computed.
     """
 
     link_kinds: tuple[LinkKind, ...]
+    stems: Stems
     passages: Sequence[ContextNode]
     keys: Keys
     next_key: int
@@ -57,18 +66,26 @@ class Parts:
         passages: Sequence[ContextNode],
         encoder: Encoder | None,
         link_kinds: Sequence[LinkKind],
+        language: str = AUTO,
+        keep: bool = False,
         progress: bool = False,
     ) -> Parts:
         """
+        Args:
+            language: of the stemmer; see `Stems.of`.
+            keep: embeddings are kept in the cache folder, and taken from there.
+
         Raises:
             DataError: no passage, or an id that two passages have.
+            ConfigError: there is no stemmer of this language.
         """
         check_pool(len(passages))
         _check_ids(passages)
         vectors = None if encoder is None else np.empty((0, 0), np.float32)
         nothing = Links.joined([Links.of((), "link")])
-        empty = cls(tuple(link_kinds), (), np.arange(0), 0, TermCounts(), TermCounts(), nothing, vectors)
-        return empty._extended(passages, encoder, progress)
+        stems = Stems.of(language, [searched_words(node) for node in spread(passages)])
+        empty = cls(tuple(link_kinds), stems, (), np.arange(0), 0, TermCounts(), TermCounts(), nothing, vectors)
+        return empty._extended(passages, encoder, keep, progress)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -94,21 +111,25 @@ class Parts:
             check_links(node, known, f"passage '{node.id}'")
         return self._extended(new, encoder)
 
-    def _extended(self, new: Sequence[ContextNode], encoder: Encoder | None, progress: bool = False) -> Parts:
+    def _extended(
+        self, new: Sequence[ContextNode], encoder: Encoder | None, keep: bool = False, progress: bool = False
+    ) -> Parts:
         count = len(self)
         passages = [*self.passages, *new]
-        terms = self.terms.with_passages(word_lists([passage_text(node) for node in new]))
+        terms = self.terms.with_passages(self.stems.lists(map(searched_words, new)))
         vectors = self.vectors
         if vectors is not None and encoder is not None:
-            added = encoder.encode([passage_text(node) for node in new], progress)
+            texts = [passage_text(node) for node in new]
+            added = embed_once(texts, encoder, progress) if keep else encoder.encode(texts, progress)
             vectors = np.concatenate([vectors, added]) if count else added
         found = [self.links]
         if "link" in self.link_kinds:
             found.append(stated_links(passages))
         if "title" in self.link_kinds:
-            found.append(title_links(passages, terms, count))
+            found.append(title_links(passages, terms, self.stems, count))
         return Parts(
             self.link_kinds,
+            self.stems,
             passages,
             np.concatenate([self.keys, np.arange(self.next_key, self.next_key + len(new))]),
             self.next_key + len(new),
@@ -133,6 +154,7 @@ class Parts:
         check_pool(len(rows))
         return Parts(
             self.link_kinds,
+            self.stems,
             [self.passages[place] for place in rows],
             self.keys[rows],
             self.next_key,
@@ -165,7 +187,7 @@ class Parts:
 
     @cached_property
     def bm25(self) -> Bm25Retriever:
-        return self.written_bm25 or Bm25Retriever(terms=self.terms)
+        return self.written_bm25 or Bm25Retriever(terms=(self.terms, self.stems))
 
     @cached_property
     def corpus(self) -> str:

@@ -13,6 +13,7 @@ import regex
 from numpy.typing import NDArray
 
 from rag_graph.records import ContextNode
+from rag_graph.retrieval.stems import Stems
 from rag_graph.retrieval.terms import TermCounts
 from rag_graph.words import folded, written_words
 
@@ -87,18 +88,19 @@ def title_words(title: str) -> tuple[str, ...]:
     return () if len(words) == 1 and len(words[0]) < SHORTEST else words
 
 
-def title_links(nodes: Sequence[ContextNode], terms: TermCounts, new: int = 0) -> Links:
-    """Passage a contains the title of passage b.
+def title_links(nodes: Sequence[ContextNode], terms: TermCounts, stems: Stems, new: int = 0) -> Links:
+    """Passage a contains the title of passage b, word for word.
 
     Args:
-        terms: word counts of title and text together, as in BM25.
+        terms: counts of the stems of title and text together, as in BM25. They only say which old texts need to be read.
+        stems: what made them.
         new: only links of passages from this position on; 0 means all.
     """
     fresh = Titles((position, node.title) for position, node in enumerate(nodes[new:], new))
     if not new:
         return Links.of(_named(nodes, range(len(nodes)), fresh), "title")
     everything = Titles((position, node.title) for position, node in enumerate(nodes))
-    old = _hold_all_words(terms, fresh.words)
+    old = _hold_all_words(terms, map(stems.of_words, fresh.words))
     edges = chain(
         _named(nodes, range(new, len(nodes)), everything),
         _named(nodes, (position for position in old if position < new), fresh),
@@ -110,8 +112,8 @@ def _named(nodes: Sequence[ContextNode], positions: Iterable[int], titles: Title
     return ((position, other) for position in positions for other in titles.named_in(nodes[position].text))
 
 
-def _hold_all_words(terms: TermCounts, titles: Iterable[tuple[str, ...]]) -> list[int]:
-    """Passages that contain all words of some title, by the counts, without reading texts."""
+def _hold_all_words(terms: TermCounts, titles: Iterable[Sequence[str]]) -> list[int]:
+    """Passages that contain all stems of some title, by the counts, without reading texts."""
     postings = terms.table.tocsc()
     found: set[int] = set()
     for words in titles:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rag_graph.retrieval.base import CANDIDATES, Hit, Retriever, Via, largest
-from rag_graph.retrieval.fusion import score_fusion
+from rag_graph.retrieval.fusion import Share, score_fusion
 from rag_graph.retrieval.links import KINDS, Links
 from rag_graph.retrieval.pagerank import PersonalisedPageRank
 
 SHARPNESS = 4
 """Power of the fused scores in the reset distribution: the best seeds get most of the mass (docs/decisions/0008)."""
+SEED_SHARES: Mapping[str, Share] = MappingProxyType({"bm25": Share(weight=1.5), "dense": Share(power=2)})
+"""What BM25 and an encoder bring to the seeds. Cosines fall slowly from the best; their square does so more like BM25 (docs/decisions/0008)."""
 TASK_SHARE = 0.1
 """The reset weight of the task node, as a share of the best seed's. It reaches passages without a common word."""
 
@@ -111,11 +114,13 @@ class WalkRetriever:
     def __init__(self, retrievers: Sequence[Retriever], graph: ContextGraph, epsilon: float = 0.0) -> None:
         self.name = "walk" if len(retrievers) == 1 else "hybrid_walk"
         self.retrievers, self.graph, self.epsilon = list(retrievers), graph, epsilon
+        self.sharpness, self.shares = SHARPNESS, SEED_SHARES
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         lists = {retriever.name: retriever.search(queries, CANDIDATES) for retriever in self.retrievers}
         seeds = [
-            score_fusion({name: hits[row] for name, hits in lists.items()}, CANDIDATES) for row in range(len(queries))
+            score_fusion({name: hits[row] for name, hits in lists.items()}, CANDIDATES, self.shares)
+            for row in range(len(queries))
         ]
         resets = [self._reset(found) for found in seeds]
         answers: list[list[Hit]] = []
@@ -131,7 +136,7 @@ class WalkRetriever:
         if not seeds:
             return {}
         best = seeds[0].score
-        reset = {hit.position: (hit.score / best) ** SHARPNESS for hit in seeds}
+        reset = {hit.position: (hit.score / best) ** self.sharpness for hit in seeds}
         if self.graph.task is not None:
             reset[self.graph.task] = TASK_SHARE
         return reset

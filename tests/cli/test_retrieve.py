@@ -10,6 +10,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from rag_graph.cli import retrieve as commands
+from rag_graph.retrieval.encoder import SentenceEncoder
+
 Cli = Callable[..., CompletedProcess[str]]
 
 PASSAGES = [
@@ -78,6 +81,8 @@ def test_an_index_is_made_changed_and_searched(run_cli: Cli, files: Path) -> Non
         ("retrieve --passages P.jsonl --queries Q.jsonl.gz --out .", "this is a folder"),
         ("retrieve --passages P.jsonl --queries Q.jsonl.gz --out R.jsonl.gz", "Leave out .gz"),
         ("retrieve --passages P.jsonl --queries Q.jsonl.gz --eval --links titel", "Did you mean 'title'"),
+        ("retrieve --passages P.jsonl --queries Q.jsonl.gz --eval --language englisch", "Did you mean 'english'"),
+        ("retrieve --index some.idx --queries Q.jsonl.gz --eval --language en", "--language: an index has the stems"),
         ("retrieve --index none.idx --queries Q.jsonl.gz --eval", "rag-graph index"),
         (
             "retrieve --passages P.jsonl --queries Q.jsonl.gz --eval --method dense --encoder package:a..b",
@@ -104,3 +109,37 @@ def test_a_supporting_id_that_is_no_passage_is_said_before_the_search(run_cli: C
     assert done.returncode != 0
     assert "supporting id 'fim' is no passage of the pool. Did you mean 'film'" in done.stderr
     assert not (files / "R.jsonl").exists()
+
+
+def test_all_methods_together_embed_a_pool_once(
+    files: Path, monkeypatch: pytest.MonkeyPatch, scratch_encoder: SentenceEncoder
+) -> None:
+    monkeypatch.setenv("RAG_GRAPH_CACHE", str(files / "cache"))
+    monkeypatch.setattr(commands, "_load_encoder", lambda name: scratch_encoder)
+    embedded: list[str] = []
+    encode = SentenceEncoder.encode
+
+    def counting(self: SentenceEncoder, texts: list[str], progress: bool = False) -> object:
+        embedded.extend(text for text in texts if text.startswith(("Red River", "Howard", "Goshen", "kettles and")))
+        return encode(self, texts, progress)
+
+    monkeypatch.setattr(SentenceEncoder, "encode", counting)
+    asked = {"queries": files / "Q.jsonl.gz", "passages": files / "P.jsonl", "k": 4}
+    for method in ("bm25", "dense", "walk", "hybrid", "hybrid_walk", "dense"):
+        commands.retrieve(**asked, method=method, out=files / f"{method}.jsonl")  # type: ignore[arg-type]
+    commands.index(files / "some.idx", passages=files / "P.jsonl", encoder="the same")
+    assert len(embedded) == len(PASSAGES)
+    monkeypatch.setenv("RAG_GRAPH_CACHE", str(files / "another"))
+    commands.retrieve(**asked, method="dense", out=files / "anew.jsonl")  # type: ignore[arg-type]
+    assert len(embedded) == 2 * len(PASSAGES)
+    assert (files / "anew.jsonl").read_text() == (files / "dense.jsonl").read_text(), "kept embeddings are the same"
+
+
+def test_the_language_of_an_index_is_said_and_used(run_cli: Cli, files: Path) -> None:
+    made = run_cli("index", "some.idx", "--passages", "P.jsonl", "--language", "en", cwd=files)
+    assert made.returncode == 0, made.stderr
+    assert "language   english" in made.stdout
+    (files / "Q.jsonl").write_text(json.dumps({"id": "q", "question": "mixer", "supporting_ids": ["far"]}) + "\n")
+    found = run_cli("retrieve", "--index", "some.idx", "--queries", "Q.jsonl", "--out", "R.jsonl", cwd=files)
+    assert found.returncode == 0, found.stderr
+    assert json.loads((files / "R.jsonl").read_text())["ids"] == ["far"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rag_graph.retrieval import Hit
-from rag_graph.retrieval.fusion import reciprocal_rank_fusion, score_fusion
+from rag_graph.retrieval.fusion import Share, reciprocal_rank_fusion, score_fusion
 from tests.contracts.retriever import TEXTS, WithEncoder
 
 
@@ -29,3 +29,12 @@ def test_fusion_by_hand() -> None:
     by_score = score_fusion({"a": [Hit(7, 9.0), Hit(3, 6.0)], "b": [Hit(3, 0.2)]}, 5)
     assert [(hit.position, hit.score) for hit in by_score] == [(3, pytest.approx(6 / 9 + 1)), (7, pytest.approx(1.0))]
     assert reciprocal_rank_fusion({"a": []}, 5) == []
+
+
+def test_fusion_by_score_with_shares_by_hand() -> None:
+    lists = {"a": [Hit(7, 9.0), Hit(3, 6.0)], "b": [Hit(3, 0.2), Hit(7, 0.1)]}
+    fused = score_fusion(lists, 5, {"a": Share(weight=1.5), "b": Share(power=2)})
+    assert [(hit.position, hit.score) for hit in fused] == [
+        (3, pytest.approx(1.5 * 6 / 9 + 1)),
+        (7, pytest.approx(1.5 + 0.5**2)),
+    ]

@@ -107,7 +107,7 @@ def test_what_differs_is_named(
         PassageIndex.load(folder, other)
     with pytest.raises(DataError, match=r"links is \['link', 'title'\], wanted \['phrase'\]"):
         PassageIndex.load(folder, links=("phrase",))
-    text = (folder / "manifest.json").read_text().replace('"format": 2', '"format": 0')
+    text = (folder / "manifest.json").read_text().replace('"format": 3', '"format": 0')
     (folder / "manifest.json").write_text(text)
     with pytest.raises(DataError, match="format 0"):
         PassageIndex.load(folder)
