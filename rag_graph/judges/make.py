@@ -18,8 +18,16 @@ def make_judges(configs: Mapping[str, JudgeConfig], device: str = "cpu", seed: i
     Raises:
         ConfigError: something that the back end of a judge cannot do.
     """
-    return {name: _make(name, config) for name, config in configs.items()}
+    return {name: _make(name, config, device) for name, config in configs.items()}
 
 
-def _make(name: str, config: JudgeConfig) -> Judge:
+def _make(name: str, config: JudgeConfig, device: str) -> Judge:
+    if config.backend == "transformers":
+        from rag_graph.judges.local import LocalJudge
+
+        return LocalJudge(name, config, device)
+    if config.backend == "reward_model":
+        from rag_graph.judges.reward_model import RewardModelJudge
+
+        return RewardModelJudge(name, config, device)
     raise ConfigError(f"judges.{name}: no back end '{config.backend}'.")

@@ -1,0 +1,260 @@
+"""A local language model as a judge: its expected mark, read off the logits. It writes nothing.
+
+The prompt ends where the mark would stand. The score is the mean of the marks, each weighted by the probability that it comes next, among the
+marks alone (G-Eval: Liu et al. 2023, arXiv 2303.16634, eq. 1, with probabilities that are computed instead of sampled).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rag_graph.config import JudgeConfig
+from rag_graph.errors import ConfigError, need
+from rag_graph.evaluation.judging import Question, Verdict
+from rag_graph.evaluation.marks import marks_of, written
+from rag_graph.records import Asked
+
+SHOWN = 0.005
+"""Marks of less probability are not named in a rationale."""
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A question as token ids, and where it stands among all."""
+
+    place: int
+    ids: Ids
+    marks: tuple[Ids, ...]
+
+
+class LocalJudge:
+    """
+    A scale of one token per mark takes one forward pass a batch. Where marks have several tokens, as 10 has in many models, each beginning of a mark is read
+    beside the prompt: such a batch has more rows.
+
+    Args:
+        name: among the run's judges.
+        config: `model` is a Hugging Face id, a folder, or 'package:NAME'; it is loaded before the first question, in bfloat16 on CUDA and in float32
+            elsewhere. `batch_size`: prompts per forward pass.
+        device: such as "cuda".
+
+    Raises:
+        ConfigError: a setting that a local model knows nothing of.
+    """
+
+    def __init__(self, name: str, config: JudgeConfig, device: str = "cpu") -> None:
+        refuse_settings(name, config)
+        self.name, self.config, self.device = name, config, device
+        self._loaded: tuple[Any, Any] | None = None
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """One verdict per question, in their order. Tokens are those that were read; none is written.
+
+        A prompt that the model cannot read whole is the failure `too_long`; it is never cut. Where the model computes NaN, the failure is `unreadable`.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+        """
+        if not questions:
+            return []
+        model, tokenizer = self._load()
+        limit = positions_of(model, tokenizer)
+        verdicts: list[Verdict | None] = [None] * len(questions)
+        asking = []
+        for place, question in enumerate(questions):
+            one = self._encode(tokenizer, place, question)
+            length = len(one.ids) + max(map(len, one.marks)) - 1
+            if limit is not None and length > limit:
+                verdicts[place] = too_long(length, limit)
+            else:
+                asking.append(one)
+        asking.sort(key=lambda one: len(one.ids))  # rows of a batch have like lengths
+        for start in range(0, len(asking), self.config.batch_size):
+            batch = asking[start : start + self.config.batch_size]
+            started = time.perf_counter()
+            found = self._probabilities(batch)
+            seconds = (time.perf_counter() - started) / len(batch)
+            for one, probabilities in zip(batch, found, strict=True):
+                asked = asked_of(self.config, len(one.ids), seconds)
+                verdicts[one.place] = _verdict(questions[one.place], probabilities, asked)
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def show(self, question: Question) -> str:
+        """The prompt before the model's chat template, and which marks are read off. Loads no model."""
+        marks = ", ".join(map(written, marks_of(question.low, question.high)))
+        return (
+            f"{_prompt(question)}\n\nThe score is the expected mark: the probabilities of {marks} as what comes next."
+        )
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            from rag_graph.generation.pretrained import load_pretrained
+
+            model, tokenizer = load_pretrained(self.config.model)
+            self._loaded = (placed(model, self.device), tokenizer)
+        return self._loaded
+
+    def _encode(self, tokenizer: Any, place: int, question: Question) -> _Asking:
+        text, templated = _rendered(tokenizer, _prompt(question))
+        before = "" if templated or _spaces_are_added(tokenizer) else " "
+        ids = tuple(tokenizer(text, add_special_tokens=not templated)["input_ids"])
+        if ids and not templated and ids[-1] == tokenizer.eos_token_id:
+            ids = ids[:-1]
+        tail = text[-40:]
+        marks = tuple(
+            _follows(tokenizer, tail, before + written(mark)) for mark in marks_of(question.low, question.high)
+        )
+        return _Asking(place, ids, marks)
+
+    @torch.no_grad()
+    def _probabilities(self, batch: Sequence[_Asking]) -> list[list[float]]:
+        """Of each mark, unnormalised: that it comes next and that no longer mark does, which begins with it."""
+        model, tokenizer = self._load()
+        rows = {
+            (number, start): None for number, one in enumerate(batch) for mark in one.marks for start in _starts(mark)
+        }
+        log_probabilities: dict[tuple[int, Ids], Tensor] = {}
+        keys = list(rows)
+        for begin in range(0, len(keys), self.config.batch_size):
+            part = keys[begin : begin + self.config.batch_size]
+            logits = last_logits(
+                model, [(*batch[number].ids, *start) for number, start in part], tokenizer.pad_token_id
+            )
+            log_probabilities |= zip(part, torch.log_softmax(logits.double(), dim=-1).cpu(), strict=True)
+        found = []
+        for number, one in enumerate(batch):
+            whole = [
+                float(sum(log_probabilities[number, mark[:end]][mark[end]] for end in range(len(mark))).exp())  # type: ignore[union-attr]
+                for mark in one.marks
+            ]
+            found.append(_alone(one.marks, whole))
+        return found
+
+
+def _prompt(question: Question) -> str:
+    shown = [f"<prompt>\n{question.episode.prompt}\n</prompt>", f"<answer>\n{question.episode.response}\n</answer>"]
+    if question.reference is not None:
+        shown.append(f"<reference>\n{question.reference}\n</reference>")
+    asked = f"{question.text}\nMark the answer from {written(question.low)} (lowest) to {written(question.high)} (highest). Reply with the number alone."
+    return "\n".join([*shown, asked])
+
+
+def _rendered(tokenizer: Any, prompt: str) -> tuple[str, bool]:
+    """(the text that the model reads, whether a chat template made it)."""
+    if tokenizer.chat_template is None:
+        return f"{prompt}\n\nMark:", False
+    from rag_graph.generation.chat import render_chat
+
+    return render_chat(tokenizer, {"prompt": [{"role": "user", "content": prompt}]}), True
+
+
+def _follows(tokenizer: Any, tail: str, text: str) -> Ids:
+    """The token ids of a text as it follows the end of a prompt."""
+    before, both = (tokenizer(one, add_special_tokens=False)["input_ids"] for one in (tail, tail + text))
+    if both[: len(before)] == before and len(both) > len(before):
+        return tuple(both[len(before) :])
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _spaces_are_added(tokenizer: Any) -> bool:
+    one, two = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " a"))
+    return bool(one == two)
+
+
+def _starts(mark: Ids) -> list[Ids]:
+    return [mark[:end] for end in range(len(mark))]
+
+
+def _alone(marks: Sequence[Ids], whole: Sequence[float]) -> list[float]:
+    """Probabilities of the marks as they are, where those of longer marks are contained in those of their beginnings: 10 in 1."""
+    alone = list(whole)
+    for number, mark in enumerate(marks):
+        shorter = [
+            other
+            for other in range(len(marks))
+            if len(marks[other]) < len(mark) and mark[: len(marks[other])] == marks[other]
+        ]
+        if shorter:
+            nearest = max(shorter, key=lambda other: len(marks[other]))
+            alone[nearest] -= whole[number]
+    return [probability if probability != probability else max(0.0, probability) for probability in alone]
+
+
+def _verdict(question: Question, probabilities: Sequence[float], asked: Asked) -> Verdict:
+    total = sum(probabilities)
+    if not total > 0:
+        why = "the model computes NaN" if total != total else "the model gives every mark the probability 0"
+        return Verdict(None, asked, "unreadable", why)
+    marks = marks_of(question.low, question.high)
+    expected = sum(mark * probability for mark, probability in zip(marks, probabilities, strict=True)) / total
+    likely = ", ".join(
+        f"{written(mark)}: {probability / total:.2f}"
+        for mark, probability in zip(marks, probabilities, strict=True)
+        if probability / total >= SHOWN
+    )
+    rationale = f"expected mark {expected:.3f} ({likely}); a mark comes next with probability {total:.2g}"
+    score = (expected - question.low) / (question.high - question.low)
+    return Verdict(min(1.0, max(0.0, score)), asked, rationale=rationale)
+
+
+# ------------------------------------------------------------------ of all local judges
+
+
+def refuse_settings(name: str, config: JudgeConfig, *more: str) -> None:
+    """
+    Raises:
+        ConfigError: the config sets what only an endpoint knows, or one of `more`.
+    """
+    defaults = JudgeConfig(model=config.model)
+    known = ("base_url", "together", "rank", *more)
+    wrong = [setting for setting in known if getattr(config, setting) != getattr(defaults, setting)]
+    if wrong:
+        raise ConfigError(
+            f"judges.{name}.{wrong[0]}: the back end '{config.backend}' knows nothing of it. Leave it out, or write backend: openai."
+        )
+
+
+def placed(model: Any, device: str) -> Any:
+    """The model on its device, to be asked; in bfloat16 where CUDA has it."""
+    half = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
+    return model.to(device=device, dtype=torch.bfloat16 if half else None).eval()
+
+
+def positions_of(model: Any, tokenizer: Any) -> int | None:
+    """How many tokens a model reads; None where there is no limit."""
+    need("a local judge", "transformers")
+    from rag_graph.generation.model_checks import num_positions
+
+    stated = [n for n in (num_positions(model.config), tokenizer.model_max_length) if n is not None and n < 10**9]
+    return min(stated, default=None)
+
+
+def too_long(length: int, limit: int) -> Verdict:
+    return Verdict(None, failure="too_long", detail=f"{length:,} tokens with the prompt, and the model reads {limit:,}")
+
+
+def asked_of(config: JudgeConfig, tokens: int, seconds: float) -> Asked:
+    """What one answer cost: the tokens that were read, and its share of the batch's seconds."""
+    return Asked(config.price_in * tokens / 1e6, seconds, tokens)
+
+
+def last_logits(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """Logits after each row of ids, float32 [rows, V]; padded on the left, so that all rows end at the same place."""
+    from rag_graph.generation.sampling import optional_inputs
+    from rag_graph.generation.tokens import pad_left
+
+    ids, mask = pad_left(rows, pad_id, model.device)
+    known = optional_inputs(model)
+    inputs = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0), "logits_to_keep": 1}
+    output = model(
+        input_ids=ids, attention_mask=mask, use_cache=False, **{k: v for k, v in inputs.items() if k in known}
+    )
+    last: Tensor = output.logits[:, -1].float()
+    return last
