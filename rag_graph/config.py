@@ -343,7 +343,8 @@ class JudgeConfig(Settings):
         "OPENAI_API_KEY", description="the environment variable that holds the key; it is written nowhere"
     )
     template: str | None = Field(
-        None, description="a file with the prompt, beside the config; None: the one that --dry-run shows"
+        None,
+        description="the prompt, or a file with it beside the config, with {question}, {scale}, {prompt}, {answer}, {reference}; None: the one that --dry-run shows",
     )
     together: bool = Field(False, description="all questions about one answer in one request")
     rank: bool = Field(
@@ -360,6 +361,36 @@ class JudgeConfig(Settings):
     price_in: float = Field(0.0, ge=0, description="money per million tokens that are sent")
     price_out: float = Field(0.0, ge=0, description="money per million tokens that it writes")
 
+    @model_validator(mode="after")
+    def _one_way_to_share(self) -> JudgeConfig:
+        if self.together and self.rank:
+            raise ValueError(
+                "together asks several questions about one answer, rank asks one question about several answers. Set one of them to false, or name two judges."
+            )
+        return self
+
+    def with_template(self, folder: Path | None = None, where: str = "template") -> JudgeConfig:
+        """The same with the text of the template where it names a file. A text is told by its braces.
+
+        Args:
+            folder: where the file may be beside the current one.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        if self.template is None or "{" in self.template:
+            return self
+        beside = Path(folder, self.template) if folder is not None else Path(self.template)
+        try:
+            text = (beside if beside.is_file() else Path(self.template)).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(
+                f"{where}: {self.template!r} cannot be read: {why}. Name a file beside the config; it holds the prompt, with the placeholders {{question}}, "
+                "{scale} and {answer}."
+            ) from None
+        return self.model_copy(update={"template": text})
+
 
 class EvaluationConfig(Settings):
     batch_size: int = Field(100, ge=1)
@@ -372,6 +403,8 @@ GRAPH_FILES = (".yaml", ".yml", ".json", ".graphml")
 """Endings of graph files."""
 NO_RESULT = ("name", "output_dir", "report_to", "reward.max_bad_episodes", "ppo.checkpoint_every")
 """Settings that change no result of a run."""
+NO_VERDICT = ("api_key_env", "concurrency", "timeout", "retries", "batch_size", "cache_mb", "price_in", "price_out")
+"""Settings of a judge that change no verdict."""
 
 
 class RunConfig(Settings):
@@ -408,7 +441,10 @@ class RunConfig(Settings):
         """The settings that affect results, `a.b` -> value; scorers by module and function, wherever their file is."""
         settings = flatten(self.model_dump(mode="json"))
         scorers = {f"scorers.{node}": parse(reference).short for node, reference in self.scorers.items()}
-        return {key: value for key, value in {**settings, **scorers}.items() if key not in NO_RESULT}
+        quiet = {f"judges.{name}.{key}" for name in self.judges for key in NO_VERDICT}
+        return {
+            key: value for key, value in {**settings, **scorers}.items() if key not in NO_RESULT and key not in quiet
+        }
 
     def to_yaml(self) -> str:
         return to_yaml(self)
@@ -431,7 +467,8 @@ class RunConfig(Settings):
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a run's YAML file and apply overrides of the form `a.b=c`. A graph file that is not in the current folder is looked for beside the file.
-    Scorers that the file names get the absolute path of their module, where it lies beside the file. Their code is not run here.
+    Scorers that the file names get the absolute path of their module, where it lies beside the file. Their code is not run here. The template of a
+    judge that is a file is read: the settings hold its text.
 
     Args:
         path: the file; None starts from the defaults.
@@ -439,7 +476,7 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
 
     Raises:
         ConfigError: missing file, YAML that does not parse, unknown keys, values out of range: all problems at once; a scorer whose module is
-            neither beside the file nor installed.
+            neither beside the file nor installed; a template of a judge that cannot be read.
     """
     config = read_config(path, overrides)
     folder = None if path is None else Path(path).absolute().parent
@@ -447,6 +484,9 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         beside = os.path.join(folder, config.graph)
         if os.path.isfile(beside) and not os.path.isfile(config.graph):  # False for what can be no path
             config = config.model_copy(update={"graph": beside})
+    if config.judges:
+        judges = {name: judge.with_template(folder, f"judges.{name}.template") for name, judge in config.judges.items()}
+        config = config.model_copy(update={"judges": judges})
     if not config.scorers:
         return config
     return config.model_copy(update={"scorers": locate_all(config.scorers, folder, "scorers")})

@@ -55,6 +55,8 @@ EXTRAS: dict[str, str] = {
     "milvus_lite": "milvus",
     "pymilvus": "milvus",
     "ray": "ray",
+    "openai": "judges",
+    "diskcache_community": "judges",
 }
 """Module that only a part of the package needs -> the extra that installs it. `train` also installs the small ones of `retrieval` and `parquet`."""
 

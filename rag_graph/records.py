@@ -126,7 +126,8 @@ class Asked:
     """What it cost to ask for one score.
 
     money: in the unit of the prices that are given. seconds: of waiting; of a batch, its share. tokens_in, tokens_out: of a judge; 0 for others.
-    cached: it was known already, and cost nothing now.
+    cached: it was known already, and cost nothing now. requests: that were sent to a judge; of one that several questions share, a share.
+    failures: why there is no score: kinds of `rag_graph.evaluation.judging`, one per question that failed.
     """
 
     money: float = 0.0
@@ -134,6 +135,20 @@ class Asked:
     tokens_in: int = 0
     tokens_out: int = 0
     cached: bool = False
+    requests: float = 0.0
+    failures: tuple[str, ...] = ()
+
+    def __add__(self, other: Asked) -> Asked:
+        """What both cost together; cached only where both were."""
+        return Asked(
+            self.money + other.money,
+            self.seconds + other.seconds,
+            self.tokens_in + other.tokens_in,
+            self.tokens_out + other.tokens_out,
+            self.cached and other.cached,
+            self.requests + other.requests,
+            (*self.failures, *other.failures),
+        )
 
 
 @dataclass(frozen=True, slots=True)

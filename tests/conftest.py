@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import ModuleType
@@ -385,3 +386,111 @@ def graph_trainer(make_graph: Callable[..., AuxiliaryGraph], tiny_model: Callabl
             return GraphPPOTrainer(model, reward, arguments, rows, processing_class=tokenizer), reward
 
     return make
+
+
+class JudgeServer:
+    """A chat endpoint of OpenAI's protocol on this machine. What it does with a request says `behave`.
+
+    behave: number of the request (from 0) and its prompt -> the text of the reply, or one of
+        ("status", CODE[, HEADERS]), ("body", BYTES), ("half", BYTES), ("sleep", SECONDS, TEXT), ("message", DICT), "hang up".
+    prompts, headers, bodies: of each request that came. most: the greatest number of requests that were in flight.
+    """
+
+    def __init__(self) -> None:
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        outer = self
+        self.behave: Callable[[int, str], Any] = lambda number, prompt: '{"mark": 4}'
+        self.prompts: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.bodies: list[dict[str, Any]] = []
+        self.now = self.most = 0
+        self.lock = threading.Lock()
+        self.stop = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing on the terminal."""
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer.lock:
+                    number = len(outer.prompts)
+                    outer.prompts.append(body["messages"][-1]["content"])
+                    outer.headers.append({name.lower(): value for name, value in self.headers.items()})
+                    outer.bodies.append(body)
+                    outer.now += 1
+                    outer.most = max(outer.most, outer.now)
+                try:
+                    outer.reply(self, outer.behave(number, outer.prompts[number]))
+                except ConnectionError:
+                    self.close_connection = True  # the client waits no longer
+                finally:
+                    with outer.lock:
+                        outer.now -= 1
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    def reply(self, handler: Any, does: Any) -> None:
+        kind, *rest = ("hang up",) if self.stop.is_set() else does if isinstance(does, tuple) else (does,)
+        if kind == "sleep":
+            self.stop.wait(rest[0])
+            return self.reply(handler, rest[1])
+        if kind == "hang up":
+            handler.close_connection = True
+            return None
+        status, headers, cut = 200, {}, 0
+        if kind == "status":
+            status, headers, body = rest[0], rest[1] if len(rest) > 1 else {}, b'{"error": {"message": "not now"}}'
+        elif kind in ("body", "half"):
+            body, cut = rest[0], 10 if kind == "half" else 0
+        else:
+            message = rest[0] if kind == "message" else {"role": "assistant", "content": does}
+            choice = {"index": 0, "message": message, "finish_reason": message.pop("finish_reason", "stop")}
+            usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+            body = json.dumps(
+                {
+                    "id": "1",
+                    "object": "chat.completion",
+                    "created": 0,
+                    "model": "m",
+                    "choices": [choice],
+                    "usage": usage,
+                }
+            ).encode()
+        handler.send_response(status)
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body) + cut),
+            **headers,
+        }.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+        handler.wfile.flush()
+        if cut:
+            handler.close_connection = True
+        return None
+
+    def close(self) -> None:
+        self.stop.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def judge_server() -> Iterator[JudgeServer]:
+    """A chat endpoint on this machine whose behaviour a test sets; see `JudgeServer`."""
+    server = JudgeServer()
+    yield server
+    server.close()

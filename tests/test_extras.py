@@ -53,7 +53,7 @@ def test_the_extra_train_is_enough_to_train(setup: configparser.ConfigParser) ->
 
 def test_all_and_dev_hold_the_others(setup: configparser.ConfigParser) -> None:
     extras = setup["options.extras_require"]
-    assert "rag-graph[train,retrieval,parquet]" in extras["all"]
+    assert "rag-graph[train,retrieval,parquet,judges]" in extras["all"]
     assert "rag-graph[all]" in extras["dev"]
 
 

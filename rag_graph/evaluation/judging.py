@@ -23,9 +23,19 @@ from rag_graph.records import Asked, Episode, Item
 METRIC = "judge"
 """The metric of a node that a judge scores."""
 FailureKind = Literal[
-    "unreachable", "timeout", "rate_limit", "server_error", "unreadable", "out_of_scale", "empty", "refusal", "too_long"
+    "unreachable",
+    "timeout",
+    "rate_limit",
+    "server_error",
+    "rejected",
+    "unreadable",
+    "out_of_scale",
+    "empty",
+    "refusal",
+    "too_long",
 ]
-"""Why a judge gave no mark. `unreadable`: half a body, text without a mark, or a local model that computes NaN. `too_long`: more tokens than it reads."""
+"""Why a judge gave no mark. `rejected`: the endpoint does not take the request (another 4xx): a wrong key or model, a prompt too long.
+`unreadable`: half a body, text without a mark, or a local model that computes NaN. `too_long`: more tokens than a local model reads."""
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rag_graph.display import one_line
@@ -89,10 +90,7 @@ class NodeScores(dict[str, float]):
     def cost(self, node: str, asked: Asked) -> None:
         """Add what one question for a node cost."""
         before = self.asked.get(node)
-        self.asked[node] = asked if before is None else Asked(
-            before.money + asked.money, before.seconds + asked.seconds, before.tokens_in + asked.tokens_in,
-            before.tokens_out + asked.tokens_out, before.cached and asked.cached,
-        )  # fmt: skip
+        self.asked[node] = asked if before is None else before + asked
 
 
 class NodeScorer:
@@ -272,7 +270,8 @@ class NodeScorer:
         for name, asked in questions.items():
             for (row, node, number), verdict in zip(places[name], judges[name].judge(asked), strict=True):
                 verdicts[row, node][number] = verdict
-                found[row].cost(node, verdict.asked)
+                failures = (verdict.failure,) if verdict.failure else ()
+                found[row].cost(node, replace(verdict.asked, failures=failures))
         return verdicts
 
     def _wanted(self, episode: Episode, nodes: Collection[str] | None) -> Iterable[str]:

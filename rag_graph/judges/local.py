@@ -18,6 +18,7 @@ from rag_graph.config import JudgeConfig
 from rag_graph.errors import ConfigError, need
 from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.evaluation.marks import marks_of, written
+from rag_graph.judges.prompt import TEMPLATE, check_template, render
 from rag_graph.records import Asked
 
 SHOWN = 0.005
@@ -46,12 +47,14 @@ class LocalJudge:
         device: such as "cuda".
 
     Raises:
-        ConfigError: a setting that a local model knows nothing of.
+        ConfigError: a setting that a local model knows nothing of, or a template without a placeholder.
     """
 
     def __init__(self, name: str, config: JudgeConfig, device: str = "cpu") -> None:
         refuse_settings(name, config)
         self.name, self.config, self.device = name, config, device
+        self.template = TEMPLATE if config.template is None else config.template
+        check_template(self.template, f"judges.{name}.template")
         self._loaded: tuple[Any, Any] | None = None
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
@@ -89,9 +92,10 @@ class LocalJudge:
     def show(self, question: Question) -> str:
         """The prompt before the model's chat template, and which marks are read off. Loads no model."""
         marks = ", ".join(map(written, marks_of(question.low, question.high)))
-        return (
-            f"{_prompt(question)}\n\nThe score is the expected mark: the probabilities of {marks} as what comes next."
-        )
+        return f"{self._prompt(question)}\n\nThe score is the expected mark: the probabilities of {marks} as what comes next."
+
+    def _prompt(self, question: Question) -> str:
+        return render(self.template, "number", [question])
 
     def _load(self) -> tuple[Any, Any]:
         if self._loaded is None:
@@ -102,7 +106,7 @@ class LocalJudge:
         return self._loaded
 
     def _encode(self, tokenizer: Any, place: int, question: Question) -> _Asking:
-        text, templated = _rendered(tokenizer, _prompt(question))
+        text, templated = _rendered(tokenizer, self._prompt(question))
         before = "" if templated or _spaces_are_added(tokenizer) else " "
         ids = tuple(tokenizer(text, add_special_tokens=not templated)["input_ids"])
         if ids and not templated and ids[-1] == tokenizer.eos_token_id:
@@ -136,14 +140,6 @@ class LocalJudge:
             ]
             found.append(_alone(one.marks, whole))
         return found
-
-
-def _prompt(question: Question) -> str:
-    shown = [f"<prompt>\n{question.episode.prompt}\n</prompt>", f"<answer>\n{question.episode.response}\n</answer>"]
-    if question.reference is not None:
-        shown.append(f"<reference>\n{question.reference}\n</reference>")
-    asked = f"{question.text}\nMark the answer from {written(question.low)} (lowest) to {written(question.high)} (highest). Reply with the number alone."
-    return "\n".join([*shown, asked])
 
 
 def _rendered(tokenizer: Any, prompt: str) -> tuple[str, bool]:

@@ -3,31 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from pydantic import ValidationError
 
 from rag_graph.config import JudgeConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.judging import Judge
 
+BACKENDS = {
+    "openai": ("rag_graph.judges.openai_judge", "OpenAIJudge"),
+    "transformers": ("rag_graph.judges.local", "LocalJudge"),
+    "reward_model": ("rag_graph.judges.reward_model", "RewardModelJudge"),
+}
+"""Back end -> module and class of its judge. The module is imported when such a judge is made."""
+ON_A_DEVICE = ("transformers", "reward_model")
+"""Back ends whose judges are made of name, settings and device; others of name and settings."""
 
-def make_judges(configs: Mapping[str, JudgeConfig], device: str = "cpu", seed: int = 0) -> dict[str, Judge]:
-    """The judges that a config names. No model is loaded and nobody is asked before the first question.
+
+def make_judges(
+    configs: Mapping[str, JudgeConfig | Judge | Mapping[str, Any]], device: str = "cpu"
+) -> dict[str, Judge]:
+    """The judges that settings name. No model is loaded and nobody is asked before the first question.
 
     Args:
+        configs: by name: settings, settings as a dict, or a judge of your own.
         device: of local models, such as "cuda".
 
     Raises:
         ConfigError: something that the back end of a judge cannot do.
+        MissingPackageError: its packages are not installed.
     """
     return {name: _make(name, config, device) for name, config in configs.items()}
 
 
-def _make(name: str, config: JudgeConfig, device: str) -> Judge:
-    if config.backend == "transformers":
-        from rag_graph.judges.local import LocalJudge
-
-        return LocalJudge(name, config, device)
-    if config.backend == "reward_model":
-        from rag_graph.judges.reward_model import RewardModelJudge
-
-        return RewardModelJudge(name, config, device)
-    raise ConfigError(f"judges.{name}: no back end '{config.backend}'.")
+def _make(name: str, config: JudgeConfig | Judge | Mapping[str, Any], device: str) -> Judge:
+    if isinstance(config, Mapping):
+        try:
+            config = JudgeConfig.model_validate(dict(config))
+        except ValidationError as error:
+            problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            raise ConfigError(f"judges.{name}: {problems}") from None
+    if isinstance(config, JudgeConfig):
+        module, kind = BACKENDS[config.backend]
+        where = (device,) if config.backend in ON_A_DEVICE else ()
+        judge: Judge = getattr(import_module(module), kind)(
+            name, config.with_template(where=f"judges.{name}.template"), *where
+        )
+        return judge
+    if not callable(getattr(config, "judge", None)):
+        raise ConfigError(
+            f"judges.{name}: {type(config).__name__} is no judge. Give a JudgeConfig, a dict of its settings, or an object with the method judge."
+        )
+    return config

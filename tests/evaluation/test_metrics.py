@@ -163,7 +163,8 @@ SENTENCES = {
 
 @pytest.mark.parametrize("language", SENTENCES)
 @pytest.mark.parametrize(
-    "metric", sorted(set(METRIC_NAMES) - {"external", "format", "judge", "label_preserved", "length_band", "faithfulness"})
+    "metric",
+    sorted(set(METRIC_NAMES) - {"external", "format", "judge", "label_preserved", "length_band", "faithfulness"}),
 )
 def test_every_metric_serves_every_script(metric: str, language: str) -> None:
     right, wrong = SENTENCES[language]

@@ -136,11 +136,11 @@ def test_without_a_chat_template_the_mark_follows_a_word(folder: Callable[..., s
 
 
 def test_what_the_model_cannot_read_is_missing(folder: Callable[..., str]) -> None:
-    local = judge(folder(max_position_embeddings=256))
-    short, long = local.judge(questions(answers=("red", "red " * 300)))
+    local = judge(folder(max_position_embeddings=1500))
+    short, long = local.judge(questions(answers=("red", "red " * 2000)))
     assert short.score is not None
     assert (long.score, long.failure) == (None, "too_long")
-    assert "and the model reads 256" in long.detail
+    assert "and the model reads 1,500" in long.detail
 
 
 def test_nan_is_no_mark(folder: Callable[..., str]) -> None:
