@@ -185,6 +185,9 @@ class Episode:
     """Node -> the probability with which its score was asked for in this episode, where that is below 1 (`reward.budget`, `observe`). The goal's
     own is in `probability`."""
 
+    rationales: Mapping[str, str] = field(default_factory=dict)
+    """Node -> what its judge wrote to the mark (of a rubric, to the first item), without control characters, at most 300 characters."""
+
     def __repr__(self) -> str:
         evidence = count(len(self.evidence), "piece of evidence", "pieces of evidence")
         about = (

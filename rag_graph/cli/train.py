@@ -13,6 +13,7 @@ from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
+from rag_graph.runs.judged import asked_of_judges
 from rag_graph.runs.start_from import check_start
 
 Overrides = Annotated[
@@ -105,16 +106,16 @@ def train(
 
 
 def _explain(settings: RunConfig) -> None:
-    from rag_graph.evaluation.scorer import NodeScorer
     from rag_graph.runs.named_scorers import named_scorers
     from rag_graph.runs.trackers import check_trackers
+    from rag_graph.runs.train import check_scoring
 
     graph = load_graph(settings.graph)
     named = named_scorers(settings)
     check_start(settings, graph)
     check_for_run(graph, named)
     check_trackers(settings.report_to)
-    NodeScorer(graph, scorers={node: scorer.load() for node, scorer in named.items()}).require_all()
+    judged = check_scoring(settings, graph, {node: scorer.load() for node, scorer in named.items()})
     if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
         from rag_graph.generation.language_model import check_source
 
@@ -129,6 +130,8 @@ def _explain(settings: RunConfig) -> None:
         typer.echo(f"# warning: {warning}")
     for node, scorer in named.items():
         typer.echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
+    for line in asked_of_judges(graph, judged):
+        typer.echo(f"# {line}".rstrip())
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"
     typer.echo(
         f"# what will happen: {settings.sft.steps} supervised steps; evaluation; {ppo.updates} PPO updates of {ppo.batch_size} episodes"

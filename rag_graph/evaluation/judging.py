@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 from rag_graph.errors import ConfigError, near_miss
+from rag_graph.evaluation.hidden import HiddenReferences
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Asked, Episode, Item
 
@@ -114,9 +115,11 @@ def judge_of(node: str, args: Mapping[str, Any], judges: Mapping[str, Judge]) ->
 def question_about(node: str, args: Mapping[str, Any], episode: Episode, item: Item | None = None) -> Question | None:
     """What a node asks about an answer; None where it may not be asked: it needs the reference, and there is none to see."""
     low, high = args.get("scale", (1, 5))
-    references = tuple(episode.example.references)
-    if args.get("reference") and not references:
-        return None
-    reference = references[0] if args.get("reference") else None
+    reference = None
+    if args.get("reference"):
+        references = episode.example.references
+        if isinstance(references, HiddenReferences) or not references:
+            return None
+        reference = references[0]
     text = item.criterion if item is not None else str(args.get("question", ""))
     return Question(node, text, float(low), float(high), episode, reference, item, "scale" in args)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rag_graph.display import one_line
+from rag_graph.display import cut, one_line
 from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.calls import Raised
 from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unfit, ask
@@ -16,6 +16,9 @@ from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Asked, Episode, Example, Item
+
+LONGEST_RATIONALE = 300
+"""Characters of what a judge wrote that an episode keeps."""
 
 
 class FrozenClassifier:
@@ -71,6 +74,8 @@ class NodeScores(dict[str, float]):
         """Node of a rubric -> the score of each item, where they are known."""
         self.asked: dict[str, Asked] = {}
         """Node -> what it cost to ask for its score."""
+        self.rationales: dict[str, str] = {}
+        """Node -> what its judge wrote to the mark."""
         self.error = error
         """Why the episode could not be scored at all."""
 
@@ -272,6 +277,8 @@ class NodeScorer:
                 verdicts[row, node][number] = verdict
                 failures = (verdict.failure,) if verdict.failure else ()
                 found[row].cost(node, replace(verdict.asked, failures=failures))
+                if verdict.rationale and number == 0:
+                    found[row].rationales[node] = cut(verdict.rationale, LONGEST_RATIONALE)
         return verdicts
 
     def _wanted(self, episode: Episode, nodes: Collection[str] | None) -> Iterable[str]:

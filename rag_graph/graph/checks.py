@@ -121,8 +121,15 @@ def _check_task(location: tuple[str | int, ...], task: dict[str, Any]) -> Found:
                 (*location, "dataset"),
                 f"exactly one of path, hub, name is needed, {' and '.join(stated) or 'none'} given.",
             )
-        if fields is not None and "reference" not in fields:
+        if fields is not None and "reference" not in fields and not _judged_alone(task):
             yield (*location, "fields"), "no 'reference': name the column that contains the correct answer."
+
+
+def _judged_alone(task: dict[str, Any]) -> bool:
+    """A judge gives the task's score, and does not want to see the reference."""
+    metrics, args = task.get("metrics"), task.get("args")
+    paying = [name for name, weight in metrics.items() if weight] if isinstance(metrics, dict) else []
+    return paying == ["judge"] and not (isinstance(args, dict) and args.get("reference"))
 
 
 def _check_columns_shown(edges: Any, blocks: dict[str, dict[str, Any]]) -> Found:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from rag_graph.config import JudgeConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.judging import Judge
+from rag_graph.judges.prompt import check_template
 
 BACKENDS = {
     "openai": ("rag_graph.judges.openai_judge", "OpenAIJudge"),
@@ -36,6 +37,19 @@ def make_judges(
         MissingPackageError: its packages are not installed.
     """
     return {name: _make(name, config, device) for name, config in configs.items()}
+
+
+def check_templates(judged: Mapping[str, Mapping[str, Any]], judges: Mapping[str, Judge]) -> None:
+    """Raises ConfigError where a node asks with the reference, and its judge's template has no place for it.
+
+    Args:
+        judged: node -> its arguments (`NodeScorer.judged`). A node whose judge is not there is not looked at.
+    """
+    for node, args in judged.items():
+        name = args.get("judge") or (next(iter(judges)) if len(judges) == 1 else None)
+        template = getattr(judges.get(name) if name else None, "template", None)
+        if args.get("reference") and isinstance(template, str):
+            check_template(template, f"node '{node}': judges.{name}.template", reference=True)
 
 
 def _make(name: str, config: JudgeConfig | Judge | Mapping[str, Any], device: str) -> Judge:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from rag_graph.config import JudgeConfig
 from rag_graph.display import one_line
+from rag_graph.errors import need
 from rag_graph.evaluation.calls import Raised, call_all
 from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.judges.cache import Cache, folder_of, key_of
@@ -39,8 +41,13 @@ class OpenAIJudge:
         self.template = TEMPLATE if config.template is None else config.template
         check_template(self.template, f"judges.{name}.template")
         self.model = ChatModel(name, config)
-        self.cache = Cache(folder_of(config.backend, config.model, config.base_url), config.cache_mb)
+        need(f"the cache of judge '{name}'", *(["diskcache_community"] if config.cache_mb else []))
         self.on_progress: Progress | None = None
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Opened when it is first needed."""
+        return Cache(folder_of(self.config.backend, self.config.model, self.config.base_url), self.config.cache_mb)
 
     def __repr__(self) -> str:
         return one_line("OpenAIJudge", repr(self.name), f"model {self.config.model!r}", self.config.base_url or "")

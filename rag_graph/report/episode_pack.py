@@ -18,7 +18,7 @@ MOST_FAILED = 500
 """Failed episodes of a part that are kept whatever else is left out."""
 LONG = 20_000
 """Characters of one text that are kept."""
-KEPT = ("id", "task", "update", "prompt", "draft", "response", "references", "evidence", "scores", "reserved", "failed", "error", "reward", "paid", "imputed", "gates", "items")  # fmt: skip
+KEPT = ("id", "task", "update", "prompt", "draft", "response", "references", "evidence", "scores", "reserved", "failed", "error", "reward", "paid", "imputed", "gates", "items", "rationales")  # fmt: skip
 PARTS = ("train", "before", "after", "without_retrieval")
 
 Rows = list[dict[str, Any]]

@@ -21,6 +21,7 @@ from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import find_graph, is_text
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import page_data
+from rag_graph.report.summary import JUDGE_COLUMNS, judge_failures, judge_rows
 from rag_graph.runs.run import Run
 from rag_graph.runtime import to_json, write_atomically
 from rag_graph.version import __version__
@@ -107,6 +108,9 @@ def _texts(run: Run, data: dict[str, Any]) -> dict[str, Any]:
         "no_proposals": f"None{later}.",
         "apply": shlex.join(["rag-graph", "graph", "apply", str(run.path), _graph_file(config.graph)]),
         "cost": _cost(run, records),
+        "judge_columns": JUDGE_COLUMNS,
+        "judged": judge_rows(run),
+        "judge_failures": judge_failures(run),
         "environment": _environment(run),
         "config": config.to_yaml(),
         "graph_file": (run.path / "graph.yaml").read_text(encoding="utf-8"),
@@ -173,9 +177,14 @@ def _results(results: dict[str, Any]) -> dict[str, Any]:
     parts = [results["before"], results["after"], *([without] if without else [])]
     tables = [{(r["task"], r["metric"]): r for r in part["results"]} for part in parts]
     rows = [
-        {"task": task, "metric": metric, "n": record["n"], "cells": [_interval(t[task, metric]["value"], t[task, metric]["low"], t[task, metric]["high"]) for t in tables]}
-        for (task, metric), record in tables[0].items()
+        {"task": task, "metric": metric, "n": max(t[task, metric]["n"] for t in tables if (task, metric) in t), "cells": [_cell(t.get((task, metric))) for t in tables]}
+        for task, metric in dict.fromkeys(key for table in tables for key in table)
     ]  # fmt: skip
+    for task in dict.fromkeys(task for part in parts for task in part.get("missing", {})):
+        counts = [part.get("missing", {}).get(task, 0) for part in parts]
+        rows.append(
+            {"task": task, "metric": "without a score", "n": "", "cells": [str(n) if n else "" for n in counts]}
+        )
     changes = [
         "",
         _interval(**results["gain"], sign="+"),
@@ -187,6 +196,10 @@ def _results(results: dict[str, Any]) -> dict[str, Any]:
         "means": [_interval(**part["mean_task_score"]) for part in parts],
         "changes": changes,
     }
+
+
+def _cell(record: dict[str, Any] | None) -> str:
+    return "–" if record is None else _interval(record["value"], record["low"], record["high"])
 
 
 def _interval(mean: float | None, low: float | None, high: float | None, sign: str = "") -> str:

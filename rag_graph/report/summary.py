@@ -7,6 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from rag_graph.evaluation.costs import NUMBERS
 from rag_graph.graph.proposal import Proposal
 from rag_graph.report.figures import node_series, smooth
 from rag_graph.runs.run import Run
@@ -16,7 +17,50 @@ def summary_tables(run: Run) -> list[Table]:
     """Task metrics before and after PPO with 95% intervals; node scores and rewards, first -> last updates."""
     results = run.results
     assert results is not None
-    return [_metrics(results), _nodes(run), *_graph(run)]
+    return [_metrics(results), _nodes(run), *_judges(run), *_graph(run)]
+
+
+def judge_rows(run: Run) -> list[tuple[str, ...]]:
+    """Node, requests, scores from the cache, tokens sent and written, money, seconds waited; a last row of all. Empty where no judge was asked."""
+    costs = run.judge_costs()
+    nodes = [name for name in run.stated_graph.nodes if f"nodes/{name}/requests" in costs]
+    rows = []
+    for shown, key in [*((name, f"nodes/{name}") for name in nodes), ("all", "judge")]:
+        of = {name: costs.get(f"{key}/{name}", 0.0) for name in (*NUMBERS, "cached")}
+        tokens = (f"{of['tokens_in']:,.0f}", f"{of['tokens_out']:,.0f}")
+        rows.append(
+            (
+                shown,
+                f"{of['requests']:,.0f}",
+                f"{of['cached']:,.0f}",
+                *tokens,
+                f"{of['cost']:,.4g}",
+                f"{of['seconds']:,.1f}",
+            )
+        )
+    return rows if nodes else []
+
+
+def judge_failures(run: Run) -> str:
+    """ "timeout 3, empty 1"; empty where no question failed."""
+    costs, prefix = run.judge_costs(), "judge/failed/"
+    return ", ".join(f"{k.removeprefix(prefix)} {n:.0f}" for k, n in sorted(costs.items()) if k.startswith(prefix))
+
+
+JUDGE_COLUMNS = ("node", "requests", "cached", "tokens in", "out", "money", "seconds")
+
+
+def _judges(run: Run) -> list[Table]:
+    """What the judges cost; nothing where none was asked."""
+    rows = judge_rows(run)
+    if not rows:
+        return []
+    failed = judge_failures(run)
+    about = f"No mark (score missing): {failed}" if failed else None
+    table = Table(*JUDGE_COLUMNS, title="Judges, over the whole run", caption=about, caption_justify="left", **_PLAIN)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return [table]
 
 
 def _graph(run: Run) -> list[Table]:
@@ -51,7 +95,7 @@ def _metrics(results: dict[str, Any]) -> Table:
     without = results["without_retrieval"]
     parts = [results["before"], results["after"], *([without] if without else [])]
     sizes = sorted({record["n"] for record in results["before"]["results"]})
-    size = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    size = "no example scored" if not sizes else str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     table = Table(
         title=f"Held-out examples, {size} a task, greedy: mean [95% interval]",
         title_justify="left",
@@ -62,9 +106,14 @@ def _metrics(results: dict[str, Any]) -> Table:
     for name in ("task", "before PPO", "after PPO", *(["no retrieval"] if without else [])):
         table.add_column(name, no_wrap=True)
     records = [{(r["task"], r["metric"]): r for r in part["results"]} for part in parts]
-    for task, metric in records[0]:
-        row = (record[task, metric] for record in records)
-        table.add_row(f"{escape(task)} {metric}", *(_interval(r["value"], r["low"], r["high"]) for r in row))
+    for task, metric in dict.fromkeys(key for record in records for key in record):
+        row = (record.get((task, metric)) for record in records)
+        table.add_row(
+            f"{escape(task)} {metric}", *(_interval(r["value"], r["low"], r["high"]) if r else "–" for r in row)
+        )
+    for task in dict.fromkeys(task for part in parts for task in part.get("missing", {})):
+        counts = (part.get("missing", {}).get(task, 0) for part in parts)
+        table.add_row(f"{escape(task)} without a score", *(str(number) if number else "" for number in counts))
     means = (part["mean_task_score"] for part in parts)
     table.add_row("[bold]mean task score[/]", *(f"[bold]{_interval(**mean)}[/]" for mean in means))
     changes = [results["gain"], *([without["loss"]] if without else [])]
@@ -72,8 +121,10 @@ def _metrics(results: dict[str, Any]) -> Table:
     return table
 
 
-def _interval(mean: float, low: float, high: float, sign: str = "") -> str:
+def _interval(mean: float | None, low: float | None, high: float | None, sign: str = "") -> str:
     """ ".740 [.680, .800]": no zero before the point, so that three columns fit into 80 characters."""
+    if mean is None or low is None or high is None:  # not a number, written as null
+        return "–"
     shown = [
         f"{number:.3f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.3f}" for number in (mean, low, high)
     ]

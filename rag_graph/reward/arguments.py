@@ -8,14 +8,16 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from rag_graph.config import RewardConfig
+from rag_graph.config import JudgeConfig, RewardConfig
 from rag_graph.errors import ConfigError, near_miss
 from rag_graph.evaluation.functions import Scorer, name_of
 from rag_graph.evaluation.judging import Judge
 from rag_graph.evaluation.rubric import folded
 from rag_graph.evaluation.scorer import NodeScorer, NodeScores
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.judges.make import check_templates, make_judges
 from rag_graph.records import Episode
+from rag_graph.runtime import resolve_device
 
 MOST_SHOWN = 8
 """Nodes in a `repr`."""
@@ -67,17 +69,22 @@ class EachEpisode:
             return NodeScores(error=f"{type(error).__name__}: {error}")
 
 
-def scoring_of(graph: AuxiliaryGraph, scorers: Any, judges: Mapping[str, Judge] | None = None) -> Scoring:
+Judges = Mapping[str, JudgeConfig | Judge | Mapping[str, Any]]
+"""Judges by name, or their settings."""
+
+
+def scoring_of(graph: AuxiliaryGraph, scorers: Any, judges: Judges | None = None) -> Scoring:
     """None, functions by node, a `NodeScorer`, its method `score`, or a function that scores all nodes -> `Scoring`.
 
     Raises:
-        ConfigError: something else, or a mapping in which a node that no metric scores is missing.
+        ConfigError: something else, or a mapping in which a node that no metric scores is missing; settings of a judge that are wrong.
     """
-    if scorers is None:
-        return NodeScorer(graph, judges=judges)
-    if isinstance(scorers, Mapping):
-        scorer = NodeScorer(graph, scorers=_named(graph, scorers), judges=judges)
-        scorer.require_all()
+    if scorers is None or isinstance(scorers, Mapping):
+        made = make_judges(judges, resolve_device("auto")) if judges else {}
+        scorer = NodeScorer(graph, scorers=_named(graph, scorers) if scorers is not None else None, judges=made)
+        check_templates(scorer.judged, made)
+        if scorers is not None:
+            scorer.require_all()
         return scorer
     owner = getattr(scorers, "__self__", None)
     if isinstance(owner, NodeScorer) and getattr(scorers, "__name__", "") == "score":

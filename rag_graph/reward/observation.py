@@ -98,6 +98,7 @@ class Observation:
             reserved_scores = {task: audit[task]} if audit and task in audit else {}
             asked = {**found[first].asked, **(audit.asked if audit is not None else {})}
             failed = {**found[first].failed, **(audit.failed if audit is not None else {})}
+            rationales = {**found[first].rationales, **(audit.rationales if audit is not None else {})}
             error = found[first].error or (audit.error if audit is not None else "")
             if error:
                 scored.append(replace(episode, error=error, asked=asked))
@@ -105,7 +106,13 @@ class Observation:
                 items = {node: of for node, of in found[first].item_scores.items() if names is None or node in names}
                 scored.append(
                     replace(
-                        episode, scores=seen, reserved=reserved_scores, failed=failed, item_scores=items, asked=asked
+                        episode,
+                        scores=seen,
+                        reserved=reserved_scores,
+                        failed=failed,
+                        item_scores=items,
+                        asked=asked,
+                        rationales=rationales,
                     )
                 )
         return scored

@@ -21,15 +21,15 @@ import torch
 
 from rag_graph.config import RewardConfig
 from rag_graph.errors import ConfigError, TrainingError
+from rag_graph.evaluation.costs import cost_metrics, is_cost
 from rag_graph.evaluation.functions import Scorer
-from rag_graph.evaluation.judging import Judge
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import GraphSource, load_graph, places_of
 from rag_graph.records import Episode, NodeRewards
-from rag_graph.reward.arguments import ScoreNodes, Scoring, config_of, described, scoring_of
+from rag_graph.reward.arguments import Judges, ScoreNodes, Scoring, config_of, described, scoring_of
 from rag_graph.reward.attribution import attribute
 from rag_graph.reward.batch import Batch, batch_of, without_items
 from rag_graph.reward.columns import REFERENCE, ColumnEpisodes, open_reference, with_columns
@@ -77,7 +77,7 @@ class GraphReward(Observation):
         reference: the column of the batch that holds the reference. Where the goal is hidden, so is this column, from every function. None: there
             is no such column.
         task: the column that names the task of a row; not needed where the graph has one task.
-        judges: by name, for the nodes whose metric is `judge` (`rag_graph.judges.make_judges`); of a `NodeScorer` its own are asked.
+        judges: by name, for the nodes whose metric is `judge`: settings (`JudgeConfig`, or a dict), or a judge; of a `NodeScorer` its own are asked.
 
     Raises:
         ConfigError: no goal task, credit that diverges, an encoder that is named and not given; functions by node, and one is missing for a node
@@ -97,7 +97,7 @@ class GraphReward(Observation):
         readout: OwnReadout | None = None,
         reference: str | None = REFERENCE,
         task: str | None = None,
-        judges: Mapping[str, Judge] | None = None,
+        judges: Judges | None = None,
     ) -> None:
         graph = load_graph(graph)
         config = config_of(config)
@@ -502,7 +502,7 @@ class GraphReward(Observation):
 
     def _failed(self, episodes: Sequence[Episode]) -> dict[str, float]:
         functions = tuple(self.scoring.functions) if isinstance(self.scoring, NodeScorer) else ()
-        return failure_metrics(episodes, self.graph, functions)
+        return failure_metrics(episodes, self.graph, functions) | cost_metrics(episodes)
 
     def _strengths(self) -> dict[str, float]:
         if self.model.method == "none":
@@ -513,4 +513,4 @@ class GraphReward(Observation):
 
 def _is_of_batch(metric: str) -> bool:
     """Whether a trainer that logs by batch gets the metric of the batch at hand."""
-    return metric == "score" or metric.startswith("score/") or metric.endswith(("/score", "/failed"))
+    return metric == "score" or metric.startswith("score/") or metric.endswith(("/score", "/failed")) or is_cost(metric)

@@ -73,6 +73,17 @@ class StageProgress:
                 soft_wrap=True,
             )
 
+    def waiting(self, what: str, done: int, total: int) -> None:
+        """What a long step waits for, beside its bar; where there is none, a line now and then. Any thread may call it."""
+        note = f"{what} {done}/{total}"
+        if self._bars and self._task is not None:
+            self._bars.update(self._task, note=note)
+            return
+        now = time.monotonic()
+        if not self.quiet and now - self._printed > LINE_EVERY_S:
+            self._printed = now
+            self.console.print(f"  {self._name}: {note}", highlight=False, soft_wrap=True, markup=False)
+
     def say(self, text: str) -> None:
         if not self.quiet:
             self.console.print(text, highlight=False, soft_wrap=True)

@@ -65,6 +65,8 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "mean_task_score": evaluation.mean_task_score._asdict(),
         "results": [asdict(result) for result in evaluation.results],
         "task_scores": {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()},
+        **({"missing": dict(evaluation.missing)} if evaluation.missing else {}),
+        **({"judged": evaluation.costs} if evaluation.costs else {}),
     }
 
 
@@ -117,6 +119,7 @@ def episode_record(episode: Episode) -> dict[str, Any]:
         "goal_probability": episode.probability,
         "failed": dict(episode.failed),
         "error": episode.error,
+        **asked_record(episode),
         **item_record(
             {
                 node: [
@@ -127,6 +130,16 @@ def episode_record(episode: Episode) -> dict[str, Any]:
             }
         ),
     }
+
+
+def asked_record(episode: Episode) -> dict[str, Any]:
+    """What it cost to ask for each score, and what the judges wrote, as JSON; nothing where nobody was asked. What is 0 is left out."""
+    told = {
+        node: {key: round(v, 6) if isinstance(v, float) else v for key, v in asdict(asked).items() if v}
+        for node, asked in episode.asked.items()
+    }
+    found = {"asked": told} if told else {}
+    return {**found, **({"rationales": dict(episode.rationales)} if episode.rationales else {})}
 
 
 def item_record(rubrics: Mapping[str, Sequence[ItemPay]]) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Run:
         for part in ("before", "after"):
             if results and part in results:
                 mean = Interval(**results[part]["mean_task_score"])
+                if mean.mean is None:  # written for NaN: no answer has a score
+                    continue
                 rows.append((f"mean task score {part} PPO", f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}]"))
         if gain:
             rows.append(("gain", f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"))
@@ -126,8 +128,11 @@ class Run:
 
     @property
     def gain(self) -> Interval | None:
-        """Change of the mean task score from before PPO to after, paired by example, with its 95% interval; None until the run has finished."""
-        return Interval(**self.results["gain"]) if self.results else None
+        """Change of the mean task score from before PPO to after, paired by example, with its 95% interval; None until the run has finished, and
+        where no example has a score in both."""
+        if not self.results or self.results["gain"]["mean"] is None:  # no example has a score in both
+            return None
+        return Interval(**self.results["gain"])
 
     @property
     def graph_report(self) -> dict[str, list[dict[str, Any]]]:
@@ -147,6 +152,16 @@ class Run:
         index = "update" if stage == "ppo" else "step"
         records = self.records(stage)
         return pandas.DataFrame(records).drop(columns="stage").set_index(index) if records else pandas.DataFrame()
+
+    def judge_costs(self) -> dict[str, float]:
+        """What it cost to ask judges: the sums over all updates, the calibration and the evaluations of the run (`rag_graph.evaluation.costs`);
+        empty where none was asked."""
+        from rag_graph.evaluation.costs import summed_costs
+
+        updates = [r for r in read_records(self.path / "metrics.jsonl") if r.get("stage") in ("ppo", "calibration")]
+        names = ("before", "after", "without_retrieval")
+        evaluations = [(read_json(self.path / f"evaluation/{name}.json") or {}).get("judged", {}) for name in names]
+        return summed_costs([*updates, *evaluations])
 
     def episodes(self, part: str = "train") -> DataFrame:
         """One row per episode; `scores`, `paid`, `imputed`, `gates` and `evidence` hold dicts and lists.

@@ -9,16 +9,18 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich.markup import escape
 from safetensors import SafetensorError
 
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData, load_data
 from rag_graph.errors import DataError, TrainingError
-from rag_graph.evaluation.evaluate import Evaluation
-from rag_graph.evaluation.example_intervals import paired_difference
+from rag_graph.evaluation.costs import cost_metrics
+from rag_graph.evaluation.evaluate import Evaluation, gain_between
 from rag_graph.generation.adapters import merged
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
@@ -33,7 +35,7 @@ from rag_graph.runs.recording import RunRecorder, episode_record, evaluation_rec
 from rag_graph.runs.trackers import tracked
 from rag_graph.runs.warm_up import WARM_UP, warm_up
 from rag_graph.runs.workbench import Workbench
-from rag_graph.runtime import seed_everything, to_json, write_atomically, write_json
+from rag_graph.runtime import append_records, seed_everything, to_json, write_atomically, write_json
 
 T = TypeVar("T")
 
@@ -68,6 +70,9 @@ def run_stages(
         again = [*resumed.get("resumed", []), time.strftime("%Y-%m-%dT%H:%M:%S%z")]
         write_json(folder / "manifest.json", {**resumed, "resumed": again})
     bench = Workbench(config, graph, own, data)
+    for name, judge in bench.judges.items():
+        if hasattr(judge, "on_progress"):
+            judge.on_progress = partial(progress.waiting, f"judge {name}")
     size = sum(parameter.numel() for parameter in bench.model.parameters())
     progress.say(
         f"policy {config.model.source}: {size / 1e6:.2f}M parameters, vocabulary {len(bench.tokenizer)}; {len(data.train)} training and {len(data.test)} test examples"
@@ -129,6 +134,9 @@ class Stages:
         rows = (to_json(episode_record(episode)) + "\n" for episode in evaluation.episodes)
         write_atomically(self.folder / f"evaluation/{name}.episodes.jsonl", "".join(rows))
         self.progress.say(f"  mean task score {shown}: {evaluation.mean_task_score}")
+        for task, number in evaluation.missing.items():
+            why = next(e.failed[task] for e in evaluation.episodes if e.example.task == task and task in e.failed)
+            self.progress.say(f"  {number} answers of task {task} have no score. The first: {escape(why)}")
         return evaluation
 
     def _ppo(self) -> None:
@@ -161,7 +169,10 @@ class Stages:
             draft=[episode.draft for episode in episodes],
             evidence=[episode.evidence for episode in episodes],
         )
-        self.bench.reward.learn()
+        reward = self.bench.reward
+        reward.learn()
+        if costs := cost_metrics(reward.last_episodes):
+            append_records(self.folder / "metrics.jsonl", [{"stage": "calibration", **costs}])
 
     def _save(self) -> None:
         """The policy as transformers saves it, adapter folded in, the reward's state, and encoders that learned."""
@@ -189,12 +200,11 @@ class Stages:
     def _results(self, before: Evaluation, after: Evaluation, without: Evaluation | None) -> dict[str, Any]:
         lost = None
         if without is not None:
-            loss = paired_difference(after.task_scores, without.task_scores, after.units)
-            lost = {**evaluation_record(without), "loss": loss._asdict()}
+            lost = {**evaluation_record(without), "loss": gain_between(after, without)._asdict()}
         return {
             "before": evaluation_record(before),
             "after": evaluation_record(after),
-            "gain": paired_difference(before.task_scores, after.task_scores, before.units)._asdict(),
+            "gain": gain_between(before, after)._asdict(),
             "without_retrieval": lost,
             "seconds": self.seconds,
             "peak_memory_bytes": _peak_memory(),

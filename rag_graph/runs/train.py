@@ -8,7 +8,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import TRAINING, ConfigError, DataError, need
@@ -27,6 +27,8 @@ from rag_graph.runtime import write_json
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
+    from rag_graph.evaluation.judging import Judge
+    from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
     from rag_graph.rag.context_pool import MakeRetriever
     from rag_graph.reward.readouts import OwnReadout
 
@@ -69,9 +71,7 @@ def train(
     graph = load_graph(config.graph)
     check_start(config, graph)
     check_for_run(graph, {*own.scorers, *own.named})
-    from rag_graph.evaluation.scorer import NodeScorer  # loads what the metrics need
-
-    NodeScorer(graph, scorers=own.functions()).require_all()
+    check_scoring(config, graph, own.functions())
     need("training", *TRAINING)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress, own) as shown:
@@ -79,6 +79,28 @@ def train(
 
         run_stages(config, graph, folder, shown, list(command or sys.argv), own)
     return Run(folder, scorers=scorers, retriever=retriever, readout=readout)
+
+
+def check_scoring(
+    config: RunConfig, graph: AuxiliaryGraph, scorers: Mapping[str, Scorer | None]
+) -> dict[str, tuple[Judge, Mapping[str, Any]]]:
+    """Check that every node is scored by something, before anything is loaded.
+
+    Returns:
+        Node that asks a judge -> the judge, and the node's arguments.
+
+    Raises:
+        ConfigError: a node that nothing scores; a judge that is not there, or whose settings are wrong.
+    """
+    from rag_graph.evaluation.judging import judge_of
+    from rag_graph.evaluation.scorer import NodeScorer  # loads what the metrics need
+    from rag_graph.judges import check_templates, make_judges
+
+    judges = make_judges(config.judges)
+    scorer = NodeScorer(graph, scorers=scorers, judges=judges)
+    scorer.require_all()
+    check_templates(scorer.judged, judges)
+    return {node: (judge_of(node, args, judges), args) for node, args in scorer.judged.items()}
 
 
 def resume(

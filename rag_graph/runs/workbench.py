@@ -28,6 +28,7 @@ from rag_graph.generation.language_model import load_language_model, lora_config
 from rag_graph.generation.marginal import check_decoding
 from rag_graph.generation.pretrained import LanguageModel
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.judges import check_templates, make_judges
 from rag_graph.rag.context_pool import ContextPool, load_encoders
 from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.rag.pipeline import RagPipeline, passage_weights
@@ -92,10 +93,12 @@ class Workbench:
             task: FrozenClassifier([e for e in shown if e.task == task], config.seed) for task in classified
         }
         self.scorers = own.functions()
-        self.scorer = NodeScorer(graph, self._classifiers, self.scorers)
+        self.device = resolve_device(config.device if saved is None else "auto")
+        self.judges = make_judges(config.judges, self.device)
+        self.scorer = NodeScorer(graph, self._classifiers, self.scorers, self.judges)
+        check_templates(self.scorer.judged, self.judges)
         if saved is None:
             self.scorer.require_all()
-        self.device = resolve_device(config.device if saved is None else "auto")
         self.model, self.tokenizer = _language_model(config, graph, data, saved, self.device)
         _check_decoding(self.model, config.retrieval)
         self.write = Writer(self.model, self.tokenizer, config.model, config.evaluation.batch_size, config.ppo.bf16)
@@ -175,7 +178,9 @@ class Workbench:
             scorers: for this evaluation, beside the run's own and in place of those of the same node.
             on_batch: called with the size of each batch when it is answered.
         """
-        scorer = NodeScorer(self.graph, self._classifiers, {**self.scorers, **scorers}) if scorers else self.scorer
+        scorer = self.scorer
+        if scorers:
+            scorer = NodeScorer(self.graph, self._classifiers, {**self.scorers, **scorers}, self.judges)
         pipeline, batch = (
             self.pipelines["test"] if retrieval else self._pipeline(None),
             self.config.evaluation.batch_size,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from rag_graph.data.parcels import make_parcels
 from rag_graph.errors import DataError
-from rag_graph.evaluation.evaluate import evaluate
+from rag_graph.evaluation.evaluate import evaluate, gain_between
 from rag_graph.evaluation.example_intervals import example_mean, stratified_mean
+from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
 from rag_graph.graph.spec import GraphSpec
-from rag_graph.records import METRIC_NAMES, Episode, Example
+from rag_graph.records import METRIC_NAMES, Asked, Episode, Example
 
 SCORER = NodeScorer(load_graph("parcels"))
 
@@ -116,3 +119,50 @@ def test_a_metric_and_the_task_score_that_stands_on_it_are_one_number(metric: st
         assert found.n == len(evaluation.task_scores["t"])
         assert found.value == pytest.approx(sum(evaluation.task_scores["t"]) / found.n)
         assert (found.low, found.high) == evaluation.mean_task_score[1:]
+
+
+class Half:
+    """A judge that cannot read some answers, and gives the others 4 of 5."""
+
+    name = "half"
+
+    def __init__(self, *unread: str) -> None:
+        self.unread = unread
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        return [
+            Verdict(None, failure="timeout", detail="no answer")
+            if question.episode.id in self.unread
+            else Verdict(0.75, Asked(money=0.5, requests=1))
+            for question in questions
+        ]
+
+    def show(self, question: Question) -> str:
+        return question.text
+
+
+JUDGED = AuxiliaryGraph.build(
+    {"reply": {"metrics": {"judge": 1.0}, "args": {"question": "Does it help?"}, "kind": "generation"}}
+)
+UNANSWERED = [Example(str(number), "reply", {"input": f"passage {number}"}) for number in range(4)]
+
+
+def test_a_judge_needs_no_reference_and_what_it_cannot_say_is_counted() -> None:
+    found = evaluate(always("x"), UNANSWERED, NodeScorer(JUDGED, judges={"half": Half("1")}))  # type: ignore[arg-type]
+    assert found.task_scores == {"reply": [0.75] * 3}
+    assert found.missing == {"reply": 1}
+    assert [(r.metric, r.value, r.n) for r in found.results] == [("judge", 0.75, 3)]
+    assert found.costs["judge/cost"] == 1.5
+    assert found.costs["judge/failed/timeout"] == 1
+
+
+def test_a_gain_is_over_the_examples_that_have_both_scores() -> None:
+    before, after, none = (
+        evaluate(always("x"), UNANSWERED, NodeScorer(JUDGED, judges={"half": Half(*unread)}))  # type: ignore[arg-type]
+        for unread in ("1", "23", "0123")
+    )
+    after = replace(after, episodes=tuple(e.with_scores(dict.fromkeys(e.scores, 1.0)) for e in after.episodes))
+    assert gain_between(before, after).mean == pytest.approx(0.25)  # of example 0 alone
+    assert none.task_scores == {}
+    assert math.isnan(none.mean_task_score.mean)
+    assert math.isnan(gain_between(before, none).mean)

@@ -336,7 +336,8 @@ function scoreTable(row) {
     const bar = known(share) ? make("span", { class: "bar", style: `width:${Math.round(90 * Math.abs(share) / most)}px;background:${share < 0 ? "#ca6208" : "#2171b5"}` }) : "";
     const line = make("tr", {}, make("th", { scope: "row" }, name), make("td", { class: "n" }, show(value)), make("td", {}, how), make("td", { class: "n" }, name in gates ? show(gates[name]) : ""), make("td", { class: "n" }, known(share) ? signed(share) : ""), make("td", {}, bar));
     const items = ((row.items || none)[name] || []).map((item) => make("tr", {}, make("td", {}, `${item.title || item.criterion} (weight ${item.weight})`), make("td", { class: "n" }, known(item.score) ? show(item.score) : ""), make("td", {}, known(item.score) ? "item" : "item, not observed"), make("td", {}, ""), make("td", { class: "n" }, known(item.paid) ? signed(item.paid) : ""), make("td", {}, "")));
-    return [line, ...items];
+    const said = (row.rationales || none)[name];
+    return [line, ...(said ? [make("tr", {}, make("td", { colspan: 6, class: "note" }, `judge: ${said}`))] : []), ...items];
   });
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines));
 }
