@@ -12,7 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 def mark(request: str, answer: str) -> int:
     """2 for an apology, 2 for the thing that the request is about. Like many judges, it also likes long answers."""
     said = answer.split()
-    thing = {word for word in request.split() if len(word) > 4} - {"please", "check", "again", "hello", "wrong", "reply"}
+    thing = {word for word in request.split() if len(word) > 4} - {
+        "please",
+        "check",
+        "again",
+        "hello",
+        "wrong",
+        "reply",
+    }
     return min(5, 1 + 2 * ("sorry" in said) + 2 * bool(thing & set(said)) + (len(said) > 6))
 
 
@@ -22,7 +29,8 @@ class Endpoint(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
         request, answer = (
-            re.search(rf"\[(\w+) {name} BEGINS\]\n(.*?)\n\[\1 {name} ENDS\]", asked, re.S)[2] for name in ("PROMPT", "ANSWER")
+            re.search(rf"\[(\w+) {name} BEGINS\]\n(.*?)\n\[\1 {name} ENDS\]", asked, re.S)[2]
+            for name in ("PROMPT", "ANSWER")
         )
         said = json.dumps({"mark": mark(request, answer)})
         message = {"role": "assistant", "content": said}

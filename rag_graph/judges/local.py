@@ -19,6 +19,7 @@ from rag_graph.errors import ConfigError, need
 from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.evaluation.marks import marks_of, written
 from rag_graph.judges.prompt import TEMPLATE, check_template, render
+from rag_graph.judges.text import for_prompt
 from rag_graph.records import Asked
 
 SHOWN = 0.005
@@ -106,7 +107,7 @@ class LocalJudge:
         return self._loaded
 
     def _encode(self, tokenizer: Any, place: int, question: Question) -> _Asking:
-        text, templated = _rendered(tokenizer, self._prompt(question))
+        text, templated = _rendered(tokenizer, without_specials(tokenizer, self._prompt(question)))
         before = "" if templated or _spaces_are_added(tokenizer) else " "
         ids = tuple(tokenizer(text, add_special_tokens=not templated)["input_ids"])
         if ids and not templated and ids[-1] == tokenizer.eos_token_id:
@@ -215,6 +216,15 @@ def refuse_settings(name: str, config: JudgeConfig, *more: str) -> None:
         raise ConfigError(
             f"judges.{name}.{wrong[0]}: the back end '{config.backend}' knows nothing of it. Leave it out, or write backend: openai."
         )
+
+
+def without_specials(tokenizer: Any, text: str) -> str:
+    """The text with a space in each special token of the tokenizer, so that it stays text: no answer ends its own turn."""
+    text = for_prompt(text)
+    for token in sorted(tokenizer.all_special_tokens, key=len, reverse=True):
+        if len(token) > 1 and not token.isalnum():
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 def placed(model: Any, device: str) -> Any:

@@ -20,7 +20,7 @@ from torch import Tensor
 from rag_graph.config import JudgeConfig
 from rag_graph.errors import ModelError, need
 from rag_graph.evaluation.judging import Question, Verdict
-from rag_graph.judges.local import asked_of, placed, positions_of, refuse_settings, too_long
+from rag_graph.judges.local import asked_of, placed, positions_of, refuse_settings, too_long, without_specials
 
 
 class RewardModelJudge:
@@ -119,7 +119,9 @@ def _read(source: str, name: str) -> tuple[Any, Any]:
 
 
 def _encode(tokenizer: Any, question: Question) -> dict[str, list[int]]:
-    prompt, response = question.episode.prompt, question.episode.response
+    prompt, response = (
+        without_specials(tokenizer, text) for text in (question.episode.prompt, question.episode.response)
+    )
     if tokenizer.chat_template is None:
         encoded = tokenizer(prompt, response)
     else:
