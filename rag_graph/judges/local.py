@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rag_graph.config import JudgeConfig
+from rag_graph.display import one_line
 from rag_graph.errors import ConfigError, need
 from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.evaluation.marks import marks_of, written
@@ -57,6 +58,9 @@ class LocalJudge:
         self.template = TEMPLATE if config.template is None else config.template
         check_template(self.template, f"judges.{name}.template")
         self._loaded: tuple[Any, Any] | None = None
+
+    def __repr__(self) -> str:
+        return one_line("LocalJudge", repr(self.name), f"model {self.config.model!r}")
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict per question, in their order. Tokens are those that were read; none is written.

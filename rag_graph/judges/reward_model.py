@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from rag_graph.config import JudgeConfig
+from rag_graph.display import one_line
 from rag_graph.errors import ModelError, need
 from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.judges.local import asked_of, placed, positions_of, refuse_settings, too_long, without_specials
@@ -42,6 +43,9 @@ class RewardModelJudge:
         refuse_settings(name, config, "template")
         self.name, self.config, self.device = name, config, device
         self._loaded: tuple[Any, Any] | None = None
+
+    def __repr__(self) -> str:
+        return one_line("RewardModelJudge", repr(self.name), f"model {self.config.model!r}")
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict per question, in their order.

@@ -182,6 +182,16 @@ def test_a_model_that_is_not_there_is_said_when_it_is_asked(tmp_path: Path) -> N
         local.judge(questions())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_an_accelerator_the_scores_are_nearly_the_same(folder: Callable[..., str]) -> None:
+    path = folder()
+    on_gpu = LocalJudge("local", JudgeConfig(backend="transformers", model=path), "cuda").judge(questions())
+    assert [one.score for one in on_gpu] == pytest.approx(
+        [one.score for one in judge(path).judge(questions())], abs=0.03
+    )
+
+
 PAIRS = (
     ("What is the capital of France?", "The capital of France is Paris."),
     ("How do I boil an egg?", "Put the egg into boiling water for eight minutes, then cool it in cold water."),

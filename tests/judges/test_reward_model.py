@@ -177,6 +177,16 @@ def test_outputs_with_a_meaning_each_are_no_scale(folder: Callable[..., str]) ->
         judge(folder(labels=3, problem_type="multi_label_classification")).judge(questions())
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_an_accelerator_the_scores_are_nearly_the_same(folder: Callable[..., str]) -> None:
+    path = folder()
+    on_gpu = RewardModelJudge("rm", JudgeConfig(backend="reward_model", model=path), "cuda").judge(questions())
+    assert [one.score for one in on_gpu] == pytest.approx(
+        [one.score for one in judge(path).judge(questions())], abs=0.05
+    )
+
+
 def test_settings_of_other_back_ends_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"judges.rm.template: the back end 'reward_model' knows nothing of it"):
         judge("x", template="prompt.txt")
