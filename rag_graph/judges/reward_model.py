@@ -167,4 +167,4 @@ def _score(logits: Sequence[float], question: Question) -> float:
     (logit,) = logits
     if question.scaled:
         return min(1.0, max(0.0, (logit - question.low) / (question.high - question.low)))
-    return float(torch.sigmoid(torch.tensor(logit, dtype=torch.float64)))
+    return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
