@@ -392,7 +392,7 @@ class JudgeServer:
     """A chat endpoint of OpenAI's protocol on this machine. What it does with a request says `behave`.
 
     behave: number of the request (from 0) and its prompt -> the text of the reply, or one of
-        ("status", CODE[, HEADERS]), ("body", BYTES), ("half", BYTES), ("sleep", SECONDS, TEXT), ("message", DICT), "hang up".
+        ("status", CODE[, HEADERS[, BODY]]), ("body", BYTES), ("half", BYTES), ("sleep", SECONDS, TEXT), ("message", DICT), "hang up".
     prompts, headers, bodies: of each request that came. most: the greatest number of requests that were in flight.
     """
 
@@ -450,7 +450,8 @@ class JudgeServer:
             return None
         status, headers, cut = 200, {}, 0
         if kind == "status":
-            status, headers, body = rest[0], rest[1] if len(rest) > 1 else {}, b'{"error": {"message": "not now"}}'
+            status, headers = rest[0], rest[1] if len(rest) > 1 else {}
+            body = rest[2] if len(rest) > 2 else b'{"error": {"message": "not now"}}'
         elif kind in ("body", "half"):
             body, cut = rest[0], 10 if kind == "half" else 0
         else:

@@ -148,3 +148,48 @@ def test_a_tracker_is_one_of_three_and_counts_once() -> None:
     assert load_config(None, ["report_to=[wandb, tensorboard, wandb]"]).report_to == ("wandb", "tensorboard")
     with pytest.raises(ConfigError, match=r"report_to.0: Input should be 'tensorboard', 'wandb' or 'trackio'"):
         load_config(None, ["report_to=[mlflow]"])
+
+
+JUDGE = ["judges.a.model=m", "judges.a.base_url=http://127.0.0.1:1/v1"]
+
+
+def test_the_fingerprint_holds_what_changes_a_verdict() -> None:
+    base = load_config(None, JUDGE).fingerprint()
+    assert base != RunConfig().fingerprint()
+    for quiet in (
+        "concurrency=2",
+        "timeout=9",
+        "retries=0",
+        "cache_mb=0",
+        "price_in=1",
+        "price_out=1",
+        "api_key_env=MINE",
+        "batch_size=2",
+    ):
+        assert load_config(None, [*JUDGE, f"judges.a.{quiet}"]).fingerprint() == base
+    for change in (
+        "model=n",
+        "base_url=null",
+        "temperature=0.5",
+        "max_tokens=9",
+        "together=true",
+        "rank=true",
+        "template='{answer}'",
+    ):
+        assert load_config(None, [*JUDGE, f"judges.a.{change}"]).fingerprint() != base
+
+
+def test_a_template_of_a_judge_is_read_beside_the_config(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("{question}\n{answer} é {scale}", encoding="utf-8")
+    (tmp_path / "c.yaml").write_text("judges: {a: {model: m, template: mine.txt}}")
+    config = load_config(tmp_path / "c.yaml")
+    assert config.judges["a"].template == "{question}\n{answer} é {scale}"
+    (tmp_path / "again.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    assert (
+        load_config(tmp_path / "again.yaml") == config
+    )  # the text stands for itself: a run folder needs no other file
+    assert read_config(tmp_path / "c.yaml").judges["a"].template == "mine.txt"
+    with pytest.raises(ConfigError, match=r"judges.a.template: 'none.txt' cannot be read: No such file"):
+        load_config(None, [*JUDGE, "judges.a.template=none.txt"])
+    with pytest.raises(ConfigError, match="Set one of them to false, or name two judges"):
+        load_config(None, [*JUDGE, "judges.a.together=true", "judges.a.rank=true"])

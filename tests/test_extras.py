@@ -101,7 +101,7 @@ def test_commands_on_graph_files_load_nothing_heavy(told: dict[str, Any]) -> Non
 
 def test_what_needs_an_extra_names_it(told: dict[str, Any], finished_run: Path) -> None:
     extras = {"bm25": "retrieval", "encoder": "retrieval", "parquet": "parquet", "faiss": "faiss", "milvus": "milvus", "ray": "ray",
-              "trainer": "train", "learning": "train", "evaluate": "train"}  # fmt: skip
+              "judge": "judges", "trainer": "train", "learning": "train", "evaluate": "train"}  # fmt: skip
     assert set(told["errors"]) == set(extras)
     for name, extra in extras.items():
         kind, text = told["errors"][name]

@@ -68,6 +68,7 @@ def main(run: str, folder: Path) -> dict[str, Any]:
     from rag_graph import Episode, Example, GraphReward, Run, SentenceEncoder
     from rag_graph.data.files import read_table
     from rag_graph.evaluation.metrics import METRICS, Judged
+    from rag_graph.judges import make_judges
     from rag_graph.retrieval.bm25 import Bm25Retriever
     from rag_graph.retrieval.vectors import FaissVectors, MilvusVectors
     from rag_graph.runs.executors import run_on_ray
@@ -89,6 +90,7 @@ def main(run: str, folder: Path) -> dict[str, Any]:
         "ray": error_of(lambda: list(run_on_ray([], None, 1, 0))),
         "trainer": error_of(lambda: rag_graph.GraphPPOTrainer),
         "learning": error_of(lambda: rag_graph.LearningRewards),
+        "judge": error_of(lambda: make_judges({"a": {"model": "m", "base_url": "http://127.0.0.1:9/v1"}})),
         "evaluate": error_of(lambda: Run(run).evaluate()),
     }
     names = [found.name for found in pkgutil.walk_packages(rag_graph.__path__, "rag_graph.", onerror=lambda name: None)]

@@ -50,6 +50,10 @@ def ask(
         measured = "yes" if name in answer.episode.scores else "imputed"
         table.add_row(escape(name), f"{score:.3f}", measured, f"{weight:.2f}", f"{answer.paid[name]:+.3f}")
     console.print(table)
+    for name, said in answer.episode.rationales.items():
+        console.print(f"[bold]judge[/]   {escape(name)}: [dim]{escape(said)}[/]", highlight=False)
+    for name, why in answer.episode.failed.items():
+        console.print(f"[bold]failed[/]  {escape(name)}: {escape(why)}", highlight=False)
     total = answer.reward
     console.print(
         f"[bold]reward[/]  {total:+.3f}"

@@ -132,13 +132,14 @@ def evaluate(
         units[name] = [episode.example.sampling_unit for episode in mine]
         compared = [e for e in mine if e.example.references]
         for metric in dict.fromkeys([*task.metrics, *(REPORTED[task.kind] if task.kind else ())]):
+            found: tuple[Interval, int] | None
             if metric == METRIC and [other for other, weight in task.metrics.items() if weight > 0] == [METRIC]:
                 found = example_mean(task_scores[name], units[name]), len(mine)
             else:
                 found = _measure(metric, compared, task.label_words) if compared else None
             if found is not None:
-                interval, count = found
-                results.append(EvalResult(name, metric, *interval, count, config_hash))
+                interval, number = found
+                results.append(EvalResult(name, metric, *interval, number, config_hash))
     if not task_scores and not missing:
         raise DataError("no example has a reference: there is nothing to compare the answers with.")
     return Evaluation(tuple(results), tuple(episodes), task_scores, units, missing)

@@ -22,6 +22,10 @@ LONGEST_PAUSE_S = 60.0
 """Between two tries; the client waits no longer, whatever a server asks for."""
 
 
+INSTEAD = {"max_tokens": "max_completion_tokens", "temperature": ""}
+"""Parameter that some models refuse -> its new name; empty: it is left out."""
+
+
 class Reply(NamedTuple):
     """What came back. seconds: of waiting, pauses between tries included."""
 
@@ -63,6 +67,7 @@ class ChatModel:
                 f"judges.{name}: the environment variable {config.api_key_env} holds no key. Set it, or name your server's address in base_url: a server "
                 "of your own may need no key."
             )
+        self._instead: dict[str, str] = {}
         self._places: tuple[int, asyncio.Semaphore] | None = None
 
     async def ask_all(
@@ -93,19 +98,33 @@ class ChatModel:
         started = time.perf_counter()
         try:
             async with asyncio.timeout((self.config.retries + 1) * (self.config.timeout + LONGEST_PAUSE_S)):
-                response = await client.chat.completions.with_raw_response.create(
-                    model=self.config.model,
-                    messages=[{"role": "user", "content": prompt}],
-                    max_tokens=self.config.max_tokens,
-                    temperature=self.config.temperature,
-                )
-            reply = _read(response.content)
+                reply = _read(await self._send(client, prompt))
         except Exception as error:  # whatever the client raises came from outside: it is counted, and the run goes on
             reply = Reply("", 0, 0, 0.0, *_why(error))
         seconds = time.perf_counter() - started
         return reply._replace(
             seconds=seconds, detail=self._without_key(reply.detail), text=self._without_key(reply.text)
         )
+
+    async def _send(self, client: openai.AsyncOpenAI, prompt: str) -> bytes:
+        """The body that came back. Some models take no `max_tokens`, or no temperature: what one of them refused is not sent again."""
+        from openai import BadRequestError
+
+        while True:
+            settings = {"max_tokens": self.config.max_tokens, "temperature": self.config.temperature}
+            sent = {self._instead.get(name, name): value for name, value in settings.items()}
+            sent.pop("", None)
+            try:
+                response = await client.chat.completions.with_raw_response.create(
+                    model=self.config.model, messages=[{"role": "user", "content": prompt}], **sent
+                )
+            except BadRequestError as error:
+                if error.param not in sent or error.param not in INSTEAD:
+                    raise
+                self._instead[error.param] = INSTEAD[error.param]
+            else:
+                body: bytes = response.content
+                return body
 
     def _free_place(self) -> asyncio.Semaphore:
         """Of this process: a forked one has an event loop of its own."""

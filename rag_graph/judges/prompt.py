@@ -89,14 +89,9 @@ def render(template: str, shape: Shape, questions: Sequence[Question]) -> str:
         "reference": "" if reference is None else _block("REFERENCE ANSWER", reference, code),
         "answer": "\n\n".join(blocks),
     }
-    filled = _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
-    return (
-        re.sub(r"\n{3,}", "\n\n", filled) if reference is None and not _has_gaps([*answers, prompt, *asked]) else filled
-    )
-
-
-def _has_gaps(texts: Sequence[str]) -> bool:
-    return any("\n\n\n" in text for text in texts)
+    if reference is None:
+        template = re.sub(r"\{reference\}\n*", "", template)
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), template)
 
 
 def _code(texts: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ def judge_rows(run: Run) -> list[tuple[str, ...]]:
     """Node, requests, scores from the cache, tokens sent and written, money, seconds waited; a last row of all. Empty where no judge was asked."""
     costs = run.judge_costs()
     nodes = [name for name in run.stated_graph.nodes if f"nodes/{name}/requests" in costs]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for shown, key in [*((name, f"nodes/{name}") for name in nodes), ("all", "judge")]:
         of = {name: costs.get(f"{key}/{name}", 0.0) for name in (*NUMBERS, "cached")}
         tokens = (f"{of['tokens_in']:,.0f}", f"{of['tokens_out']:,.0f}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from rag_graph.graph.judge_checks import check_judge
+from rag_graph.graph.reader import check_graph
 
 
 def said(args: Any, by_item: bool = False) -> list[str]:
@@ -41,3 +43,20 @@ def test_wrong_names_and_types() -> None:
         "criteria.kind.args.reference: 1 is not true or false.",
         "criteria.kind.args.judge: '' is not text.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("task", "needed"),
+    [
+        ({"metrics": {"judge": 1.0}, "args": {"question": "Right?"}}, False),
+        ({"metrics": {"judge": 1.0, "rouge_l": 0.0}, "args": {"question": "Right?"}}, False),
+        ({"metrics": {"judge": 1.0}, "args": {"question": "Right?", "reference": True}}, True),
+        ({"metrics": {"judge": 1.0, "rouge_l": 0.5}, "args": {"question": "Right?"}}, True),
+        ({"metrics": {"rouge_l": 1.0}}, True),
+    ],
+)
+def test_a_task_that_only_a_judge_scores_needs_no_reference(task: Any, needed: bool) -> None:
+    columns = {"kind": "generation", "dataset": {"path": "x.jsonl"}, "fields": {"input": "text"}, "prompt": "{input}"}
+    text = json.dumps({"format": 1, "name": "g", "tasks": {"reply": {**task, **columns}}}, indent=1)
+    _, problems = check_graph(text)
+    assert any("no 'reference'" in str(problem) for problem in problems) == needed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from typing import Any
 
@@ -125,3 +126,36 @@ def test_requests_in_flight_are_limited(judge_server: Any) -> None:
     assert [reply.text for reply in replies] == ["4"] * 20
     assert sorted(seen) == list(range(20))
     assert judge_server.most == 4
+
+
+def test_what_a_model_does_not_take_is_not_sent_again(judge_server: Any) -> None:
+    def behave(number: int, prompt: str) -> Any:
+        for name in ("max_tokens", "temperature"):
+            if name in judge_server.bodies[number]:
+                error = {"message": f"Unsupported: '{name}'", "param": name, "code": "unsupported_parameter"}
+                return "status", 400, {}, json.dumps({"error": error}).encode()
+        return "4"
+
+    judge_server.behave = behave
+    model = ChatModel("a", settings(judge_server.url, max_tokens=7, concurrency=1))
+    assert [reply.text for reply in asyncio.run(model.ask_all(["a", "b"]))] == ["4", "4"]
+    sent = [set(body) - {"messages", "model"} for body in judge_server.bodies]
+    assert sent == [
+        {"max_tokens", "temperature"},
+        {"max_completion_tokens", "temperature"},
+        {"max_completion_tokens"},
+        {"max_completion_tokens"},
+    ]
+
+
+def test_another_bad_request_is_rejected(judge_server: Any) -> None:
+    error = {"message": "too long", "param": "messages", "code": "context_length_exceeded"}
+    judge_server.behave = lambda number, prompt: ("status", 400, {}, json.dumps({"error": error}).encode())
+    assert ask(judge_server.url)[-2:] == ("rejected", "HTTP 400: too long")
+    judge_server.behave = lambda number, prompt: (
+        "status",
+        400,
+        {},
+        b'{"error": {"code": "content_filter", "message": "no"}}',
+    )
+    assert ask(judge_server.url)[-2:] == ("refusal", "HTTP 400: no")

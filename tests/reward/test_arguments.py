@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rag_graph.config import RewardConfig, RunConfig
+from rag_graph.config import JudgeConfig, RewardConfig, RunConfig
 from rag_graph.errors import ConfigError, DataError
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph
@@ -99,3 +100,36 @@ def test_a_function_that_scores_all_nodes_fails_for_its_episode_alone() -> None:
     assert found[0].error == ""
     assert found[1].error.startswith("ConfigError: node 'form': a score is a number from 0 to 1, and this one is 7.0")
     assert found[2].error == "KeyError: 'c'"
+
+
+JUDGED = AuxiliaryGraph.build(
+    {"reply": {"goal": 1.0, "metrics": {"judge": 1.0}, "args": {"question": "Does it help?"}}}
+)
+
+
+@pytest.mark.parametrize("form", [dict, JudgeConfig.model_validate])
+def test_a_reward_takes_settings_of_judges(
+    judge_server: Any, form: Callable[[Any], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAG_GRAPH_CACHE", str(tmp_path))
+    judge_server.behave = lambda number, prompt: "nonsense" if "[bad]" in prompt else '{"mark": 4}'
+    reward = GraphReward(
+        JUDGED, config={"reserved": 0.0}, judges={"a": form({"model": "m", "base_url": judge_server.url})}
+    )
+    logged: dict[str, float] = {}
+    reward(["q"] * 3, ["good", "[bad]", "fine"], [[1]] * 3, log_metric=logged.__setitem__)
+    kept = [one.episode for one in reward._kept]
+    assert [dict(one.scores) for one in kept] == [{"reply": 0.75}, {}, {"reply": 0.75}]
+    assert kept[1].failed == {"reply": "unreadable: no mark: nonsense"}
+    assert (logged["judge/requests"], logged["judge/failed/unreadable"], logged["nodes/reply/failed"]) == (3, 1, 1 / 3)
+    reward.learn()
+    assert reward.metrics()["nodes/reply/tokens_in"] == 300
+
+
+def test_a_judge_that_cannot_see_what_a_node_shows_it() -> None:
+    graph = AuxiliaryGraph.build(
+        {"reply": {"metrics": {"judge": 1.0}, "args": {"question": "Right?", "reference": True}}}
+    )
+    settings = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "template": "{question}{answer}{scale}"}
+    with pytest.raises(ConfigError, match=r"node 'reply': judges.a.template: it lacks \{reference\}"):
+        GraphReward(graph, judges={"a": settings})

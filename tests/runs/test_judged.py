@@ -11,6 +11,8 @@ import pytest
 
 from rag_graph import Run
 from rag_graph.errors import ConfigError, TrainingError
+from rag_graph.report.html import write_report
+from rag_graph.report.summary import summary_tables
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.train import resume, train
 
@@ -71,7 +73,9 @@ def run_of(config: Path, tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
-def test_a_run_knows_what_its_judge_cost(run_of: Callable[..., Run], judge_server: Any, tmp_path: Path) -> None:
+def test_a_run_knows_what_its_judge_cost(
+    run_of: Callable[..., Run], judge_server: Any, run_cli: Any, tmp_path: Path
+) -> None:
     judge_server.behave = lambda number, prompt: '{"reason": "\\u001b[31mSo [red]it[/red] <b>is</b>.", "mark": 4}'
     run = run_of()
     metrics, episodes = run.metrics(), run.episodes()
@@ -95,6 +99,13 @@ def test_a_run_knows_what_its_judge_cost(run_of: Callable[..., Run], judge_serve
     assert answer.scores["reply"] == pytest.approx(0.75)
     assert answer.episode.rationales["reply"].startswith("So [red]")
     assert Run(run.path).evaluate().task_scores == {"reply": [0.75] * 4}
+    shown = run_cli("ask", run.path, "my parcel is lost").stdout
+    assert "reply: So [red]it[/red] <b>is</b>." in shown
+    assert "\x1b" not in shown
+    page = write_report(run).read_text()
+    assert '<table id="judges">' in page
+    assert "<b>is</b>" not in page
+    assert any("Judges, over the whole run" in str(table.title) for table in summary_tables(run))
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if b"very-secret" in path.read_bytes()]
     assert not [
@@ -154,9 +165,6 @@ def test_too_many_failures_stop_the_run_and_it_resumes_without_asking_twice(
 def test_a_final_evaluation_without_a_judge_does_not_lose_the_run(
     run_of: Callable[..., Run], judge_server: Any, run_cli: Any
 ) -> None:
-    from rag_graph.report.html import write_report
-    from rag_graph.report.summary import summary_tables
-
     def behave(number: int, prompt: str) -> Any:
         return ("sleep", 30, "") if "number test" in prompt and "help?" in prompt else '{"mark": 4}'
 

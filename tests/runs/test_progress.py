@@ -31,3 +31,22 @@ def test_quiet_says_nothing() -> None:
         shown.advance()
         shown.say("done")
     assert out.getvalue() == ""
+
+
+def test_what_a_long_step_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([100.0, 101.0, 112.0, 113.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    out = io.StringIO()
+    with StageProgress(Console(file=out, width=80)) as shown:
+        shown.stage("PPO", 4)
+        for done in (1, 2, 3):
+            shown.waiting("judge [a]", done, 64)
+    assert out.getvalue().splitlines() == ["PPO ...", "  PPO: judge [a] 2/64"]
+
+
+def test_what_a_long_step_waits_for_stands_beside_the_bar() -> None:
+    with StageProgress(Console(file=io.StringIO(), force_terminal=True)) as shown:
+        shown.stage("PPO", 4)
+        shown.waiting("judge a", 2, 64)
+        assert shown._bars is not None
+        assert shown._bars.tasks[0].fields["note"] == "judge a 2/64"
