@@ -7,8 +7,8 @@ marks alone (G-Eval: Liu et al. 2023, arXiv 2303.16634, eq. 1, with probabilitie
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,19 +26,100 @@ from rag_graph.records import Asked
 SHOWN = 0.005
 """Marks of less probability are not named in a rationale."""
 Ids = tuple[int, ...]
+Progress = Callable[[int, int], object]
+"""Called after each batch: how many questions are done, of how many."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asking:
-    """A question as token ids, and where it stands among all."""
+class Encoded:
+    """What a model reads of one question. Equal ones are read once.
 
-    place: int
-    ids: Ids
-    marks: tuple[Ids, ...]
-
-
-class LocalJudge:
+    ids: of the tokens. marks: those of each mark, of a language model. kinds: of the tokens, where an encoder tells the two texts apart.
     """
+
+    ids: Ids
+    marks: tuple[Ids, ...] = ()
+    kinds: Ids | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens that are read at most."""
+        return len(self.ids) + max(map(len, self.marks), default=1) - 1
+
+
+class LocalModel:
+    """What the judges on this machine share: a model that is loaded when it is first asked, and batches of like lengths.
+
+    Attributes:
+        on_progress: called while it is asked.
+    """
+
+    def __init__(self, name: str, config: JudgeConfig, device: str = "cpu") -> None:
+        self.name, self.config, self.device = name, config, device
+        self.on_progress: Progress | None = None
+        self._loaded: tuple[Any, Any] | None = None
+
+    def __repr__(self) -> str:
+        return one_line(type(self).__name__, repr(self.name), f"model {self.config.model!r}")
+
+    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+        """One verdict per question, in their order. Tokens are those that were read; none is written.
+
+        What the model cannot read whole is the failure `too_long`; it is never cut. Where the model computes NaN, the failure is `unreadable`.
+
+        Raises:
+            ModelError: the model cannot be loaded, or is of another kind.
+        """
+        if not questions:
+            return []
+        model, tokenizer = self._load()
+        limit = positions_of(model, tokenizer)
+        verdicts: list[Verdict | None] = [None] * len(questions)
+        places: dict[tuple[Encoded, float, float, bool], list[int]] = {}
+        for place, question in enumerate(questions):
+            one = self._encode(tokenizer, question)
+            if limit is not None and one.length > limit:
+                why = f"{one.length:,} tokens with the prompt, and the model reads {limit:,}"
+                verdicts[place] = Verdict(None, failure="too_long", detail=why)
+            else:
+                places.setdefault((one, question.low, question.high, question.scaled), []).append(place)
+        order = sorted(places, key=lambda key: len(key[0].ids))  # rows of a batch have like lengths
+        for start in range(0, len(order), self.config.batch_size):
+            batch = order[start : start + self.config.batch_size]
+            started = time.perf_counter()
+            found = self._ask([key[0] for key in batch], [questions[places[key][0]] for key in batch])
+            seconds = (time.perf_counter() - started) / len(batch)
+            for key, verdict in zip(batch, found, strict=True):
+                tokens = len(key[0].ids)
+                asked = Asked(self.config.price_in * tokens / 1e6, seconds, tokens, requests=1)
+                for number, place in enumerate(places[key]):
+                    verdicts[place] = replace(verdict, asked=Asked(cached=True) if number else asked)
+            if self.on_progress is not None:
+                self.on_progress(start + len(batch), len(order))
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    def _load(self) -> tuple[Any, Any]:
+        if self._loaded is None:
+            model, tokenizer = self._read()
+            half = torch.device(self.device).type == "cuda" and torch.cuda.is_bf16_supported()
+            self._loaded = (model.to(device=self.device, dtype=torch.bfloat16 if half else None).eval(), tokenizer)
+        return self._loaded
+
+    def _read(self) -> tuple[Any, Any]:
+        """The model and its tokenizer."""
+        raise NotImplementedError
+
+    def _encode(self, tokenizer: Any, question: Question) -> Encoded:
+        raise NotImplementedError
+
+    def _ask(self, batch: Sequence[Encoded], questions: Sequence[Question]) -> list[Verdict]:
+        """The verdicts on a batch, without what they cost."""
+        raise NotImplementedError
+
+
+class LocalJudge(LocalModel):
+    """A language model.
+
     A scale of one token per mark takes one forward pass a batch. Where marks have several tokens, as 10 has in many models, each beginning of a mark is read
     beside the prompt: such a batch has more rows.
 
@@ -53,46 +134,10 @@ class LocalJudge:
     """
 
     def __init__(self, name: str, config: JudgeConfig, device: str = "cpu") -> None:
+        super().__init__(name, config, device)
         refuse_settings(name, config)
-        self.name, self.config, self.device = name, config, device
         self.template = TEMPLATE if config.template is None else config.template
         check_template(self.template, f"judges.{name}.template")
-        self._loaded: tuple[Any, Any] | None = None
-
-    def __repr__(self) -> str:
-        return one_line("LocalJudge", repr(self.name), f"model {self.config.model!r}")
-
-    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict per question, in their order. Tokens are those that were read; none is written.
-
-        A prompt that the model cannot read whole is the failure `too_long`; it is never cut. Where the model computes NaN, the failure is `unreadable`.
-
-        Raises:
-            ModelError: the model cannot be loaded.
-        """
-        if not questions:
-            return []
-        model, tokenizer = self._load()
-        limit = positions_of(model, tokenizer)
-        verdicts: list[Verdict | None] = [None] * len(questions)
-        asking = []
-        for place, question in enumerate(questions):
-            one = self._encode(tokenizer, place, question)
-            length = len(one.ids) + max(map(len, one.marks)) - 1
-            if limit is not None and length > limit:
-                verdicts[place] = too_long(length, limit)
-            else:
-                asking.append(one)
-        asking.sort(key=lambda one: len(one.ids))  # rows of a batch have like lengths
-        for start in range(0, len(asking), self.config.batch_size):
-            batch = asking[start : start + self.config.batch_size]
-            started = time.perf_counter()
-            found = self._probabilities(batch)
-            seconds = (time.perf_counter() - started) / len(batch)
-            for one, probabilities in zip(batch, found, strict=True):
-                asked = asked_of(self.config, len(one.ids), seconds)
-                verdicts[one.place] = _verdict(questions[one.place], probabilities, asked)
-        return [verdict for verdict in verdicts if verdict is not None]
 
     def show(self, question: Question) -> str:
         """The prompt before the model's chat template, and which marks are read off. Loads no model."""
@@ -102,28 +147,28 @@ class LocalJudge:
     def _prompt(self, question: Question) -> str:
         return render(self.template, "number", [question])
 
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            from rag_graph.generation.pretrained import load_pretrained
+    def _read(self) -> tuple[Any, Any]:
+        from rag_graph.generation.pretrained import load_pretrained
 
-            model, tokenizer = load_pretrained(self.config.model)
-            self._loaded = (placed(model, self.device), tokenizer)
-        return self._loaded
+        return load_pretrained(self.config.model)
 
-    def _encode(self, tokenizer: Any, place: int, question: Question) -> _Asking:
+    def _encode(self, tokenizer: Any, question: Question) -> Encoded:
         text, templated = _rendered(tokenizer, without_specials(tokenizer, self._prompt(question)))
         before = "" if templated or _spaces_are_added(tokenizer) else " "
         ids = tuple(tokenizer(text, add_special_tokens=not templated)["input_ids"])
         if ids and not templated and ids[-1] == tokenizer.eos_token_id:
             ids = ids[:-1]
-        tail = text[-40:]
-        marks = tuple(
-            _follows(tokenizer, tail, before + written(mark)) for mark in marks_of(question.low, question.high)
+        marks = (
+            _follows(tokenizer, text[-40:], before + written(mark)) for mark in marks_of(question.low, question.high)
         )
-        return _Asking(place, ids, marks)
+        return Encoded(ids, tuple(marks))
+
+    def _ask(self, batch: Sequence[Encoded], questions: Sequence[Question]) -> list[Verdict]:
+        found = self._probabilities(batch)
+        return [_verdict(question, shares) for question, shares in zip(questions, found, strict=True)]
 
     @torch.no_grad()
-    def _probabilities(self, batch: Sequence[_Asking]) -> list[list[float]]:
+    def _probabilities(self, batch: Sequence[Encoded]) -> list[list[float]]:
         """Of each mark, unnormalised: that it comes next and that no longer mark does, which begins with it."""
         model, tokenizer = self._load()
         rows = {
@@ -188,11 +233,11 @@ def _alone(marks: Sequence[Ids], whole: Sequence[float]) -> list[float]:
     return [probability if probability != probability else max(0.0, probability) for probability in alone]
 
 
-def _verdict(question: Question, probabilities: Sequence[float], asked: Asked) -> Verdict:
+def _verdict(question: Question, probabilities: Sequence[float]) -> Verdict:
     total = sum(probabilities)
     if not total > 0:
         why = "the model computes NaN" if total != total else "the model gives every mark the probability 0"
-        return Verdict(None, asked, "unreadable", why)
+        return Verdict(None, failure="unreadable", detail=why)
     marks = marks_of(question.low, question.high)
     expected = sum(mark * probability for mark, probability in zip(marks, probabilities, strict=True)) / total
     likely = ", ".join(
@@ -202,7 +247,7 @@ def _verdict(question: Question, probabilities: Sequence[float], asked: Asked) -
     )
     rationale = f"expected mark {expected:.3f} ({likely}); a mark comes next with probability {total:.2g}"
     score = (expected - question.low) / (question.high - question.low)
-    return Verdict(min(1.0, max(0.0, score)), asked, rationale=rationale)
+    return Verdict(min(1.0, max(0.0, score)), rationale=rationale)
 
 
 # ------------------------------------------------------------------ of all local judges
@@ -231,12 +276,6 @@ def without_specials(tokenizer: Any, text: str) -> str:
     return text
 
 
-def placed(model: Any, device: str) -> Any:
-    """The model on its device, to be asked; in bfloat16 where CUDA has it."""
-    half = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported()
-    return model.to(device=device, dtype=torch.bfloat16 if half else None).eval()
-
-
 def positions_of(model: Any, tokenizer: Any) -> int | None:
     """How many tokens a model reads; None where there is no limit."""
     need("a local judge", "transformers")
@@ -244,15 +283,6 @@ def positions_of(model: Any, tokenizer: Any) -> int | None:
 
     stated = [n for n in (num_positions(model.config), tokenizer.model_max_length) if n is not None and n < 10**9]
     return min(stated, default=None)
-
-
-def too_long(length: int, limit: int) -> Verdict:
-    return Verdict(None, failure="too_long", detail=f"{length:,} tokens with the prompt, and the model reads {limit:,}")
-
-
-def asked_of(config: JudgeConfig, tokens: int, seconds: float) -> Asked:
-    """What one answer cost: the tokens that were read, and its share of the batch's seconds."""
-    return Asked(config.price_in * tokens / 1e6, seconds, tokens)
 
 
 def last_logits(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,14 +17,14 @@ import torch
 from torch import Tensor
 
 from rag_graph.config import JudgeConfig
-from rag_graph.display import one_line
 from rag_graph.errors import ModelError, need
 from rag_graph.evaluation.judging import Question, Verdict
-from rag_graph.judges.local import asked_of, placed, positions_of, refuse_settings, too_long, without_specials
+from rag_graph.judges.local import Encoded, LocalModel, refuse_settings, without_specials
 
 
-class RewardModelJudge:
-    """
+class RewardModelJudge(LocalModel):
+    """A sequence classifier.
+
     Prompt and answer become the turns of a user and of the assistant, as the tokenizer's chat template writes them. Without a template they are the pair of
     texts that encoders read.
 
@@ -40,59 +39,36 @@ class RewardModelJudge:
     """
 
     def __init__(self, name: str, config: JudgeConfig, device: str = "cpu") -> None:
+        super().__init__(name, config, device)
         refuse_settings(name, config, "template")
-        self.name, self.config, self.device = name, config, device
-        self._loaded: tuple[Any, Any] | None = None
-
-    def __repr__(self) -> str:
-        return one_line("RewardModelJudge", repr(self.name), f"model {self.config.model!r}")
-
-    def judge(self, questions: Sequence[Question]) -> list[Verdict]:
-        """One verdict per question, in their order.
-
-        An answer that the model cannot read whole with its prompt is the failure `too_long`; it is never cut. NaN is the failure `unreadable`.
-
-        Raises:
-            ModelError: the model cannot be loaded, or is no classifier of texts.
-        """
-        if not questions:
-            return []
-        model, tokenizer = self._load()
-        limit = positions_of(model, tokenizer)
-        verdicts: list[Verdict | None] = [None] * len(questions)
-        fitting = []
-        for place, question in enumerate(questions):
-            encoded = _encode(tokenizer, question)
-            length = len(encoded["input_ids"])
-            if limit is not None and length > limit:
-                verdicts[place] = too_long(length, limit)
-            else:
-                fitting.append((place, encoded))
-        fitting.sort(key=lambda one: len(one[1]["input_ids"]))
-        for start in range(0, len(fitting), self.config.batch_size):
-            batch = fitting[start : start + self.config.batch_size]
-            started = time.perf_counter()
-            logits = _logits(model, tokenizer, [encoded for _, encoded in batch]).tolist()
-            seconds = (time.perf_counter() - started) / len(batch)
-            for (place, encoded), row in zip(batch, logits, strict=True):
-                score = _score(row, questions[place])
-                asked = asked_of(self.config, len(encoded["input_ids"]), seconds)
-                said = f"logits {', '.join(f'{value:.3f}' for value in row)}"
-                verdicts[place] = (
-                    Verdict(None, asked, "unreadable", "the model computes NaN") if math.isnan(score) else Verdict(score, asked, rationale=said)
-                )  # fmt: skip
-        return [verdict for verdict in verdicts if verdict is not None]
 
     def show(self, question: Question) -> str:
         """The two texts that the model reads, before its chat template. Loads no model."""
         return f"[user] {question.episode.prompt}\n\n[assistant] {question.episode.response}\n\nThe score is the output of the reward model {self.config.model}."
 
-    def _load(self) -> tuple[Any, Any]:
-        if self._loaded is None:
-            need("a reward model", "transformers")
-            model, tokenizer = _read(self.config.model, f"judges.{self.name}.model '{self.config.model}'")
-            self._loaded = (placed(model, self.device), tokenizer)
-        return self._loaded
+    def _read(self) -> tuple[Any, Any]:
+        need("a reward model", "transformers")
+        return _read(self.config.model, f"judges.{self.name}.model '{self.config.model}'")
+
+    def _encode(self, tokenizer: Any, question: Question) -> Encoded:
+        texts = (question.episode.prompt, question.episode.response)
+        prompt, response = (without_specials(tokenizer, text) for text in texts)
+        if tokenizer.chat_template is None:
+            found = tokenizer(prompt, response)
+        else:
+            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+            found = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False)
+        kinds = found.get("token_type_ids")
+        return Encoded(tuple(found["input_ids"]), kinds=None if kinds is None else tuple(kinds))
+
+    def _ask(self, batch: Sequence[Encoded], questions: Sequence[Question]) -> list[Verdict]:
+        verdicts = []
+        for row, question in zip(_logits(*self._load(), batch).tolist(), questions, strict=True):
+            score = _score(row, question)
+            said = f"logits {', '.join(f'{value:.3f}' for value in row)}"
+            failed = Verdict(None, failure="unreadable", detail="the model computes NaN")
+            verdicts.append(failed if math.isnan(score) else Verdict(score, rationale=said))
+        return verdicts
 
 
 def _read(source: str, name: str) -> tuple[Any, Any]:
@@ -122,37 +98,23 @@ def _read(source: str, name: str) -> tuple[Any, Any]:
     return model, tokenizer
 
 
-def _encode(tokenizer: Any, question: Question) -> dict[str, list[int]]:
-    prompt, response = (
-        without_specials(tokenizer, text) for text in (question.episode.prompt, question.episode.response)
-    )
-    if tokenizer.chat_template is None:
-        encoded = tokenizer(prompt, response)
-    else:
-        messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-        encoded = tokenizer(tokenizer.apply_chat_template(messages, tokenize=False), add_special_tokens=False)
-    return {name: encoded[name] for name in ("input_ids", "token_type_ids") if name in encoded}
-
-
 @torch.no_grad()
-def _logits(model: Any, tokenizer: Any, batch: Sequence[dict[str, list[int]]]) -> Tensor:
+def _logits(model: Any, tokenizer: Any, batch: Sequence[Encoded]) -> Tensor:
     """float32 [rows, labels]. Padded on the right: a classifier on top of a decoder reads the last token that is not the pad token."""
     pad = tokenizer.pad_token_id
     if pad is None:  # any id that no row holds
-        used = {token for row in batch for token in row["input_ids"]}
+        used = {token for one in batch for token in one.ids}
         pad = next(token for token in range(len(used) + 1) if token not in used)
-    if not model.config.is_encoder_decoder:
-        model.config.get_text_config().pad_token_id = pad
-    longest = max(len(row["input_ids"]) for row in batch)
-    inputs = {
-        name: torch.tensor(
-            [row[name] + [pad if name == "input_ids" else 0] * (longest - len(row[name])) for row in batch],
-            device=model.device,
-        )
-        for name in batch[0]
-    }
-    mask = [[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in batch]
-    output = model(**inputs, attention_mask=torch.tensor(mask, device=model.device))
+    model.config.get_text_config().pad_token_id = pad
+    longest = max(len(one.ids) for one in batch)
+
+    def padded(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+        return torch.tensor([[*row, *[value] * (longest - len(row))] for row in rows], device=model.device)
+
+    kinds = [one.kinds for one in batch if one.kinds is not None]
+    optional = {"token_type_ids": padded(kinds, 0)} if kinds else {}
+    mask = padded([[1] * len(one.ids) for one in batch], 0)
+    output = model(input_ids=padded([one.ids for one in batch], pad), attention_mask=mask, **optional)
     logits: Tensor = output.logits.float().cpu()
     return logits
 
