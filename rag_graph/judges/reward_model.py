@@ -125,7 +125,7 @@ def _score(logits: Sequence[float], question: Question) -> float:
         return math.nan
     if len(logits) > 1:
         shares = torch.tensor(logits, dtype=torch.float64).softmax(0).tolist()
-        return sum(label * share for label, share in enumerate(shares)) / (len(logits) - 1)
+        return float(sum(label * share for label, share in enumerate(shares)) / (len(logits) - 1))
     (logit,) = logits
     if question.scaled:
         return min(1.0, max(0.0, (logit - question.low) / (question.high - question.low)))
