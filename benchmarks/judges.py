@@ -65,8 +65,8 @@ def serve(told: Connection) -> None:
     server.serve_forever()
 
 
-def measure(url: str, concurrency: int, repetition: int) -> float:
-    """Seconds of one scoring of all episodes, through the scorer of a run."""
+def measure(url: str, concurrency: int, repetition: int) -> tuple[float, float]:
+    """Seconds of one scoring of all episodes, through the scorer of a run; and the processor seconds of this process, which is the client."""
     judges = make_judges(
         {"slow": JudgeConfig(model=f"m{repetition}", base_url=url, concurrency=concurrency, retries=0)}
     )
@@ -77,9 +77,9 @@ def measure(url: str, concurrency: int, repetition: int) -> float:
         )
         for n in range(EPISODES)
     ]
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), time.process_time()
     found = scorer.score_all(episodes)
-    seconds = time.perf_counter() - started
+    seconds = time.perf_counter() - started, time.process_time() - busy
     assert [dict(one) for one in found] == [{"reply": 0.75}] * EPISODES
     assert not any(one.asked["reply"].cached for one in found)
     return seconds
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(send,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{receive.recv()}/v1"
-    seconds: dict[int, list[float]] = {concurrency: [] for concurrency in chosen.concurrency}
+    seconds: dict[int, list[tuple[float, float]]] = {concurrency: [] for concurrency in chosen.concurrency}
     with tempfile.TemporaryDirectory() as cache:
         os.environ["RAG_GRAPH_CACHE"] = cache
         measure(url, EPISODES, -1)  # the client is imported now
@@ -125,9 +125,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     server.terminate()
     for concurrency, mine in seconds.items():
         least = -(-EPISODES // concurrency) * SECONDS
-        shown = ", ".join(f"{one:.2f}" for one in mine)
+        shown = ", ".join(f"{one:.2f}" for one, _ in mine)
+        median, busy = (statistics.median(column) for column in zip(*mine, strict=True))
         print(
-            f"concurrency {concurrency}: median {statistics.median(mine):.2f} s of {shown} (no less than {least:.1f} s)"
+            f"concurrency {concurrency}: median {median:.2f} s of {shown} (no less than {least:.1f} s); processor {busy:.2f} s"
         )
     if chosen.update:
         for name, value in update_seconds().items():

@@ -35,6 +35,7 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
+    from rag_graph.evaluation.costs import cost_line
     from rag_graph.runs.run import Run
 
     evaluation = Run(run, accept_changed=accept_changed, code=code).evaluate(data, task, retrieval=retrieval, out=out)
@@ -45,4 +46,8 @@ def evaluate(
         )
     console = Console()
     console.print(table)
+    for name, number in evaluation.missing.items():
+        console.print(f"{number} answers of task {name} have no score", markup=False, highlight=False)
+    if line := cost_line(evaluation.costs):
+        console.print(line, highlight=False, soft_wrap=True)
     console.print(f"wrote {evaluation.path}", soft_wrap=True, highlight=False)

@@ -18,7 +18,7 @@ from typing import Any
 _LOOPS: dict[int, asyncio.AbstractEventLoop] = {}
 _LOCK = threading.Lock()
 
-OUTSIDE = ("aiohttp", "anthropic", "botocore", "grpc", "httpcore", "httpx", "openai", "requests", "urllib3")
+OUTSIDE = ("aiohttp", "anthropic", "botocore", "grpc", "httpcore", "httpcore2", "httpx", "httpx2", "openai", "requests", "urllib3")
 """Packages whose errors say that something outside did not answer."""
 OF_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 

@@ -53,6 +53,24 @@ def summed_costs(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return found
 
 
+def cost_line(costs: Mapping[str, float]) -> str:
+    """One line: requests, what was known, tokens, money, seconds of waiting, failures by kind; empty where nobody was asked."""
+    if "judge/requests" not in costs:
+        return ""
+    of = {name: costs.get(f"judge/{name}", 0.0) for name in (*NUMBERS, "cached")}
+    failed = failures_of(costs)
+    return (
+        f"judges: {of['requests']:,.0f} requests, {of['cached']:,.0f} scores known, {of['tokens_in']:,.0f} + {of['tokens_out']:,.0f} tokens, "
+        f"money {of['cost']:,.4g}, {of['seconds']:,.1f} s of waiting{f'; no mark: {failed}' if failed else ''}"
+    )
+
+
+def failures_of(costs: Mapping[str, float]) -> str:
+    """ "empty 1, timeout 3"; empty where no question failed."""
+    prefix = "judge/failed/"
+    return ", ".join(f"{k.removeprefix(prefix)} {n:.0f}" for k, n in sorted(costs.items()) if k.startswith(prefix))
+
+
 def _summed(asked: Sequence[Asked]) -> dict[str, float]:
     whole = reduce(add, asked)
     return {

@@ -112,7 +112,7 @@ class ChatModel:
 
         while True:
             settings = {"max_tokens": self.config.max_tokens, "temperature": self.config.temperature}
-            sent = {self._instead.get(name, name): value for name, value in settings.items()}
+            sent: dict[str, Any] = {self._instead.get(name, name): value for name, value in settings.items()}
             sent.pop("", None)
             try:
                 response = await client.chat.completions.with_raw_response.create(

@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from rag_graph.evaluation.costs import NUMBERS
+from rag_graph.evaluation.costs import NUMBERS, failures_of
 from rag_graph.graph.proposal import Proposal
 from rag_graph.report.figures import node_series, smooth
 from rag_graph.runs.run import Run
@@ -43,8 +43,7 @@ def judge_rows(run: Run) -> list[tuple[str, ...]]:
 
 def judge_failures(run: Run) -> str:
     """ "timeout 3, empty 1"; empty where no question failed."""
-    costs, prefix = run.judge_costs(), "judge/failed/"
-    return ", ".join(f"{k.removeprefix(prefix)} {n:.0f}" for k, n in sorted(costs.items()) if k.startswith(prefix))
+    return failures_of(run.judge_costs())
 
 
 JUDGE_COLUMNS = ("node", "requests", "cached", "tokens in", "out", "money", "seconds")

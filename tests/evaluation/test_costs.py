@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rag_graph.evaluation.costs import cost_metrics, is_cost, summed_costs
+from rag_graph.evaluation.costs import cost_line, cost_metrics, is_cost, summed_costs
 from rag_graph.records import Asked, Episode, Example
 
 EXAMPLE = Example("1", "t", {})
@@ -38,3 +38,12 @@ def test_records_are_summed_by_what_they_hold_of_costs() -> None:
     assert [is_cost(name) for name in ("nodes/a/seconds", "nodes/a/failed", "judge/failed/empty", "seconds/update")] == [
         True, False, True, False,
     ]  # fmt: skip
+
+
+def test_costs_in_a_line() -> None:
+    asked = Asked(money=0.25, seconds=2.0, tokens_in=1200, tokens_out=7, requests=1, failures=("timeout", "empty"))
+    costs = cost_metrics([Episode("1", EXAMPLE, "", "", asked={"a": asked, "b": Asked(cached=True)})])
+    assert cost_line(costs) == (
+        "judges: 1 requests, 1 scores known, 1,200 + 7 tokens, money 0.25, 2.0 s of waiting; no mark: empty 1, timeout 1"
+    )
+    assert cost_line({}) == ""

@@ -102,6 +102,8 @@ def test_a_run_knows_what_its_judge_cost(
     shown = run_cli("ask", run.path, "my parcel is lost").stdout
     assert "reply: So [red]it[/red] <b>is</b>." in shown
     assert "\x1b" not in shown
+    out = run_cli("evaluate", run.path).stdout
+    assert "judges: 0 requests, 8 scores known" in out
     page = write_report(run).read_text()
     assert '<table id="judges">' in page
     assert "<b>is</b>" not in page
