@@ -397,7 +397,7 @@ class JudgeConfig(Settings):
     timeout: float = Field(60.0, gt=0, description="seconds per request")
     retries: int = Field(4, ge=0, description="further tries after a time-out, 429, or 5xx, with back-off")
     batch_size: int = Field(16, ge=1, description="local models: answers per forward pass")
-    cache_mb: int = Field(512, ge=0, description="size of the cache of verdicts on disk; 0: none")
+    cache_mb: int = Field(512, ge=0, description="openai: size of the cache of replies on disk; 0: none")
     price_in: float = Field(0.0, ge=0, description="money per million tokens that are sent")
     price_out: float = Field(0.0, ge=0, description="money per million tokens that it writes")
 

@@ -35,6 +35,13 @@ def fit(
             help="Readouts to compare, besides. Default: those that fit in closed form; networks (prior_gnn, gnn, mlp) take minutes. Repeatable."
         ),
     ] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A criterion that a judge scores: its agreement with the goals is told. Default: each with metric judge. Repeatable.",
+            metavar="NODE",
+        ),
+    ] = None,
     folds: Annotated[int, typer.Option(help="Parts of the groups that are held out in turn.")] = 5,
     task: Annotated[
         str | None, typer.Option(help="Column that names the task; default task.", metavar="COLUMN")
@@ -92,7 +99,9 @@ def fit(
         how["group"] = group
     reward = GraphReward(graph, config=RewardConfig.model_validate({"readout": readout}), seed=seed)
     with StageProgress() as progress:
-        report = reward.fit(table, readouts=readouts or None, folds=folds, progress=progress, **how)
+        report = reward.fit(
+            table, readouts=readouts or None, folds=folds, judges=judge or None, progress=progress, **how
+        )
     page = write_fit_report(report, folder)
     reward.save(folder)
     console = Console()
@@ -135,6 +144,9 @@ def print_fit(report: FitReport, console: Console) -> None:
     against = [f"{one.node} {one.effect}" for one in report.weights if one.against]
     if against:
         say(f"weights against the file, beside the other scores: {', '.join(against)}")
+    for check in report.judges:
+        for line in check.said:
+            say(line, "[bold]judge:[/] ")
     for line in report.notes:
         say(plain(line), "[dim]note:[/] ")
     for line in report.cannot_know:

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, t
 
 from rag_graph.evaluation.example_intervals import jackknife_interval
-from rag_graph.evaluation.statistics import Interval
+from rag_graph.evaluation.statistics import LEVEL, Interval
 
 Values = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -77,7 +77,7 @@ def over_groups(measure: Callable[[NDArray[np.bool_]], float], groups: Codes, lo
     Args:
         measure: rows that count, bool [n] -> the statistic.
         groups: [n].
-        low, high: bounds of the statistic.
+        low, high: bounds of the statistic; infinite where it has none, and then the interval is Student's t.
         comparisons: how many such intervals shall hold together.
 
     Returns:
@@ -93,6 +93,10 @@ def over_groups(measure: Callable[[NDArray[np.bool_]], float], groups: Codes, lo
         return Interval(value, float("nan"), float("nan"))
     without = np.array([measure(units != unit) for unit in range(count)])
     without = np.where(np.isnan(without), value, without)
+    if np.isinf(low):
+        error = np.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
+        reach = float(t.ppf(1 - LEVEL / (2 * comparisons), count - 1) * error)
+        return Interval(value, value - reach, value + reach)
     inside = jackknife_interval((value - low) / (high - low), (without - low) / (high - low), comparisons)
     return Interval(value, *(low + (high - low) * bound for bound in (inside.low, inside.high)))
 

@@ -24,10 +24,19 @@ from rag_graph.records import Asked, Episode, Item
 METRIC = "judge"
 """The metric of a node that a judge scores."""
 FailureKind = Literal[
-    "unreachable", "timeout", "rate_limit", "server_error", "rejected", "unreadable", "out_of_scale", "empty", "refusal"
+    "unreachable",
+    "timeout",
+    "rate_limit",
+    "server_error",
+    "rejected",
+    "unreadable",
+    "out_of_scale",
+    "empty",
+    "refusal",
+    "too_long",
 ]
 """Why a judge gave no mark. `rejected`: the endpoint does not take the request (another 4xx): a wrong key or model, a prompt too long.
-`unreadable`: half a body, or text without a mark."""
+`unreadable`: half a body, text without a mark, or a local model that computes NaN. `too_long`: more tokens than a local model reads."""
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 
 
@@ -36,7 +45,7 @@ class Question:
     """One question about one answer.
 
     node: that asks. text: the question in words. low, high: the lowest and the highest mark. reference: what the judge may see of it; None: nothing.
-    item: of a rubric, the item that is asked about; its criterion is the text.
+    item: of a rubric, the item that is asked about; its criterion is the text. scaled: the file states the scale; else it is the default.
     """
 
     node: str
@@ -46,6 +55,7 @@ class Question:
     episode: Episode
     reference: str | None = None
     item: Item | None = None
+    scaled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +122,4 @@ def question_about(node: str, args: Mapping[str, Any], episode: Episode, item: I
             return None
         reference = references[0]
     text = item.criterion if item is not None else str(args.get("question", ""))
-    return Question(node, text, float(low), float(high), episode, reference, item)
+    return Question(node, text, float(low), float(high), episode, reference, item, "scale" in args)

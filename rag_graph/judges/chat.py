@@ -111,8 +111,8 @@ class ChatModel:
         from openai import BadRequestError
 
         while True:
-            settings: dict[str, Any] = {"max_tokens": self.config.max_tokens, "temperature": self.config.temperature}
-            sent = {self._instead.get(name, name): value for name, value in settings.items()}
+            settings = {"max_tokens": self.config.max_tokens, "temperature": self.config.temperature}
+            sent: dict[str, Any] = {self._instead.get(name, name): value for name, value in settings.items()}
             sent.pop("", None)
             try:
                 response = await client.chat.completions.with_raw_response.create(

@@ -16,8 +16,8 @@ from rag_graph.errors import ConfigError, near_miss
 from rag_graph.evaluation.judging import Question
 from rag_graph.judges.text import for_prompt
 
-Shape = Literal["mark", "marks", "ranking"]
-"""One question about one answer; several about one answer; one about several answers."""
+Shape = Literal["mark", "marks", "ranking", "number"]
+"""One question about one answer; several about one answer; one about several answers; one about one answer, to be answered by the bare mark."""
 
 TEMPLATE = """\
 You are a careful judge. Below is a question about an answer that somebody wrote.
@@ -116,6 +116,8 @@ def _how_to_reply(shape: Shape, questions: Sequence[Question]) -> str:
             f"Rank the {len(questions)} answers by the question, the best first. "
             f'Reply with one JSON object and nothing else: {{"ranking": [{example}]}}, each NUMBER the number of an answer.'
         )
+    if shape == "number":
+        return f"Give a mark from {questions[0].low:g} (lowest) to {questions[0].high:g} (highest). Reply with the number and nothing else."
     if shape == "mark":
         return (
             f"Give a mark from {questions[0].low:g} (lowest) to {questions[0].high:g} (highest). "

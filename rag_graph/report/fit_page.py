@@ -14,10 +14,11 @@ from rag_graph.errors import TrainingError
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.report.fit_figures import as_svg, draw_calibration, draw_curve, draw_weights
 from rag_graph.reward.offline.fit_report import FitReport
+from rag_graph.reward.offline.judge_check import JudgeCheck
 from rag_graph.runtime import write_atomically, write_json
 from rag_graph.version import __version__
 
-SECTIONS = (("data", "What was fitted"), ("readouts", "Readouts"), ("graph", "The graph"), ("weights", "Weights"), ("next", "Start a run"))  # fmt: skip
+SECTIONS = (("data", "What was fitted"), ("readouts", "Readouts"), ("graph", "The graph"), ("judges", "Judges"), ("weights", "Weights"), ("next", "Start a run"))  # fmt: skip
 KINDS = {
     "flip": "wrong sign", "relation": "missing", "gate": "missing bound", "contained": "counted twice",
     "idle": "does nothing", "closed": "nearly always closed", "unseen": "not observed", "broken": "too strong",
@@ -77,7 +78,8 @@ def _texts(report: FitReport) -> dict[str, Any]:
     if report.weights:
         pictures.append(("Weights", "grey: on noise", draw_weights(report)))
     return {
-        "sections": SECTIONS,
+        "sections": [section for section in SECTIONS if report.judges or section[0] != "judges"],
+        "judges": [_of_judge(check) for check in report.judges],
         "kinds": KINDS,
         "verdict": plain(report.verdict),
         "about": about_fit(report),
@@ -94,6 +96,26 @@ def _texts(report: FitReport) -> dict[str, Any]:
         "findings": [*report.gates, *report.proposals],
         "against": any(one.against for one in report.weights),
         "noisy": any(one.on_noise for one in report.weights),
+    }
+
+
+def _of_judge(check: JudgeCheck) -> dict[str, Any]:
+    numbers = {
+        f"weighted kappa on {check.marks} marks": _shown(check.kappa),
+        "rank correlation": _shown(check.spearman),
+        "bias: judge less human": _shown(check.bias, sign=True),
+        "bias by a doubling of the length": _shown(check.doubling, sign=True),
+        "rank correlation of the bias with the length": _shown(check.length, sign=True),
+    }
+    places = [
+        [one.position, f"{one.rows:,}", _shown(one.bias, sign=True), _shown(one.apart, sign=True)]
+        for one in check.positions
+    ]
+    return {
+        "node": check.node,
+        "said": check.said,
+        "numbers": {name: cell or "not known" for name, cell in numbers.items()},
+        "places": places,
     }
 
 

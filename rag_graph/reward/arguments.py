@@ -86,6 +86,11 @@ def scoring_of(graph: AuxiliaryGraph, scorers: Any, judges: Judges | None = None
         if scorers is not None:
             scorer.require_all()
         return scorer
+    if judges:
+        raise ConfigError(
+            f"judges: they are asked where the graph's own metrics score, and here {name_of(scorers) if callable(scorers) else type(scorers).__name__} scores "
+            "all nodes. Give them to it, as in NodeScorer(graph, judges=make_judges({...}))."
+        )
     owner = getattr(scorers, "__self__", None)
     if isinstance(owner, NodeScorer) and getattr(scorers, "__name__", "") == "score":
         return owner

@@ -368,6 +368,7 @@ class GraphReward(Observation):
         *,
         readouts: Sequence[str] | None = None,
         folds: int = 5,
+        judges: Sequence[str] | None = None,
         progress: ShowsProgress | None = None,
         **how: Unpack[Reading],
     ) -> FitReport:
@@ -379,19 +380,20 @@ class GraphReward(Observation):
                 A preference pair is a row with `chosen.NODE` and `rejected.NODE`.
             readouts: compared by cross-validation, beside the reward's own; default those that fit in closed form.
             folds: parts of the groups whose goals are hidden in turn.
+            judges: criteria that a judge scores; the report says how far they agree with the goals (`offline.judge_check`). Default: those with metric judge.
             progress: shows the progress; default a bar where there is a terminal or a notebook.
             how: `task`, `group`: other names of these columns (group='row': every row by itself); `rescale`: node -> (value that becomes 0, value
                 that becomes 1); `ignore`: columns that are no scores.
 
         Raises:
             DataError: what is wrong with the table, all at once.
-            ConfigError: an unknown readout, or fewer than 2 folds.
+            ConfigError: an unknown readout, fewer than 2 folds, or a judge that is no criterion.
         """
         from rag_graph.reward.offline.fit import fit_reward
         from rag_graph.reward.offline.progress import Bar
 
         with contextlib.nullcontext(progress) if progress is not None else Bar() as shown:
-            return fit_reward(self, table, readouts, folds, places_of(self.graph), shown, how)
+            return fit_reward(self, table, readouts, folds, judges, places_of(self.graph), shown, how)
 
     def predict(
         self, table: str | Path | pandas.DataFrame, level: float = 0.8, **how: Unpack[Reading]

@@ -95,3 +95,42 @@ def test_scales_are_read() -> None:
     assert _scales(["a=1:5", "b=10:0", "c=-1:1"]) == {"a": (1, 5), "b": (10, 0), "c": (-1, 1)}
     with pytest.raises(ConfigError, match="--rescale a=1: NODE=LOW:HIGH"):
         _scales(["a=1"])
+
+
+def test_a_judge_is_compared_with_people(run_cli: Callable[..., Any], files: Path) -> None:
+    """Any criterion can be named as a judge; its agreement is on the page, in the numbers and in the text."""
+    (files / "two.csv").write_text(
+        "right,form,goal,response\n"
+        + "".join(f"{n % 5 / 4},1,{n % 5 / 4},{'word ' * (n % 3 + 1)}\n" for n in range(40))
+    )
+    out = files / "out"
+    done = run_cli(
+        "fit",
+        files / "g.yaml",
+        files / "two.csv",
+        "--readouts",
+        "flat",
+        "--readout",
+        "ridge",
+        "--judge",
+        "right",
+        "--out",
+        out,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (
+        "judge: 'right' against 'goal', 40 answers: it orders answers as people do, beyond chance: rank correlation 1.00 "
+        in done.stdout
+    )
+    assert "judge: bias by position is not known: no column 'position' has two values\n" in done.stdout
+    (check,) = json.loads((out / "fit.json").read_text())["judges"]
+    assert (check["kappa"]["mean"], check["kappa"]["high"], check["rows"]) == (1.0, 1.0, 40)
+    assert check["bias"]["mean"] == check["doubling"]["mean"] == 0
+    page = (out / "fit.html").read_text()
+    assert "weighted kappa on 5 marks" in page
+    assert 'href="#judges"' in page
+    none = run_cli("fit", files / "g.yaml", files / "two.csv", "--readouts", "flat", "--readout", "ridge", "--out", out)
+    assert "judge:" not in none.stdout
+    assert 'href="#judges"' not in (out / "fit.html").read_text()
+    wrong = run_cli("fit", files / "g.yaml", files / "two.csv", "--judge", "goal", "--out", out)
+    assert "judges: 'goal' is a goal, and a judge is compared with it." in wrong.stderr

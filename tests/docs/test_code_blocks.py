@@ -30,8 +30,9 @@ def reduced(path: Path, small: tuple[str, ...]) -> str:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path, small: tuple[str, ...], finished_run: Path) -> Sandbox:
-    """A checkout, and a run of the quickstart."""
+def sandbox(tmp_path: Path, small: tuple[str, ...], finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    """A checkout, a run of the quickstart, and a cache of judges' replies that is empty."""
+    monkeypatch.setenv("RAG_GRAPH_CACHE", str(tmp_path / "cache"))
     for name in ("graphs", "docs", "benchmarks", "notebooks"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
@@ -90,7 +91,8 @@ def test_the_runner_finds_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_examples_shown_are_the_files_that_are_tested() -> None:
-    shown = {block.title: block.text for block in blocks_of(ROOT / "docs/own_parts.md", "own_parts.md")}
+    pages = ("own_parts.md", "judges.md")
+    shown = {block.title: block.text for page in pages for block in blocks_of(ROOT / "docs" / page, page)}
     for path in sorted((ROOT / "docs/examples").glob("*.py")):
         assert shown[path.name] == path.read_text()
 

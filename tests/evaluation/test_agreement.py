@@ -76,6 +76,16 @@ def test_a_readout_that_orders_alike_differs_by_nothing(measure: object) -> None
     assert wide.mean == better.mean
 
 
+def test_a_statistic_without_bounds_has_students_interval() -> None:
+    """For a mean, leaving out one unit after the other is the classical formula."""
+    from scipy.stats import t
+
+    values = np.array([3.0, -2.0, 7.5, 1.0, 4.0])
+    found = over_groups(lambda kept: float(values[kept].mean()), np.arange(5), -np.inf, np.inf)
+    low, high = t.interval(0.95, 4, values.mean(), values.std(ddof=1) / np.sqrt(5))
+    assert found == pytest.approx((values.mean(), low, high))
+
+
 def test_one_group_says_nothing_of_the_variance() -> None:
     found = over_groups(lambda rows: float(rows.mean()), np.zeros(5, int), 0.0, 1.0)
     assert found.mean == 1.0

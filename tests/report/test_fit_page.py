@@ -14,6 +14,7 @@ from rag_graph.evaluation.statistics import Interval
 from rag_graph.report.fit_page import about_fit, fit_rows, write_fit_report
 from rag_graph.reward.offline.findings import Finding, Weight
 from rag_graph.reward.offline.fit_report import FitReport
+from rag_graph.reward.offline.judge_check import JudgeCheck, PositionBias
 
 
 def test_the_page_holds_everything(fit_report: FitReport, tmp_path: Path) -> None:
@@ -72,3 +73,20 @@ def test_a_folder_that_cannot_be_made_is_told(fit_report: FitReport, tmp_path: P
 def test_findings_and_weights_are_records() -> None:
     assert Finding("idle", "a", "b", "bounds", "text").place == ""
     assert Weight("t", "n", Interval(0, 0, 0), True, False, "").place == ""
+
+
+def test_judges_stand_beside_people(fit_report: FitReport, tmp_path: Path) -> None:
+    near, unknown = Interval(0.4, 0.3, 0.5), Interval(0.1, float("nan"), float("nan"))
+    places = (PositionBias("first <b>", 12, near, unknown), PositionBias("2", 8, unknown, near))
+    check = JudgeCheck("helpful", ("goal",), 20, 10, 5, near, near, unknown, None, None, places, ("it agrees <i>",))
+    text = write_fit_report(replace(fit_report, judges=(check,)), tmp_path).read_text(encoding="utf-8")
+    for said in (
+        '<h2 id="h-judges">',
+        "<li>it agrees &lt;i&gt;</li>",
+        '<td>weighted kappa on 5 marks</td><td class="n">0.400 [0.300, 0.500]</td>',
+        '<td>bias: judge less human</td><td class="n">+0.100 [not known]</td>',
+        '<td>bias by a doubling of the length</td><td class="n">not known</td>',
+        '<td>first &lt;b&gt;</td><td class="n">12</td>',
+    ):
+        assert said in text, said
+    assert json.loads((tmp_path / "fit.json").read_text())["judges"][0]["positions"][1]["apart"]["low"] == 0.3

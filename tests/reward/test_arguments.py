@@ -133,3 +133,11 @@ def test_a_judge_that_cannot_see_what_a_node_shows_it() -> None:
     settings = {"model": "m", "base_url": "http://127.0.0.1:9/v1", "template": "{question}{answer}{scale}"}
     with pytest.raises(ConfigError, match=r"node 'reply': judges.a.template: it lacks \{reference\}"):
         GraphReward(graph, judges={"a": settings})
+
+
+def test_judges_beside_what_scores_all_nodes_are_refused() -> None:
+    settings = {"a": {"model": "m", "base_url": "http://127.0.0.1:9/v1"}}
+    with pytest.raises(ConfigError, match=r"here NodeScorer scores all nodes. Give them to it, as in NodeScorer"):
+        GraphReward(JUDGED, NodeScorer(JUDGED), judges=settings)
+    with pytest.raises(ConfigError, match="here <lambda> scores all nodes|here lambda"):
+        GraphReward(JUDGED, lambda episode, nodes: {}, judges=settings)

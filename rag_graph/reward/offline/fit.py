@@ -24,6 +24,7 @@ from rag_graph.reward.offline.findings import (
 from rag_graph.reward.offline.fit_report import SIMPLEST_FIRST, Bin, CurvePoint, FitReport, Score, judge
 from rag_graph.reward.offline.fitting import batch_of_rows, fit_to, fresh, readout_name, rows_of_fit, say, teach_pairs
 from rag_graph.reward.offline.folds import Folds, HeldOut, curve_sizes, effects, held_out, measures
+from rag_graph.reward.offline.judge_check import check_judges, judges_in
 from rag_graph.reward.offline.notes import ALIKE, cannot_know, goals_of, is_fitted, notes_of, observed_of, of_rules
 from rag_graph.reward.offline.progress import ShowsProgress
 from rag_graph.reward.offline.rows import Reading
@@ -45,6 +46,7 @@ def fit_reward(
     table: str | Path | pandas.DataFrame,
     readouts: Sequence[str] | None,
     folds: int,
+    judges: Sequence[str] | None,
     places: Sequence[str],
     progress: ShowsProgress,
     how: Reading,
@@ -52,6 +54,7 @@ def fit_reward(
     """See `GraphReward.fit`. places: `file:line` of each relation, or none."""
     started = time.perf_counter()
     compared = _compared(reward, readouts)
+    checked = judges_in(reward.graph, judges)
     if folds < 2:
         raise ConfigError(f"folds: {folds} is too few; 2 or more parts are held out in turn.")
     progress.stage("reading", 1)
@@ -70,6 +73,7 @@ def fit_reward(
     goals = int(dealt.labelled.sum())
     best, simplest, worth, verdict = judge(scores, goals, len(logged.pairs))
     own = next((one for one, _ in found if one.readout == readout_name(reward)), None)
+    agreements, unchecked = check_judges(logged, checked)
     told = weights(own.effects, effects(reward, logged), logged, places) if own is not None and len(own.effects) else []
     return FitReport(
         graph=reward.graph.name,
@@ -92,9 +96,10 @@ def fit_reward(
         proposals=tuple(beside_others(proposals(reward, places), told)),
         gates=tuple(idle_gates(logged, places)),
         weights=tuple(told),
-        notes=(*of_rules(reward, scores), *notes_of(reward, logged, compared, used)),
+        notes=(*of_rules(reward, scores), *notes_of(reward, logged, compared, used), *unchecked),
         cannot_know=tuple(cannot_know(logged, dealt, sizes, blocks)),
         seconds=round(time.perf_counter() - started, 2),
+        judges=tuple(agreements),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.reward.offline.findings import Finding, Weight
+from rag_graph.reward.offline.judge_check import JudgeCheck
 
 SIMPLEST_FIRST = (
     "flat", "gated_fixed", "diffusion", "product", "soft_min", "ridge_equal", "ridge", "em_product", "boosting", "expected_goal", "mlp", "gnn",
@@ -64,7 +65,7 @@ class FitReport:
 
     rows: answers; goals: task -> observed goals; observed: node -> share of the rows it bears on in which it was observed; used: rows in the final fit.
     best, simplest: readouts; worth_using: the best where it is better than the simplest beyond chance, else the simplest; empty without cross-validation, and where one readout alone was judged.
-    cannot_know: what these rows are too few for.
+    cannot_know: what these rows are too few for. judges: how far each judge agrees with the goals.
     """
 
     graph: str
@@ -90,6 +91,7 @@ class FitReport:
     notes: tuple[str, ...]
     cannot_know: tuple[str, ...]
     seconds: float
+    judges: tuple[JudgeCheck, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values; an interval is {mean, low, high}."""

@@ -14,11 +14,12 @@ from rag_graph.data.rubrics import read_items
 from rag_graph.errors import DataError
 from rag_graph.evaluation.rubric import score_of_row
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.words import count_words
 
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a"})
 WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 SIDES = ("chosen", "rejected")
-KNOWN = ("id", "prompt", "response", "reference", "completion", *SIDES)
+KNOWN = ("id", "prompt", "response", "position", "reference", "completion", *SIDES)
 MOST_PROBLEMS = 100
 
 
@@ -43,6 +44,7 @@ class Rows:
 
     Attributes:
         answers: scores of each answer, one per node, NaN where the cell is empty; places: where each stands; keys: its (group, prompt).
+        words: length of the text of each answer, NaN where there is none; positions: where a judge saw it, in words.
         pairs: numbers of the preferred and of the other answer; of_row: row of the table of each answer.
         problems: what is wrong, a sentence each; others: columns that are no nodes.
         with_items: nodes of rubrics whose items stand in the table; no_items: (answer, node) where the row has none.
@@ -56,6 +58,8 @@ class Rows:
     keys: list[Any] = field(default_factory=list)
     task_names: list[str | None] = field(default_factory=list)
     of_row: list[int] = field(default_factory=list)
+    words: list[float] = field(default_factory=list)
+    positions: list[str | None] = field(default_factory=list)
     pairs: list[tuple[int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     columns: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -105,6 +109,8 @@ class Rows:
             self.keys.append(self._key(row))
             self.task_names.append(_text(row.get(self.task_column)))
             self.of_row.append(self.number)
+            self.words.append(math.nan if side else _length(row.get("response")))
+            self.positions.append(_position(row.get("position")))
         if len(sides) == 2:
             self.pairs.append((first, first + 1))
         empty = self._rubrics_without_items(place) if self.rubrics else []
@@ -234,6 +240,17 @@ class Rows:
         """Note a problem once."""
         if len(self.problems) < MOST_PROBLEMS and text not in self.problems:
             self.problems.append(text)
+
+
+def _length(response: Any) -> float:
+    """Words of a text or of chat messages; NaN for what is neither."""
+    if isinstance(response, list | tuple) and response and isinstance(response[-1], Mapping):
+        response = response[-1].get("content")
+    return float(count_words(response)) if isinstance(response, str) else math.nan
+
+
+def _position(value: Any) -> str | None:
+    return f"{value:g}" if isinstance(value, float) and value == value else _text(value)
 
 
 def _is_list(value: Any) -> bool:

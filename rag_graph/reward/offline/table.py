@@ -6,6 +6,7 @@
 | `task` | the task of the answer; not needed where the graph has one |
 | `group` | what rows belong together, such as the id of the source; without it the `prompt`, without that each row by itself |
 | the `items` column of a rubric | its items; the score of the rubric may then be a list, one number per item |
+| `response`, `position` | the answer's text, and where a judge saw it among others: for the check of a judge |
 | `chosen.NODE`, `rejected.NODE`, or `chosen` = {NODE: number} | the scores of two answers, of which the first was preferred: a row that is a pair |
 
 Other columns are passed over, and named in the notes.
@@ -47,6 +48,7 @@ class LoggedTable:
     pairs: int64 [P, 2], rows of the preferred and of the other answer.
     rows: int64 [n], row of the table that each answer is of; the answers of a pair share one.
     absent: bool [n, N], rubrics that are no part of the answer's graph, for its row has no items.
+    words: [n], number of words of the answer's text, NaN where there is none; positions: where a judge saw it, such as "1", or None.
     """
 
     graph: AuxiliaryGraph
@@ -57,6 +59,8 @@ class LoggedTable:
     rows: NDArray[np.int64]
     grouped_by: str
     absent: NDArray[np.bool_]
+    words: NDArray[np.float64]
+    positions: tuple[str | None, ...]
     notes: tuple[str, ...] = ()
 
     @property
@@ -123,7 +127,7 @@ class _Whole(Rows):
             raise DataError("\n".join([*told, *([f"and {more} more problems"] if more > 0 else [])]))
         return LoggedTable(
             self.graph, kept, tasks, groups, np.array(self.pairs, dtype=np.int64).reshape(-1, 2),
-            np.array(self.of_row, dtype=np.int64), grouped_by, self._absent(kept), tuple(notes),
+            np.array(self.of_row, dtype=np.int64), grouped_by, self._absent(kept), np.array(self.words), tuple(self.positions), tuple(notes),
         )  # fmt: skip
 
     def _check_columns(self, scored: set[int]) -> None:
