@@ -228,7 +228,7 @@ def _content(message: Mapping[str, Any]) -> str:
 def _texts(value: Any) -> tuple[str, ...]:
     value = value.tolist() if hasattr(value, "tolist") else value
     values = value if isinstance(value, list | tuple | set) else [value]
-    return tuple(str(one) for one in values if one is not None and one == one)
+    return tuple(str(one) for one in values if one is not None and one == one and str(one).strip())
 
 
 def _id_of(row: Mapping[str, Any], prompt: str) -> str:

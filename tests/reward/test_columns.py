@@ -107,3 +107,10 @@ def test_an_episode_of_chat_messages_is_refused() -> None:
             DataError, match=rf"the {name} of episode 'u1' is a list, not text\. .* completion\[0\]\['content'\]"
         ):
             with_columns([one], ["p"], [chat], IDS, {})
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", " ", [], [None, ""]])
+def test_a_reference_that_is_missing_in_the_batch_is_missing(missing: Any) -> None:
+    goals = AuxiliaryGraph.build({"t": {"metrics": {"exact_match": 1}}})
+    found = ColumnEpisodes(goals)(["p", "q"], ["a", "b"], IDS, reference=["x", missing])
+    assert [episode.example.references for episode in found] == [("x",), ()]
