@@ -66,4 +66,13 @@ def _validate(merged: MergedGraph) -> tuple[GraphSpec | None, list[Problem]]:
     for location, text in check_all(merged.data, lambda stated: merged.resolve_in(merged.root, stated)):
         in_block = len(location) == 2 and location[0] in BLOCKS
         add(location, text, of_key=location[-1] == "tasks" or in_block or location[-2:-1] == ("args",))
+    tasks = merged.data.get("tasks") if isinstance(merged.data, dict) else None
+    for name in tasks if isinstance(tasks, dict) else ():
+        document, own = merged.owner(("tasks", name, "prompt"))
+        if own in document.commented:
+            add(
+                ("tasks", name, "prompt"),
+                "a '#' after a space begins a comment, so the prompt ends before it. Put the prompt in quotes.",
+                False,
+            )
     return spec, problems
