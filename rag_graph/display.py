@@ -19,6 +19,11 @@ def cut(text: object, length: int = 60) -> str:
     return line if len(line) <= length else f"{line[: length - 1]}…"
 
 
+def printable(text: str) -> str:
+    """The text with its line ends, and what would steer a terminal escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def one_line(name: str, *parts: object) -> str:
     """`Name(part, part)`, cut."""
     inside = ", ".join(str(part) for part in parts if str(part))

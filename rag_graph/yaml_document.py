@@ -68,6 +68,8 @@ class Document:
     values: dict[Location, Place] = field(default_factory=dict)
     keys: dict[Location, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    commented: set[Location] = field(default_factory=set)
+    """Locations of texts without quotes after which the line goes on with a comment: perhaps a part of the text."""
 
     def place(self, location: Location, of_key: bool = False) -> Place:
         """The place of a location, or of its nearest ancestor that the document has."""
@@ -147,6 +149,7 @@ class _Walk:
     def __init__(self, document: Document, text: str) -> None:
         self.document = document
         self.text = text
+        self.lines = text.splitlines()
         self.count = 0
         # Each frame: [container, location, pending key or None]. A mapping waits for a key, then for its value.
         self.stack: list[list[Any]] = []
@@ -239,7 +242,12 @@ class _Walk:
             container[key] = value
             frame[2] = None
         self.document.values[here] = self._place(event)
+        if isinstance(value, str) and not event.style and self._has_comment(event.end_mark):
+            self.document.commented.add(here)
         return here
+
+    def _has_comment(self, mark: Any) -> bool:
+        return mark.line < len(self.lines) and self.lines[mark.line][mark.column :].lstrip(" \t").startswith("#")
 
 
 def _scalar(event: Any) -> Any:

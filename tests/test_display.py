@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from rag_graph import Run, load_graph
-from rag_graph.display import CELL, ROWS, count, cut, flat, html_table, numbers, one_line, settings_line
+from rag_graph.display import CELL, ROWS, count, cut, flat, html_table, numbers, one_line, printable, settings_line
 
 
 def test_a_text_is_cut_to_one_line() -> None:
@@ -137,3 +137,9 @@ def test_looking_for_completions_opens_no_model(finished_run: Path) -> None:
     offered = rlcompleter.Completer({"run": run}).attr_matches("run.")
     assert {"run.ask(", "run.config", "run.gain", "run.metrics("} <= set(offered)
     assert not {"_bench", "_data"} & set(vars(run))
+
+
+def test_no_text_steers_the_terminal() -> None:
+    assert (
+        printable("label '\x1b[31mX\x07' is none:\n\u6b63 \u202e") == "label '\\x1b[31mX\\x07' is none:\n\u6b63 \\u202e"
+    )

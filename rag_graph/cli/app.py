@@ -17,6 +17,7 @@ from rag_graph.cli.report import compare, report
 from rag_graph.cli.retrieve import index, retrieve
 from rag_graph.cli.sweep import sweep
 from rag_graph.cli.train import train
+from rag_graph.display import printable
 from rag_graph.errors import RagGraphError
 from rag_graph.version import __version__
 
@@ -69,7 +70,7 @@ def main() -> None:
     try:
         app(prog_name="rag-graph")  # the name that completion and usage show, however it was started
     except RagGraphError as error:
-        typer.echo("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), err=True)
+        typer.echo(printable("\n".join([f"error: {error}", *getattr(error, "__notes__", [])])), err=True)
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

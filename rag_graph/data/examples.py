@@ -18,6 +18,7 @@ from typing import Any
 from rag_graph.data.columns import MISSING, as_id, is_null, no_column, reach, row_ids, text_of
 from rag_graph.data.rubrics import check_columns, items_of, rubrics_of
 from rag_graph.data.tables import Rows, read_table
+from rag_graph.display import cut
 from rag_graph.errors import DataError, near_miss
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.spec import NOT_SHOWN, Task
@@ -140,7 +141,7 @@ def _label(value: Any, text: str, name: str, task: Task, where: str) -> str:
     elif not isinstance(value, str | bool) and not isinstance(task.labels, dict):
         hint = f" For numbers, write a map: labels: {{{text}: {next(iter(mapping), 'word')}, ...}}."
     raise DataError(
-        f"{where}: label '{text}' is none of task '{name}'.{near_miss(text, mapping)} Its labels: {', '.join(mapping)}.{hint}"
+        f"{where}: label '{cut(text)}' is none of task '{name}'.{near_miss(text, mapping)} Its labels: {', '.join(mapping)}.{hint}"
     )
 
 

@@ -129,8 +129,7 @@ def _check_prompt(location: tuple[str | int, ...], prompt: str, fields: set[str]
     elif fields and not set(shown) - {"context", "labels"}:
         yield (
             location,
-            f"the prompt shows no field, so the model would not see the example. Fields: {listed}. (In YAML, a '#' after a space begins a comment: "
-            "put the prompt in quotes.)",
+            f"the prompt shows no field, so the model would not see the example. Fields: {listed}.",
         )
     for name in shown:
         if name not in known:

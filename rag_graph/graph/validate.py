@@ -70,6 +70,15 @@ def _validate(merged: MergedGraph) -> tuple[GraphSpec | None, list[Problem]]:
     for location, text in islice(more, MAX_PROBLEMS + 1):
         in_block = len(location) == 2 and location[0] in BLOCKS
         add(location, text, of_key=location[-1] == "tasks" or in_block or location[-2:-1] == ("args",))
+    tasks = merged.data.get("tasks") if isinstance(merged.data, dict) else None
+    for name in tasks if isinstance(tasks, dict) else ():
+        document, own = merged.owner(("tasks", name, "prompt"))
+        if own in document.commented:
+            add(
+                ("tasks", name, "prompt"),
+                "a '#' after a space begins a comment, so the prompt ends before it. Put the prompt in quotes.",
+                False,
+            )
     if len(problems) >= MAX_PROBLEMS:
         problems = sorted(set(problems))[:MAX_PROBLEMS]
         problems.append(Problem(problems[-1].place, f"more than {MAX_PROBLEMS} problems: the others are not shown."))

@@ -143,6 +143,13 @@ def with_columns(
             f"make_episodes returned {f'a {what}' if what else f'{len(episodes)} episodes'} for {len(prompts)} completions. Return a list with one Episode "
             "per completion, in order."
         )
+    for episode in episodes:
+        for name, text in (("response", episode.response), ("prompt", episode.prompt)):
+            if not isinstance(text, str):
+                raise DataError(
+                    f"make_episodes: the {name} of episode '{episode.id}' is a {type(text).__name__}, not text. Of chat messages take the text, such as "
+                    "completion[0]['content'] and prompt[-1]['content']."
+                )
     rows = rows_of(len(prompts), columns)
     once = {name: columns[name] for name in SHARED if name in columns and name not in (rows[0] if rows else ())}
     return [
@@ -221,7 +228,7 @@ def _content(message: Mapping[str, Any]) -> str:
 def _texts(value: Any) -> tuple[str, ...]:
     value = value.tolist() if hasattr(value, "tolist") else value
     values = value if isinstance(value, list | tuple | set) else [value]
-    return tuple(str(one) for one in values if one is not None and one == one)
+    return tuple(str(one) for one in values if one is not None and one == one and str(one).strip())
 
 
 def _id_of(row: Mapping[str, Any], prompt: str) -> str:

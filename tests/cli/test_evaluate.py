@@ -16,6 +16,7 @@ def test_evaluate_on_any_file(run_cli: Cli, finished: Path, tmp_path: Path) -> N
     rows = [
         {"input": "ben chose a blue rake .", "reference": "garden"},
         {"input": "emma bought a red desk .", "reference": "office"},
+        {"input": "omar bought a blue radio .", "reference": None},
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     done = run_cli(
@@ -24,6 +25,8 @@ def test_evaluate_on_any_file(run_cli: Cli, finished: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out.json").read_text())
     assert {(r["metric"], r["n"]) for r in record["results"]} == {("accuracy", 2), ("macro_f1", 2)}
+    assert record["without_reference"] == {"topic": 1}
+    assert "topic: 1 example without a reference, not in the table" in done.stdout
     again = run_cli("evaluate", finished)
     assert again.returncode == 0, again.stderr
     stored = json.loads((finished / "results.json").read_text())["after"]["mean_task_score"]

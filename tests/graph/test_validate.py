@@ -30,3 +30,21 @@ def test_a_path_that_leaves_the_root_is_refused_everywhere(tmp_path: Path) -> No
     with pytest.raises(GraphFileError) as error:
         checked_spec(load_document(text.encode(), "").data, tmp_path)
     assert str(error.value) == told
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cut"),
+    [("Classify {input} # one word", True), ("Ticket #{input}", True), ("Ticket#{input}", False), ('"Ticket #{input}"  # asks', False)],
+)  # fmt: skip
+def test_a_prompt_that_a_comment_cuts_is_refused(tmp_path: Path, prompt: str, cut: bool) -> None:
+    text = f"format: 1\nname: g\ntasks:\n  t:  # a task\n    title: A title  # shown\n    fields: {{input: a, reference: b}}\n    prompt: {prompt}\n"
+    (tmp_path / "g.yaml").write_text(text)
+    found = [str(problem) for problem in read_spec(tmp_path / "g.yaml", tmp_path).problems]
+    assert (
+        any(
+            "a '#' after a space begins a comment, so the prompt ends before it. Put the prompt in quotes." in one
+            for one in found
+        )
+        == cut
+    )
+    assert cut or not found

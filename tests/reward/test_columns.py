@@ -97,3 +97,20 @@ def test_own_make_episodes_leave_the_columns_to_functions(goals: AuxiliaryGraph)
     reward = GraphReward(goals, mine, {"reserved": 0.0}, build, reference="answer")
     reward(["p", "q", "r"], ["x", "y", "x"], IDS[:3], answer=["x", "x", "x"], level=[1, 1, 0])
     assert [one.episode.scores["correct"] for one in reward.take_kept()] == [1.0, 0.0, 0.0]
+
+
+def test_an_episode_of_chat_messages_is_refused() -> None:
+    chat: Any = [{"role": "assistant", "content": "a"}]
+    for prompt, response, name in (("p", chat, "response"), (chat, "a", "prompt")):
+        one = Episode("u1", Example("1", "t", {}), prompt, response)
+        with pytest.raises(
+            DataError, match=rf"the {name} of episode 'u1' is a list, not text\. .* completion\[0\]\['content'\]"
+        ):
+            with_columns([one], ["p"], [chat], IDS, {})
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), "", " ", [], [None, ""]])
+def test_a_reference_that_is_missing_in_the_batch_is_missing(missing: Any) -> None:
+    goals = AuxiliaryGraph.build({"t": {"metrics": {"exact_match": 1}}})
+    found = ColumnEpisodes(goals)(["p", "q"], ["a", "b"], IDS, reference=["x", missing])
+    assert [episode.example.references for episode in found] == [("x",), ()]
