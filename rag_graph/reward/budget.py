@@ -38,7 +38,8 @@ class Prices:
     def __init__(self, graph: AuxiliaryGraph, unit: str, scoring: Scoring | None) -> None:
         spec = graph.spec
         self.unit = unit
-        costs = {name: node.cost for name, node in (*spec.tasks.items(), *spec.criteria.items())}
+        costs = {name: task.cost for name, task in spec.tasks.items()}
+        costs |= {name: criterion.cost for name, criterion in spec.criteria.items()}
         self.stated = {name: cost for name, cost in costs.items() if cost > 0}
         """Node -> its `cost` in the graph."""
         judged = set(judged_nodes(graph))
