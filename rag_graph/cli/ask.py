@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag_graph.cli.train import AcceptChanged, Code, TrustRemoteCode
+from rag_graph.cli.train import AcceptChanged, Code, DataRoot, TrustRemoteCode
 
 
 def ask(
@@ -20,6 +20,7 @@ def ask(
     accept_changed: AcceptChanged = [],  # noqa: B006 (typer reads the default, nobody changes it)
     code: Code = None,
     trust_remote_code: TrustRemoteCode = False,
+    data_root: DataRoot = None,
 ) -> None:
     """Ask the model of a run. Shows the draft, the evidence with reasons, the answer, and the rewards of the nodes.
 

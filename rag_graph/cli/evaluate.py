@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rag_graph.cli.train import AcceptChanged, Code, TrustRemoteCode
+from rag_graph.cli.train import AcceptChanged, Code, DataRoot, TrustRemoteCode
 from rag_graph.display import count
 
 
@@ -25,6 +25,7 @@ def evaluate(
     accept_changed: AcceptChanged = [],  # noqa: B006 (typer reads the default, nobody changes it)
     code: Code = None,
     trust_remote_code: TrustRemoteCode = False,
+    data_root: DataRoot = None,
 ) -> None:
     """Evaluate the model of a run: the metrics of each task, each with its 95% interval. Writes JSON.
 

@@ -73,10 +73,10 @@ def _roles(graph: AuxiliaryGraph) -> str:
 
 def _prices(graph: AuxiliaryGraph) -> str:
     """; cost of a score: reply 2, kind 0.1."""
-    stated = [(name, task.cost) for name, task in graph.spec.tasks.items()]
-    stated += [(name, criterion.cost) for name, criterion in graph.spec.criteria.items()]
-    costs = [f"{name} {cost:g}" for name, cost in stated if cost]
-    return f"; cost of a score: {', '.join(costs)}" if costs else ""
+    costs = {name: task.cost for name, task in graph.spec.tasks.items()}
+    costs |= {name: criterion.cost for name, criterion in graph.spec.criteria.items()}
+    shown = [f"{name} {cost:g}" for name, cost in costs.items() if cost]
+    return f"; cost of a score: {', '.join(shown)}" if shown else ""
 
 
 @app.command()

@@ -9,12 +9,21 @@ from typing import Annotated
 import typer
 
 from rag_graph.config import RunConfig, load_config
+from rag_graph.data.roots import allow
 from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import warning_of_run, warnings_of_room
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.judged import asked_of_judges
 from rag_graph.runs.start_from import check_start
+
+
+def _allow(folder: Path | None) -> Path | None:
+    """Before anything is read."""
+    if folder is not None:
+        allow(folder)
+    return folder
+
 
 Overrides = Annotated[
     list[str],
@@ -32,6 +41,15 @@ Code = Annotated[
     Path | None,
     typer.Option(
         "--code", metavar="FOLDER", help="Where the modules of the run's scorers are now, if they have moved."
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        metavar="FOLDER",
+        help="The graph may read data in this folder too, as in those that RAG_GRAPH_DATA names.",
+        callback=_allow,
     ),
 ]
 TrustRemoteCode = Annotated[
@@ -58,6 +76,7 @@ def train(
     accept_changed: AcceptChanged = [],  # noqa: B006
     code: Code = None,
     trust_remote_code: TrustRemoteCode = False,
+    data_root: DataRoot = None,
 ) -> None:
     """Train: warm-up, evaluation, PPO with the graph's rewards, evaluation again; ends with a table and a run folder.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from rag_graph.data.beir import beir_rows, is_beir, no_layout
-from rag_graph.data.hub import DATA_VARIABLE, hub_rows
+from rag_graph.data.hub import hub_rows
+from rag_graph.data.roots import DATA_VARIABLE, data_folders, places_of
 from rag_graph.data.tables import Rows, read_table
 from rag_graph.errors import DataError
 from rag_graph.graph.spec import Dataset
@@ -16,18 +16,16 @@ def find_file(stated: str, root: Path) -> Path:
     """Find a data file, or a BEIR folder, beside the graph or under $RAG_GRAPH_DATA.
 
     Raises:
-        DataError: it is in neither place, or is another folder.
+        DataError: it is in none of these places, lies outside them, or is another folder.
     """
-    places = [root / stated]
-    if folder := os.environ.get(DATA_VARIABLE):
-        places.append(Path(folder) / stated)
+    places = places_of(stated, root)
     for place in places:
         if place.is_file() or is_beir(place):
             return place
     for place in places:
         if place.is_dir():
             raise no_layout(place)
-    hint = "" if folder else f" ${DATA_VARIABLE} is not set: point it at the folder that holds your data sets."
+    hint = "" if data_folders() else f" ${DATA_VARIABLE} is not set: point it at the folder that holds your data sets."
     raise DataError(f"data file '{stated}' was not found at {' or '.join(map(str, places))}.{hint}")
 
 

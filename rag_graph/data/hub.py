@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rag_graph.data.roots import places_of
 from rag_graph.errors import DataError, need
 from rag_graph.graph.spec import Dataset as Stated
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-DATA_VARIABLE = "RAG_GRAPH_DATA"
 _SAVED = ("dataset_dict.json", "state.json")
 """What `save_to_disk` leaves in a folder: of several splits, of one."""
 
@@ -42,10 +41,14 @@ def hub_rows(stated: Stated, split: str, root: Path) -> Iterator[tuple[str, dict
 
 
 def _folder(name: str, root: Path) -> Path | None:
-    places = [root / name]
-    if data := os.environ.get(DATA_VARIABLE):
-        places.append(Path(data) / name)
-    return next((place for place in places if place.is_dir()), None)
+    found = next((place for place in places_of(name, root) if place.is_dir()), None)
+    if (
+        found is None and Path(name).expanduser().exists()
+    ):  # `datasets` would read it: relative to the working directory
+        raise DataError(
+            f"hub data set '{name}' is the name of a file or folder of the working directory. Put it beside the graph, or allow its folder: --data-root FOLDER."
+        )
+    return found
 
 
 def _loaded(stated: Stated, split: str, folder: Path | None) -> Dataset:

@@ -31,7 +31,8 @@ def save_reward(reward: Fittable, folder: Path) -> Path:
 def load_reward(reward: Fittable, folder: Path) -> None:
     """See `GraphReward.start_from`."""
     state = check_saved(folder, reward.graph, reward.config.readout)
-    reward.load_state_dict({**state, "progress": 0.0, "kl": float("nan"), "updates": 0})
+    budget = {**state["budget"], "size": None}  # the updates of this run may be of another size
+    reward.load_state_dict({**state, "budget": budget, "progress": 0.0, "kl": float("nan"), "updates": 0})
 
 
 def check_saved(folder: Path, graph: AuxiliaryGraph, readout: str) -> dict[str, Any]:
