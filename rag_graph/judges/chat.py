@@ -57,11 +57,6 @@ class ChatModel:
                 raise ConfigError(
                     f"judges.{name}.base_url: {in_line(config.base_url)!r} is no address. Write it as in http://127.0.0.1:8000/v1."
                 )
-            if parts.username or parts.password:
-                raise ConfigError(
-                    f"judges.{name}.base_url holds a name or a password, and a config is written into the run folder. Put the key into the environment "
-                    "variable that api_key_env names."
-                )
         elif not self.key:
             raise ConfigError(
                 f"judges.{name}: the environment variable {config.api_key_env} holds no key. Set it, or name your server's address in base_url: a server "
