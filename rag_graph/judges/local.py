@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rag_graph.config import JudgeConfig
 from rag_graph.display import one_line
-from rag_graph.errors import ConfigError, need
+from rag_graph.errors import ConfigError, ModelError, need
 from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.evaluation.marks import marks_of, written
 from rag_graph.judges.prompt import TEMPLATE, check_template, render
@@ -150,7 +150,11 @@ class LocalJudge(LocalModel):
     def _read(self) -> tuple[Any, Any]:
         from rag_graph.generation.pretrained import load_pretrained
 
-        return load_pretrained(self.config.model)
+        try:
+            return load_pretrained(self.config.model)
+        except ModelError as error:
+            where = f"judges.{self.name}.model"
+            raise ModelError(str(error).replace("model.source", where).replace("model '", f"{where} '", 1)) from None
 
     def _encode(self, tokenizer: Any, question: Question) -> Encoded:
         text, templated = _rendered(tokenizer, without_specials(tokenizer, self._prompt(question)))

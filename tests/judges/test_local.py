@@ -190,7 +190,7 @@ def test_a_model_that_is_not_there_is_said_when_it_is_asked(tmp_path: Path) -> N
     local = judge(str(tmp_path / "nowhere"))
     assert "expected mark: the probabilities of 1, 2, 3, 4, 5" in local.show(questions()[0])
     assert local.judge([]) == []
-    with pytest.raises(ModelError, match="no such folder"):
+    with pytest.raises(ModelError, match="^judges.local.model: no such folder"):
         local.judge(questions())
 
 
