@@ -79,12 +79,15 @@ class Prices:
         return {"cost": asked.money, "seconds": asked.seconds, "calls": float(not asked.cached)}[self.unit]
 
     def learn(self, episodes: Sequence[Episode]) -> None:
-        """Move the means by what was asked for."""
+        """Move the means by what was asked for. What was in a cache counts with the money that it once cost, else what is bought next would be taken for free, and
+        a run that goes on would buy other scores. What failed without a bill says nothing of the price."""
         for episode in episodes:
             for node, asked in episode.asked.items():
-                if node in self.measured:
+                price = asked.money + asked.saved if self.unit == "cost" else asked.seconds
+                silent = asked.failures and not price if self.unit == "cost" else asked.cached
+                if node in self.measured and not silent:
                     total, number = self.sums.get(node, (0.0, 0.0))
-                    self.sums[node] = total + self.paid(node, asked), number + 1
+                    self.sums[node] = total + price, number + 1
 
 
 class Budget:
@@ -102,8 +105,8 @@ class Budget:
         self.prices = Prices(graph, config.unit, scoring)
         self.size: float | None = None
         """Answers that this process scored in the last update."""
-        self.planned = self.spent = 0.0
-        """Of this process in this update: what the samples cost in expectation, and what was spent."""
+        self.planned = 0.0
+        """What the samples of this process in this update cost in expectation."""
         if config.per_update is None:
             if config.mode != "all":
                 raise ConfigError(
@@ -124,9 +127,8 @@ class Budget:
         due = limit if self.size is None else limit * episodes / max(self.size, 1.0)
         return max(0.0, min(due, limit - self.planned))
 
-    def note(self, planned: float, spent: float) -> None:
+    def note(self, planned: float) -> None:
         self.planned += planned
-        self.spent += spent
 
     def end_update(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """An update is over. episodes: of all processes. Returns its metrics: `budget/spent`, `budget/left`, and per node with a price `nodes/NODE/bought` (share
@@ -134,7 +136,7 @@ class Budget:
         spent = sum(self.prices.paid(node, asked) for one in episodes for node, asked in one.asked.items())
         self.prices.learn(episodes)
         self.size = len(episodes) / _processes()
-        self.planned = self.spent = 0.0
+        self.planned = 0.0
         if not self.prices.priced:
             return {}
         found = {"budget/spent": spent}
@@ -154,12 +156,12 @@ class Budget:
 
     def state_dict(self) -> dict[str, Any]:
         sums = {node: list(pair) for node, pair in self.prices.sums.items()}
-        return {"sums": sums, "size": self.size, "planned": self.planned, "spent": self.spent}
+        return {"sums": sums, "size": self.size, "planned": self.planned}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.prices.sums = {str(node): (float(pair[0]), float(pair[1])) for node, pair in state["sums"].items()}
         self.size = None if state["size"] is None else float(state["size"])
-        self.planned, self.spent = float(state["planned"]), float(state["spent"])
+        self.planned = float(state["planned"])
 
 
 def _processes() -> int:

@@ -123,8 +123,7 @@ class Observation:
                     **_joined(episode, parts, audit),
                 )
             )
-        spent = sum(self.budget.prices.paid(node, bill) for one in scored for node, bill in one.asked.items())
-        self.budget.note(choice.planned, spent)
+        self.budget.note(choice.planned)
         self._remember(episodes, choice)
         return scored
 

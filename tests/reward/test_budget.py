@@ -61,6 +61,18 @@ def test_a_price_is_stated_or_measured_or_one() -> None:
     assert prices(found) == nothing | {"kind": pytest.approx(0.8 / 3)}
 
 
+def test_a_full_cache_or_a_judge_that_is_down_does_not_make_a_node_free() -> None:
+    found = budget()
+    metrics = found.end_update([episode(kind=Asked(failures=("server_error",)))] * 8)
+    assert found.prices.of("kind") is None, "nobody knows what it costs"
+    metrics = found.end_update([episode(kind=Asked(cached=True, saved=0.3)), episode(kind=Asked(money=0.5))])
+    assert found.prices.of("kind") == 0.4
+    assert metrics["budget/spent"] == 0.5
+    clock = budget(unit="seconds")
+    clock.end_update([episode(kind=Asked(cached=True)), episode(kind=Asked(seconds=2.0, failures=("timeout",)))])
+    assert clock.prices.of("kind") == 2.0
+
+
 def test_seconds_are_measured_of_functions_and_judges() -> None:
     found = budget(unit="seconds")
     metrics = found.end_update(
@@ -92,7 +104,7 @@ def test_a_part_of_an_update_may_spend_its_share() -> None:
     assert found.allowed(8) == 10.0, "the first update: how large it will be is not known"
     found.end_update([episode()] * 32)
     assert found.allowed(8) == 2.5
-    found.note(9.0, 9.0)
+    found.note(9.0)
     assert found.allowed(8) == 1.0, "no more than is left"
 
 
@@ -111,7 +123,7 @@ def test_processes_share_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_state_is_restored() -> None:
     found, other = budget(), budget()
     found.end_update([episode(kind=Asked(money=0.25))] * 3)
-    found.note(1.0, 2.0)
+    found.note(1.0)
     other.load_state_dict(found.state_dict())
     assert other.state_dict() == found.state_dict()
     assert other.prices.of("kind") == 0.25
