@@ -71,7 +71,9 @@ class OpenAIJudge:
         keys = [self._key(request) for request in requests]
         known = [self.cache.get(key) for key in keys]
         replies = [
-            Reply(str(found["text"]), *map(int, found["tokens"])) if found and found.keys() >= {"text", "tokens"} else None
+            Reply(str(found["text"]), *map(int, found["tokens"]))
+            if found and found.keys() >= {"text", "tokens"}
+            else None
             for found in known
         ]
         open_ones = [number for number, reply in enumerate(replies) if reply is None]
