@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rag_graph.config import BudgetConfig
+from rag_graph.config import BudgetConfig, RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.judging import judged_nodes
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.effects import goal_share
 from rag_graph.records import Asked, Episode
 from rag_graph.reward.arguments import Scoring
 
@@ -171,26 +172,19 @@ def _processes() -> int:
     return torch.distributed.get_world_size() if ready else 1
 
 
-def expected_price(
-    graph: AuxiliaryGraph,
-    budget: BudgetConfig,
-    scoring: Scoring | None,
-    episodes: int,
-    reserved: float,
-    goal_observed: float,
-) -> str:
+def expected_price(graph: AuxiliaryGraph, reward: RewardConfig, scoring: Scoring | None, episodes: int) -> str:
     """What an update of so many answers costs under these settings, as a sentence; empty where nothing has a price.
 
     Raises:
         ConfigError: see `Budget`.
     """
-    found = Budget(graph, budget, scoring)
-    prices = found.prices
+    budget, reserved = reward.budget, reward.reserved
+    prices = Budget(graph, budget, scoring).prices
     if not prices.priced:
         return ""
     each = {}
     for task, one in graph.spec.tasks.items():
-        share = goal_observed if one.observe is None and one.goal > 0 else (1.0 if one.observe is None else one.observe)
+        share = goal_share(graph, reward, task)
         shares = {task: reserved + (1 - reserved) * share if one.goal > 0 else share}
         shares |= {name: c.observe for name, c in graph.spec.criteria.items() if graph.applies(name, task)}
         each[task] = sum((prices.of(node) or 0.0) * share for node, share in shares.items())

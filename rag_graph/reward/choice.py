@@ -11,17 +11,10 @@ from torch import Tensor
 from rag_graph.config import RewardConfig
 from rag_graph.data.reserved import draw, is_reserved
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.effects import goal_share
 from rag_graph.records import Episode
 from rag_graph.reward.budget import PILOT, Budget
 from rag_graph.reward.purchase import Matrix, Offer, chances, price_of, reserved_price, stop_at, within
-
-
-def goal_share(graph: AuxiliaryGraph, config: RewardConfig, task: str) -> float:
-    """Share of the answers to a task whose score is asked for: its `observe`; else of a goal `reward.goal_observed`, of others all."""
-    one = graph.spec.tasks[task]
-    if one.observe is not None:
-        return one.observe
-    return config.goal_observed if one.goal > 0 else 1.0
 
 
 class Choice:

@@ -39,10 +39,11 @@ from rag_graph.evaluation.hidden import Hidden, HiddenReferences
 from rag_graph.evaluation.judging import METRIC
 from rag_graph.evaluation.scorer import NodeScorer, NodeScores
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.effects import goal_share
 from rag_graph.records import REFERENCE_METRICS, Asked, Episode
 from rag_graph.reward.arguments import Scoring
 from rag_graph.reward.budget import Budget
-from rag_graph.reward.choice import Choice, goal_share
+from rag_graph.reward.choice import Choice
 from rag_graph.reward.columns import REFERENCE
 
 MakeEpisodes = Callable[..., Sequence[Episode]]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rag_graph.config import BudgetConfig
+from rag_graph.config import BudgetConfig, RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph
@@ -154,12 +154,13 @@ def test_a_choice_needs_a_limit_and_a_readout_that_knows_what_it_does_not_know(m
 
 
 def test_the_expected_price_of_an_update_is_said_before_it_begins() -> None:
-    said = expected_price(GRAPH, BudgetConfig(per_update=10, mode="random"), scorer(), 64, 0.05, 0.3)
+    limit = BudgetConfig(per_update=10, mode="random")
+    said = expected_price(GRAPH, RewardConfig(reserved=0.05, goal_observed=0.3, budget=limit), scorer(), 64)
     each = 2 * (0.05 + 0.95 * 0.3) + 0.1
     assert said.startswith(f"cost of an update of 64 answers: {64 * each:g} if every score is bought")
     assert "of kind what they cost, which the run measures" in said
     assert said.endswith("buys for 10 of it (random)")
-    assert expected_price(BARE, BudgetConfig(), None, 64, 0.05, 0.3) == ""
+    assert expected_price(BARE, RewardConfig(), None, 64) == ""
 
 
 def test_spending_is_counted_where_nothing_limits_it(market: Callable[..., Any]) -> None:
