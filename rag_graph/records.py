@@ -130,6 +130,7 @@ class Asked:
     money: in the unit of the prices that are given. seconds: of waiting; of a batch, its share. tokens_in, tokens_out: of a judge; 0 for others.
     cached: it was known already, and cost nothing now. requests: that were sent to a judge; of one that several questions share, a share.
     failures: why there is no score: kinds of `rag_graph.evaluation.judging`, one per question that failed.
+    saved: of what was in a cache, the money that it cost when it was asked for.
     """
 
     money: float = 0.0
@@ -139,6 +140,7 @@ class Asked:
     cached: bool = False
     requests: float = 0.0
     failures: tuple[str, ...] = ()
+    saved: float = 0.0
 
     def __add__(self, other: Asked) -> Asked:
         """What both cost together; cached only where both were."""
@@ -150,6 +152,7 @@ class Asked:
             self.cached and other.cached,
             self.requests + other.requests,
             (*self.failures, *other.failures),
+            self.saved + other.saved,
         )
 
 

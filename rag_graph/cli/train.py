@@ -11,7 +11,7 @@ import typer
 from rag_graph.config import RunConfig, load_config
 from rag_graph.data.roots import allow
 from rag_graph.errors import ConfigError
-from rag_graph.graph.effects import warning_of_run, warnings_of_room
+from rag_graph.graph.effects import goal_share, warning_of_run, warnings_of_room
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.judged import asked_of_judges
@@ -158,9 +158,7 @@ def _explain(settings: RunConfig) -> None:
     room = warnings_of_room(graph, settings.retrieval.token_budget, settings.model.max_prompt_tokens)
     for message in [*([warning] if warning else []), *room]:
         typer.echo(f"# warning: {message}")
-    spent = expected_price(
-        graph, settings.reward.budget, scoring, ppo.batch_size, settings.reward.reserved, settings.reward.goal_observed
-    )
+    spent = expected_price(graph, settings.reward, scoring, ppo.batch_size)
     if spent:
         typer.echo(f"# {spent}")
     for node, scorer in named.items():
@@ -171,6 +169,9 @@ def _explain(settings: RunConfig) -> None:
     typer.echo(
         f"# what will happen: {settings.sft.steps} supervised steps; evaluation; {ppo.updates} PPO updates of {ppo.batch_size} episodes"
     )
+    shares = [goal_share(graph, settings.reward, name) for name, task in graph.spec.tasks.items() if task.goal > 0]
+    seen = " to ".join(f"{share:.0%}" for share in sorted({min(shares, default=0.0), max(shares, default=0.0)}))
+    most = " at most" if settings.reward.budget.per_update is not None else ""
     typer.echo(
-        f"# ({ppo.updates * ppo.batch_size} episodes, {settings.reward.goal_observed:.0%} with an observed goal); evaluation; results in {folder}"
+        f"# ({ppo.updates * ppo.batch_size} episodes,{most} {seen} with an observed goal); evaluation; results in {folder}"
     )

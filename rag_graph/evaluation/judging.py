@@ -13,10 +13,10 @@ A node asks a judge where its metric is `judge`. Its arguments say what is asked
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol, get_args
 
-from rag_graph.errors import ConfigError, near_miss
+from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.hidden import HiddenReferences
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import Asked, Episode, Item
@@ -110,6 +110,26 @@ def judge_of(node: str, args: Mapping[str, Any], judges: Mapping[str, Judge]) ->
         )
         raise ConfigError(f"node '{node}' {what}. Write args: {{judge: NAME}}, one of {', '.join(judges)}.")
     return judges[named]
+
+
+def verdicts_of(name: str, judge: Judge, questions: Sequence[Question]) -> list[Verdict]:
+    """What a judge, maybe one of yours, says to questions. A score that is none, such as 7 or NaN, is the failure `out_of_scale`.
+
+    Raises:
+        DataError: it does not give one verdict per question.
+    """
+    found = list(judge.judge(questions))
+    if len(found) != len(questions):
+        raise DataError(
+            f"judge '{name}' was asked {len(questions)} questions and gave {len(found)} verdicts. Its method judge returns one Verdict per question, in their order; "
+            "where it has no mark, Verdict(None, failure=KIND)."
+        )
+    return [
+        one
+        if one.score is None or 0 <= one.score <= 1
+        else replace(one, score=None, failure="out_of_scale", detail=f"the score {one.score} is not in [0, 1]")
+        for one in found
+    ]
 
 
 def question_about(node: str, args: Mapping[str, Any], episode: Episode, item: Item | None = None) -> Question | None:

@@ -11,7 +11,16 @@ from rag_graph.display import cut, one_line
 from rag_graph.errors import ConfigError, DataError, near_miss
 from rag_graph.evaluation.calls import Raised
 from rag_graph.evaluation.functions import Asking, OwnFunction, Row, Scorer, Unfit, ask
-from rag_graph.evaluation.judging import METRIC, Judge, Question, Verdict, judge_of, judged_nodes, question_about
+from rag_graph.evaluation.judging import (
+    METRIC,
+    Judge,
+    Question,
+    Verdict,
+    judge_of,
+    judged_nodes,
+    question_about,
+    verdicts_of,
+)
 from rag_graph.evaluation.metrics import METRICS, Judged, LabelModel
 from rag_graph.evaluation.rubric import rubric_score
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -265,7 +274,8 @@ class NodeScorer:
             for node in self._wanted(episode, nodes):
                 if node not in self.judged:
                     continue
-                name = judge_of(node, self.judged[node], self.judges).name
+                asked_one = judge_of(node, self.judged[node], self.judges)
+                name = next(name for name, judge in self.judges.items() if judge is asked_one)
                 items: Sequence[Item | None] = episode.example.items[node] if node in self.rubrics else [None]
                 verdicts[row, node] = [None] * len(items)
                 for number, item in enumerate(items):
@@ -273,9 +283,10 @@ class NodeScorer:
                     if question is not None:
                         places.setdefault(name, []).append((row, node, number))
                         questions.setdefault(name, []).append(question)
-        judges = {judge.name: judge for judge in self.judges.values()}
         for name, asked in questions.items():
-            for (row, node, number), verdict in zip(places[name], judges[name].judge(asked), strict=True):
+            for (row, node, number), verdict in zip(
+                places[name], verdicts_of(name, self.judges[name], asked), strict=True
+            ):
                 verdicts[row, node][number] = verdict
                 failures = (verdict.failure,) if verdict.failure else ()
                 found[row].cost(node, replace(verdict.asked, failures=failures))

@@ -34,6 +34,20 @@ def has_rules(graph: AuxiliaryGraph) -> bool:
     return _Reach(graph).has_rules()
 
 
+def goal_share(graph: AuxiliaryGraph, reward: RewardConfig, task: str) -> float:
+    """Share of the answers to a task whose score is asked for: its `observe`; else of a goal `reward.goal_observed`, of others all."""
+    one = graph.spec.tasks[task]
+    if one.observe is not None:
+        return one.observe
+    return reward.goal_observed if one.goal > 0 else 1.0
+
+
+def hides_goals(graph: AuxiliaryGraph, reward: RewardConfig) -> bool:
+    """Whether some goals are hidden from the reward, beside those that are reserved: by their share, or because a limit buys not all."""
+    goals = [name for name, task in graph.spec.tasks.items() if task.goal > 0]
+    return reward.budget.per_update is not None or any(goal_share(graph, reward, name) < 1 for name in goals)
+
+
 def warning_of_run(graph: AuxiliaryGraph, reward: RewardConfig) -> str:
     """A sentence where a graph cannot change what a run pays, or only until its shaping has faded to 0; else an empty string.
 
@@ -41,10 +55,11 @@ def warning_of_run(graph: AuxiliaryGraph, reward: RewardConfig) -> str:
         reward: which goals are observed, what shaping there is (eta: `auxiliary`, `auxiliary_end`), and the readout. Readouts that follow no
             rules are never warned of.
     """
-    if reward.readout not in BY_RULES or reward.goal_observed < 1 or has_rules(graph) or reward.auxiliary_end > 0:
+    if reward.readout not in BY_RULES or hides_goals(graph, reward) or has_rules(graph) or reward.auxiliary_end > 0:
         return ""
     but = f", except on the {100 * reward.reserved:.3g}% of the examples that are reserved" if reward.reserved else ""
-    why = f"every goal is observed (reward.goal_observed: 1), and '{graph.name}' has no rule."
+    how = "`observe`" if reward.goal_observed < 1 else "reward.goal_observed"
+    why = f"every goal is observed ({how}: 1), and '{graph.name}' has no rule."
     if reward.auxiliary == 0 or not _has_others(graph):
         return f"this graph can have no effect{but}: {why}"
     return (

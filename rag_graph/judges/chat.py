@@ -50,7 +50,11 @@ class ChatModel:
     def __init__(self, name: str, config: JudgeConfig) -> None:
         need(f"judge '{name}'", "openai")
         self.config = config
-        self.key = os.environ.get(config.api_key_env, "")
+        self.key = os.environ.get(config.api_key_env, "").strip()
+        if not (self.key.isascii() and self.key.isprintable()):
+            raise ConfigError(
+                f"judges.{name}: the environment variable {config.api_key_env} holds characters that no key has. Copy the key again: one line of ASCII."
+            )
         if config.base_url is not None:
             parts = urlsplit(config.base_url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -98,7 +102,7 @@ class ChatModel:
             reply = Reply("", 0, 0, 0.0, *_why(error))
         seconds = time.perf_counter() - started
         return reply._replace(
-            seconds=seconds, detail=self._without_key(reply.detail), text=self._without_key(reply.text)
+            seconds=seconds, detail=self._without_its_start(reply.detail), text=self._without_key(reply.text)
         )
 
     async def _send(self, client: openai.AsyncOpenAI, prompt: str) -> bytes:
@@ -129,6 +133,14 @@ class ChatModel:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self.key, "***") if self.key else text
+
+    def _without_its_start(self, detail: str) -> str:
+        """Without the key, nor the part of it where a detail was cut off."""
+        head = self._without_key(detail).removesuffix("…")
+        for size in range(min(len(self.key), len(head)), 3, -1):
+            if head.endswith(self.key[:size]):
+                return f"{head[:-size]}***…"
+        return self._without_key(detail)
 
 
 def _read(body: bytes) -> Reply:

@@ -70,7 +70,12 @@ class OpenAIJudge:
         """Of each request the reply, and whether it was known."""
         keys = [self._key(request) for request in requests]
         known = [self.cache.get(key) for key in keys]
-        replies = [Reply(str(found["text"])) if found and "text" in found else None for found in known]
+        replies = [
+            Reply(str(found["text"]), *map(int, found["tokens"]))
+            if found and found.keys() >= {"text", "tokens"}
+            else None
+            for found in known
+        ]
         open_ones = [number for number, reply in enumerate(replies) if reply is None]
         done = len(requests) - len(open_ones)
 
@@ -78,7 +83,9 @@ class OpenAIJudge:
             nonlocal done
             request, done = requests[open_ones[number]], done + 1
             if reply.failure is None and all(mark.failure is None for mark in _marks(request, reply.text)):
-                self.cache.put(keys[open_ones[number]], {"text": reply.text})
+                self.cache.put(
+                    keys[open_ones[number]], {"text": reply.text, "tokens": [reply.tokens_in, reply.tokens_out]}
+                )
             if self.on_progress is not None:
                 self.on_progress(done, len(requests))
 
@@ -113,7 +120,9 @@ class OpenAIJudge:
                     if request.shape == "ranking"
                     else (mark.value - question.low) / (question.high - question.low)
                 )
-            asked = Asked(cached=True) if known else self._cost(reply, number, size)
+            asked = self._cost(reply, number, size)
+            if known:
+                asked = Asked(cached=True, saved=asked.money)
             verdicts.append(Verdict(score, asked, mark.failure, shown(mark.detail, 300), rationale))
         return verdicts
 

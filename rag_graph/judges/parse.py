@@ -164,9 +164,16 @@ def _unfolded(record: dict[str, Any]) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else record
 
 
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if any(found[key] is not value and found[key] != value for key, value in pairs):
+        raise ValueError("two values under one key")
+    return found
+
+
 def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
-    """The JSON objects in a text that lie in no other, and the text without them."""
-    decoder = json.JSONDecoder()
+    """The JSON objects in a text that lie in no other, and the text without them. An object that says two things under one key is none."""
+    decoder = json.JSONDecoder(object_pairs_hook=_record)
     found, rest, done = [], [], 0
     start = text.find("{")
     while start >= 0:

@@ -15,11 +15,17 @@ def _goals(run: Run) -> str:
     return f"{reward.reserved + (1 - reward.reserved) * reward.goal_observed:.0%}"
 
 
+def _limit(run: Run) -> str:
+    budget = run.config.reward.budget
+    return "none" if budget.per_update is None else f"{budget.per_update:g} {budget.unit} per update"
+
+
 BUDGET: dict[str, Callable[[Run], Any]] = {
     "episodes of PPO": lambda run: f"{run.config.ppo.updates * run.config.ppo.batch_size:,}",
     "warm-up examples": lambda run: f"{run.config.sft.steps * run.config.sft.batch_size:,}",
     "passes over each batch": lambda run: run.config.ppo.num_ppo_epochs,
     "share of goals scored": _goals,
+    "limit on what scores cost": _limit,
     "tokens per answer": lambda run: run.config.model.max_new_tokens,
     "policy": lambda run: run.config.model.source,
 }

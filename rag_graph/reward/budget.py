@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rag_graph.config import BudgetConfig
+from rag_graph.config import BudgetConfig, RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.judging import judged_nodes
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.effects import goal_share
 from rag_graph.records import Asked, Episode
 from rag_graph.reward.arguments import Scoring
 
@@ -79,12 +80,15 @@ class Prices:
         return {"cost": asked.money, "seconds": asked.seconds, "calls": float(not asked.cached)}[self.unit]
 
     def learn(self, episodes: Sequence[Episode]) -> None:
-        """Move the means by what was asked for."""
+        """Move the means by what was asked for. What was in a cache counts with the money that it once cost, else what is bought next would be taken for free, and
+        a run that goes on would buy other scores. What failed without a bill says nothing of the price."""
         for episode in episodes:
             for node, asked in episode.asked.items():
-                if node in self.measured:
+                price = asked.money + asked.saved if self.unit == "cost" else asked.seconds
+                silent = asked.failures and not price if self.unit == "cost" else asked.cached
+                if node in self.measured and not silent:
                     total, number = self.sums.get(node, (0.0, 0.0))
-                    self.sums[node] = total + self.paid(node, asked), number + 1
+                    self.sums[node] = total + price, number + 1
 
 
 class Budget:
@@ -102,8 +106,8 @@ class Budget:
         self.prices = Prices(graph, config.unit, scoring)
         self.size: float | None = None
         """Answers that this process scored in the last update."""
-        self.planned = self.spent = 0.0
-        """Of this process in this update: what the samples cost in expectation, and what was spent."""
+        self.planned = 0.0
+        """What the samples of this process in this update cost in expectation."""
         if config.per_update is None:
             if config.mode != "all":
                 raise ConfigError(
@@ -124,9 +128,8 @@ class Budget:
         due = limit if self.size is None else limit * episodes / max(self.size, 1.0)
         return max(0.0, min(due, limit - self.planned))
 
-    def note(self, planned: float, spent: float) -> None:
+    def note(self, planned: float) -> None:
         self.planned += planned
-        self.spent += spent
 
     def end_update(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """An update is over. episodes: of all processes. Returns its metrics: `budget/spent`, `budget/left`, and per node with a price `nodes/NODE/bought` (share
@@ -134,7 +137,7 @@ class Budget:
         spent = sum(self.prices.paid(node, asked) for one in episodes for node, asked in one.asked.items())
         self.prices.learn(episodes)
         self.size = len(episodes) / _processes()
-        self.planned = self.spent = 0.0
+        self.planned = 0.0
         if not self.prices.priced:
             return {}
         found = {"budget/spent": spent}
@@ -154,12 +157,12 @@ class Budget:
 
     def state_dict(self) -> dict[str, Any]:
         sums = {node: list(pair) for node, pair in self.prices.sums.items()}
-        return {"sums": sums, "size": self.size, "planned": self.planned, "spent": self.spent}
+        return {"sums": sums, "size": self.size, "planned": self.planned}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.prices.sums = {str(node): (float(pair[0]), float(pair[1])) for node, pair in state["sums"].items()}
         self.size = None if state["size"] is None else float(state["size"])
-        self.planned, self.spent = float(state["planned"]), float(state["spent"])
+        self.planned = float(state["planned"])
 
 
 def _processes() -> int:
@@ -169,26 +172,19 @@ def _processes() -> int:
     return torch.distributed.get_world_size() if ready else 1
 
 
-def expected_price(
-    graph: AuxiliaryGraph,
-    budget: BudgetConfig,
-    scoring: Scoring | None,
-    episodes: int,
-    reserved: float,
-    goal_observed: float,
-) -> str:
+def expected_price(graph: AuxiliaryGraph, reward: RewardConfig, scoring: Scoring | None, episodes: int) -> str:
     """What an update of so many answers costs under these settings, as a sentence; empty where nothing has a price.
 
     Raises:
         ConfigError: see `Budget`.
     """
-    found = Budget(graph, budget, scoring)
-    prices = found.prices
+    budget, reserved = reward.budget, reward.reserved
+    prices = Budget(graph, budget, scoring).prices
     if not prices.priced:
         return ""
     each = {}
     for task, one in graph.spec.tasks.items():
-        share = goal_observed if one.observe is None and one.goal > 0 else (1.0 if one.observe is None else one.observe)
+        share = goal_share(graph, reward, task)
         shares = {task: reserved + (1 - reserved) * share if one.goal > 0 else share}
         shares |= {name: c.observe for name, c in graph.spec.criteria.items() if graph.applies(name, task)}
         each[task] = sum((prices.of(node) or 0.0) * share for node, share in shares.items())

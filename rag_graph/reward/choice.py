@@ -11,17 +11,10 @@ from torch import Tensor
 from rag_graph.config import RewardConfig
 from rag_graph.data.reserved import draw, is_reserved
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.graph.effects import goal_share
 from rag_graph.records import Episode
 from rag_graph.reward.budget import PILOT, Budget
 from rag_graph.reward.purchase import Matrix, Offer, chances, price_of, reserved_price, stop_at, within
-
-
-def goal_share(graph: AuxiliaryGraph, config: RewardConfig, task: str) -> float:
-    """Share of the answers to a task whose score is asked for: its `observe`; else of a goal `reward.goal_observed`, of others all."""
-    one = graph.spec.tasks[task]
-    if one.observe is not None:
-        return one.observe
-    return config.goal_observed if one.goal > 0 else 1.0
 
 
 class Choice:
@@ -30,6 +23,7 @@ class Choice:
     Args:
         open_nodes: that may be scored where the goal is hidden; others wait for the goal.
         visible: see `Observation.observe`.
+        lacking: of each episode the nodes that can have no score, as a goal without its reference: they are not for sale.
     """
 
     def __init__(
@@ -41,9 +35,10 @@ class Choice:
         open_nodes: Collection[str],
         episodes: Sequence[Episode],
         visible: Sequence[bool] | None,
+        lacking: Sequence[Collection[str]],
     ) -> None:
         self.graph, self.config, self.seed, self.budget = graph, config, seed, budget
-        self.episodes, self.visible = episodes, visible
+        self.episodes, self.visible, self.lacking = episodes, visible, lacking
         names = [name for name, kind in graph.kinds.items() if kind != "context"]
         tasks = {name: place for place, name in enumerate(dict.fromkeys(one.example.task for one in episodes))}
         shape = len(tasks), len(graph.nodes)
@@ -101,9 +96,12 @@ class Choice:
     def buy(self, value: Callable[[Tensor], Tensor | None]) -> None:
         """Decide about what has a price. value: prices [n, N] -> what each score is worth, [n, N]; None: not known."""
         budget, config = self.budget, self.budget.config
-        price = np.array([np.nan if one is None else one for one in self.prices]) * self.bears
-        pilot = np.isnan(price)
-        price = np.where(pilot, 0.0, price)
+        sold = self.bears.copy()
+        for row, nodes in enumerate(self.lacking):
+            sold[row, [self.graph.index[node] for node in nodes]] = False
+        price = np.array([np.nan if one is None else one for one in self.prices])
+        pilot = np.isnan(price) & sold
+        price = np.where(sold & ~pilot, price, 0.0)
         least = np.minimum(1.0, PILOT / np.maximum(pilot.sum(0), 1))
         if self.visible is not None:  # these goals are decided
             price = np.where(self.goal, 0.0, price)
@@ -149,8 +147,9 @@ class Choice:
         return {self.graph.nodes[column] for column in np.flatnonzero(self.asked[row]).tolist()}
 
     def asked_nodes(self, row: int) -> set[str]:
-        """Nodes of an episode that are asked for, a reserved goal among them."""
-        return self._asked(row) | ({self.episodes[row].example.task} if self.reserved[row] else set())
+        """Nodes of an episode that are asked for, a reserved goal among them, and that can have a score."""
+        audited = {self.episodes[row].example.task} if self.reserved[row] else set()
+        return (self._asked(row) | audited) - set(self.lacking[row])
 
     def goal_probabilities(self) -> list[float]:
         """Of each episode that the goal's score is known: shown to the reward, or reserved."""

@@ -36,12 +36,14 @@ from rag_graph.config import RewardConfig
 from rag_graph.data.reserved import draw, is_reserved
 from rag_graph.errors import DataError, near_miss
 from rag_graph.evaluation.hidden import Hidden, HiddenReferences
+from rag_graph.evaluation.judging import METRIC
 from rag_graph.evaluation.scorer import NodeScorer, NodeScores
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.records import Asked, Episode
+from rag_graph.graph.effects import goal_share
+from rag_graph.records import REFERENCE_METRICS, Asked, Episode
 from rag_graph.reward.arguments import Scoring
 from rag_graph.reward.budget import Budget
-from rag_graph.reward.choice import Choice, goal_share
+from rag_graph.reward.choice import Choice
 from rag_graph.reward.columns import REFERENCE
 
 MakeEpisodes = Callable[..., Sequence[Episode]]
@@ -85,7 +87,8 @@ class Observation:
             self.scoring.require_all()
         episodes = [self._known(episode) for episode in episodes]
         blind: dict[int, Episode] = {}
-        choice = Choice(self.graph, self.config, self.seed, self.budget, self._open_nodes(), episodes, visible)
+        lacking = [self._lacking(episode) for episode in episodes]
+        choice = Choice(self.graph, self.config, self.seed, self.budget, self._open_nodes(), episodes, visible, lacking)
         free: list[NodeScores | None] = [None] * len(episodes)
         if self.budget.is_limited:
             wanted = [choice.free(row) for row in range(len(episodes))]
@@ -123,8 +126,7 @@ class Observation:
                     **_joined(episode, parts, audit),
                 )
             )
-        spent = sum(self.budget.prices.paid(node, bill) for one in scored for node, bill in one.asked.items())
-        self.budget.note(choice.planned, spent)
+        self.budget.note(choice.planned)
         self._remember(episodes, choice)
         return scored
 
@@ -145,6 +147,20 @@ class Observation:
             found -= self.scoring.readers(self.reference_columns())
             found -= {node for node, function in functions.items() if function.needs_reference}
         return found
+
+    def _lacking(self, episode: Episode) -> set[str]:
+        """Nodes that can have no score here, whoever is asked: their reference is not there, or the items of their rubric."""
+        if not isinstance(self.scoring, NodeScorer):
+            return set()
+        spec, task = self.graph.spec, episode.example.task
+        bare = {node for node in self.scoring.rubrics if not episode.example.items.get(node)}
+        if episode.example.references:
+            return bare
+        metrics = {name for name, weight in spec.tasks[task].metrics.items() if weight > 0}
+        readers = {name for name, one in spec.criteria.items() if one.reads_reference}
+        if metrics & REFERENCE_METRICS or (metrics == {METRIC} and spec.tasks[task].args.get("reference")):
+            readers.add(task)
+        return bare | (readers - self.scoring.scorers.keys())
 
     def _values(self, episodes: Sequence[Episode], price: Tensor) -> Tensor | None:
         """[n, N] what each score is worth, for `reward.budget.mode` active; None while nothing is learned. price: [n, N], 0 where it is not for sale."""

@@ -25,7 +25,7 @@ from rag_graph.evaluation.costs import cost_metrics, is_cost
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
-from rag_graph.graph.effects import warning_of_run
+from rag_graph.graph.effects import hides_goals, warning_of_run
 from rag_graph.graph.proposal import Proposal
 from rag_graph.graph.reader import GraphSource, load_graph, places_of
 from rag_graph.records import Episode, NodeRewards
@@ -176,7 +176,7 @@ class GraphReward(Observation):
         join_trainer(self, columns)
         made = self.make_episodes(prompts, completions, completion_ids, **columns)
         made = with_columns(made, prompts, completions, completion_ids, columns)
-        hides = self.config.goal_observed < 1 or self.config.reserved > 0
+        hides = hides_goals(self.graph, self.config) or self.config.reserved > 0
         if hides and self.reference is not None and isinstance(self.scoring, NodeScorer):
             self._warn(open_reference(self.scoring, made[0], self.reference_columns()))
         if self._kept and self._kept[-1].episode.round < made[0].round:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rag_graph.errors import ConfigError
+from rag_graph.errors import ConfigError, DataError
 from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
@@ -66,3 +66,31 @@ def test_a_node_without_a_judge_says_what_to_write() -> None:
     two = {"a": Marks(1), "b": Marks(2)}
     with pytest.raises(ConfigError, match=r"names no judge. Write args: \{judge: NAME\}, one of a, b"):
         NodeScorer(GRAPH, judges=two).require_all()
+
+
+def test_judges_that_call_themselves_the_same_are_asked_for_themselves() -> None:
+    graph = AuxiliaryGraph.build(
+        name="two",
+        tasks={"reply": {"goal": 1.0, "metrics": {"judge": 1.0}, "args": {"question": "Right?", "judge": "good"}}},
+        criteria={"kind": {"metric": "judge", "args": {"question": "Kind?", "judge": "bad"}}},
+        edges=[("kind", "reply", "indicates")],
+    )
+    (found,) = NodeScorer(graph, judges={"good": Marks(5), "bad": Marks(1)}).score_all([episode()])
+    assert dict(found) == {"reply": 1.0, "kind": 0.0}
+
+
+@pytest.mark.parametrize("mark", [29.0, -3.0, float("nan"), float("inf")])
+def test_a_score_that_is_none_is_missing_and_counted(mark: float) -> None:
+    (found,) = NodeScorer(GRAPH, judges={"marks": Marks(mark)}).score_all([episode()])
+    assert dict(found) == {}
+    assert found.asked["kind"].failures == ("out_of_scale",)
+    assert "is not in [0, 1]" in found.failed["kind"]
+
+
+def test_a_judge_gives_one_verdict_per_question() -> None:
+    class Short(Marks):
+        def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+            return super().judge(questions)[1:]
+
+    with pytest.raises(DataError, match="judge 'marks' was asked 2 questions and gave 1 verdicts"):
+        NodeScorer(GRAPH, judges={"marks": Short(3)}).score_all([episode()])

@@ -103,6 +103,16 @@ def test_a_run_is_warned_where_every_goal_is_observed_and_nothing_is_a_rule(make
     everything = RewardConfig(reserved=0.0)
     assert warning_of_run(rules, everything) == ""
     assert warning_of_run(facts, RewardConfig(goal_observed=0.9)) == ""
+    limited = RewardConfig(reserved=0.0, budget={"per_update": 5.0})  # type: ignore[arg-type]
+    assert warning_of_run(facts, limited) == "", "a limit may buy not all goals"
+
+    def asked_on(share: float) -> AuxiliaryGraph:
+        spec = facts.spec.model_dump(by_alias=True)
+        tasks = {name: {**task, "observe": share} for name, task in spec["tasks"].items()}
+        return AuxiliaryGraph(GraphSpec.model_validate({**spec, "tasks": tasks}))
+
+    assert warning_of_run(asked_on(0.5), everything) == "", "`observe` is in place of reward.goal_observed"
+    assert "every goal is observed (`observe`: 1)" in warning_of_run(asked_on(1.0), RewardConfig(goal_observed=0.5))
     assert warning_of_run(facts, everything) == (
         "this graph can have no effect: every goal is observed (reward.goal_observed: 1), and 'g' has no rule."
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rag_graph.config import JudgeConfig
+from rag_graph.errors import ConfigError
 from rag_graph.judges.chat import ChatModel, Reply
 
 
@@ -109,6 +110,33 @@ def test_the_key_comes_from_the_environment_and_is_in_no_text(
     assert ask(judge_server.url, api_key_env="MY_KEY").detail == "no reply of a chat model: key ***"
     model = ChatModel("a", settings(judge_server.url, api_key_env="MY_KEY"))
     assert "very-secret" not in repr(model) + repr(model.config)
+
+
+@pytest.mark.parametrize("key", ["sk-very-secret-and-rather-long", "sk-very-secret-and-rather-long\n"])
+@pytest.mark.parametrize("before", range(150, 200, 7))
+def test_no_part_of_the_key_is_in_a_detail(
+    key: str, before: int, judge_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither where a detail is cut within it, nor where the client quotes the header that it cannot send."""
+    monkeypatch.setenv("MY_KEY", key)
+    message = f"{'x' * before} {key.strip()} is wrong. {'Read the manual. ' * 9}"
+    judge_server.behave = lambda number, prompt: (
+        "status",
+        401,
+        {},
+        json.dumps({"error": {"message": message}}).encode(),
+    )
+    reply = ask(judge_server.url, api_key_env="MY_KEY")
+    assert reply.failure == "rejected"
+    assert "sk-v" not in reply.detail
+
+
+@pytest.mark.parametrize("key", ["sk-\x01secret", "sk-sécret"])
+def test_what_is_no_key_is_said_without_it(key: str, judge_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(ConfigError, match="MY_KEY holds characters that no key has") as raised:
+        ask(judge_server.url, api_key_env="MY_KEY")
+    assert "cret" not in str(raised.value)
 
 
 def test_a_server_of_ones_own_needs_no_key(judge_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:

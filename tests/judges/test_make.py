@@ -47,7 +47,7 @@ def test_settings_a_dict_or_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"model": "m", "together": True, "rank": True}, "Set one of them to false"),
         ({"model": "m", "api_key_env": "NO_SUCH_KEY"}, "the environment variable NO_SUCH_KEY holds no key"),
         ({"model": "m", "base_url": "127.0.0.1:9"}, "judges.a.base_url: '127.0.0.1:9' is no address"),
-        ({"model": "m", "base_url": "http://me:s3cret@h/v1"}, "a password or a token in an address"),
+        ({"model": "m", "base_url": "http://me:hunter2@h/v1"}, "a password or a token in an address"),
         (
             {"model": "m", "base_url": "http://h/v1", "template": "none.txt"},
             "judges.a.template: 'none.txt' cannot be read",
@@ -60,4 +60,4 @@ def test_what_is_wrong_says_what_to_write(settings: object, message: str) -> Non
     with pytest.raises(ConfigError) as error:
         make_judges({"a": settings})  # type: ignore[dict-item]
     assert message in str(error.value)
-    assert "s3cret" not in str(error.value)
+    assert "hunter2" not in str(error.value)

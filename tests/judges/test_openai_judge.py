@@ -48,8 +48,8 @@ def test_marks_become_scores_and_costs(judge_server: Any, judge_at: Any, ask: As
 
 def test_what_is_known_is_not_asked_again(judge_server: Any, judge_at: Any, ask: Ask) -> None:
     first = judge_at().judge([ask("a")])
-    (again,) = judge_at().judge([ask("a")])  # as another process would
-    assert (again.score, again.asked) == (first[0].score, Asked(cached=True))
+    (again,) = judge_at(price_in=10.0).judge([ask("a")])  # as another process would
+    assert (again.score, again.asked) == (first[0].score, Asked(cached=True, saved=0.001))
     assert len(judge_server.prompts) == 1
     for changes in (
         {"model": "n"},

@@ -45,6 +45,7 @@ def test_a_mark(reply: str, mark: float) -> None:
         ('{"mark": NaN}', "unreadable"),
         ('{"mark": 1e999}', "unreadable"),
         ('{"mark": 4} {"mark": 2}', "unreadable"),
+        ('{"mark": 5, "mark": 2}', "unreadable"),
         ("Mark: 4. Or rather, score: 3", "unreadable"),
         ("8/10", "unreadable"),
         ('{"mark": "8/10"}', "unreadable"),

@@ -17,6 +17,7 @@ from rag_graph import compare
     [
         (["ppo.updates=60"], {}, r"Not at equal budget: episodes of PPO: 7,680 \(updates=120\); 3,840 \(updates=60\)"),
         (["reward.goal_observed=0.1"], {}, r"Not at equal budget: share of goals scored: 100% .*; 15%"),
+        (["reward.budget.per_update=5"], {}, "Not at equal budget: limit on what scores cost: none .*; 5 cost per update"),
         (["model.source=other"], {}, "Not at equal budget: policy: scratch"),
         (["reward.readout=flat"], {"data": {"topic/test": "another"}}, r"Not on the same data: 'readout=flat' and 'readout=expected_goal' differ in topic/test \(seed 0\), topic/test \(seed 1\)"),
         (["reward.readout=flat"], {"versions": {"torch": "2.12.0"}}, "Other versions of: torch 2.12.0, 2.13.0"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rag_graph.config import BudgetConfig
+from rag_graph.config import BudgetConfig, RewardConfig
 from rag_graph.errors import ConfigError
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph
@@ -61,6 +61,18 @@ def test_a_price_is_stated_or_measured_or_one() -> None:
     assert prices(found) == nothing | {"kind": pytest.approx(0.8 / 3)}
 
 
+def test_a_full_cache_or_a_judge_that_is_down_does_not_make_a_node_free() -> None:
+    found = budget()
+    metrics = found.end_update([episode(kind=Asked(failures=("server_error",)))] * 8)
+    assert found.prices.of("kind") is None, "nobody knows what it costs"
+    metrics = found.end_update([episode(kind=Asked(cached=True, saved=0.3)), episode(kind=Asked(money=0.5))])
+    assert found.prices.of("kind") == 0.4
+    assert metrics["budget/spent"] == 0.5
+    clock = budget(unit="seconds")
+    clock.end_update([episode(kind=Asked(cached=True)), episode(kind=Asked(seconds=2.0, failures=("timeout",)))])
+    assert clock.prices.of("kind") == 2.0
+
+
 def test_seconds_are_measured_of_functions_and_judges() -> None:
     found = budget(unit="seconds")
     metrics = found.end_update(
@@ -92,7 +104,7 @@ def test_a_part_of_an_update_may_spend_its_share() -> None:
     assert found.allowed(8) == 10.0, "the first update: how large it will be is not known"
     found.end_update([episode()] * 32)
     assert found.allowed(8) == 2.5
-    found.note(9.0, 9.0)
+    found.note(9.0)
     assert found.allowed(8) == 1.0, "no more than is left"
 
 
@@ -111,7 +123,7 @@ def test_processes_share_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_state_is_restored() -> None:
     found, other = budget(), budget()
     found.end_update([episode(kind=Asked(money=0.25))] * 3)
-    found.note(1.0, 2.0)
+    found.note(1.0)
     other.load_state_dict(found.state_dict())
     assert other.state_dict() == found.state_dict()
     assert other.prices.of("kind") == 0.25
@@ -142,12 +154,13 @@ def test_a_choice_needs_a_limit_and_a_readout_that_knows_what_it_does_not_know(m
 
 
 def test_the_expected_price_of_an_update_is_said_before_it_begins() -> None:
-    said = expected_price(GRAPH, BudgetConfig(per_update=10, mode="random"), scorer(), 64, 0.05, 0.3)
+    limit = BudgetConfig(per_update=10, mode="random")
+    said = expected_price(GRAPH, RewardConfig(reserved=0.05, goal_observed=0.3, budget=limit), scorer(), 64)
     each = 2 * (0.05 + 0.95 * 0.3) + 0.1
     assert said.startswith(f"cost of an update of 64 answers: {64 * each:g} if every score is bought")
     assert "of kind what they cost, which the run measures" in said
     assert said.endswith("buys for 10 of it (random)")
-    assert expected_price(BARE, BudgetConfig(), None, 64, 0.05, 0.3) == ""
+    assert expected_price(BARE, RewardConfig(), None, 64) == ""
 
 
 def test_spending_is_counted_where_nothing_limits_it(market: Callable[..., Any]) -> None:

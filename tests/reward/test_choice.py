@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rag_graph.config import RewardConfig
+from rag_graph.evaluation.judging import Question, Verdict
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.records import Episode, Example
@@ -159,3 +161,42 @@ def test_a_reward_goes_on_from_a_checkpoint_to_the_bit(mode: str, market: Callab
     assert resumed.last_episodes == straight.last_episodes
     one, other = straight.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("mode", ["all", "random", "active"])
+def test_what_can_have_no_score_is_not_bought(mode: str) -> None:
+    """Of answers without a reference the goal cannot be measured, nor what a judge says who sees it; of answers without items no rubric."""
+    graph = AuxiliaryGraph.build(
+        name="half",
+        tasks={"reply": {"goal": 1.0, "cost": 2.0, "metrics": {"exact_match": 1.0}}},
+        criteria={
+            "same": {"metric": "judge", "cost": 0.5, "args": {"question": "Does it say the same?", "reference": True}},
+            "points": {"metric": "external", "cost": 0.5, "items": "points"},
+            "kind": {"metric": "external", "cost": 1.0},
+        },
+        edges=[("same", "reply", "indicates"), ("kind", "reply", "indicates")],
+    )
+
+    class Judge:
+        name = "j"
+
+        def judge(self, questions: Sequence[Question]) -> list[Verdict]:
+            return [Verdict(0.5) for _ in questions]
+
+        def show(self, question: Question) -> str:
+            return question.text
+
+    scorer = NodeScorer(graph, scorers={"points": None, "kind": lambda episode: 0.5}, judges={"j": Judge()})
+    settings = {"per_update": 64.0, "mode": mode}
+    reward = GraphReward(graph, scorer, RewardConfig(goal_observed=1.0, reserved=0.2, budget=settings))
+    episodes = [
+        Episode(f"{i}", Example(f"{i}", "reply", {"input": "Well?"}, ("Yes.",) if i % 2 else ()), "Well?", f"{i}")
+        for i in range(64)
+    ]
+    scored = reward.observe(episodes)
+    without = [one for one in scored if not one.example.references]
+    assert {node for one in without for node in one.asked} == {"kind"}
+    assert all(node in {**one.scores, **one.reserved} for one in scored for node in one.asked), (
+        "nothing is paid for in vain"
+    )
+    assert sum(bill.money for one in scored for bill in one.asked.values()) > 40, "the money goes to what has a score"
