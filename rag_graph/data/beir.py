@@ -24,6 +24,13 @@ def is_beir(path: Path) -> bool:
     return path.is_dir() and _file(path, CORPUS) is not None and _file(path, QUERIES) is not None
 
 
+def files_of(path: Path) -> list[Path]:
+    """The files that are read of such a folder, or with a file of its qrels."""
+    folder = path.parent.parent if is_qrels(path) else path
+    named = [_file(folder, CORPUS), _file(folder, QUERIES), *sorted((folder / QRELS).glob("*.tsv"))]
+    return [one for one in named if one is not None]
+
+
 def is_qrels(path: Path) -> bool:
     """A file of qrels in such a folder."""
     return path.suffix == ".tsv" and path.parent.name == QRELS and is_beir(path.parent.parent)

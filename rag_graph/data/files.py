@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rag_graph.data.beir import beir_rows, is_beir, no_layout
+from rag_graph.data.beir import beir_rows, files_of, is_beir, is_qrels, no_layout
 from rag_graph.data.hub import hub_rows
-from rag_graph.data.roots import DATA_VARIABLE, data_folders, places_of
+from rag_graph.data.roots import DATA_VARIABLE, check_allowed, data_folders, places_of
 from rag_graph.data.tables import Rows, read_table
 from rag_graph.errors import DataError
 from rag_graph.graph.spec import Dataset
@@ -20,6 +20,9 @@ def find_file(stated: str, root: Path) -> Path:
     """
     places = places_of(stated, root)
     for place in places:
+        if is_beir(place) or is_qrels(place):
+            for file in files_of(place):
+                check_allowed(file, f"{stated}: {file.name}", root)
         if place.is_file() or is_beir(place):
             return place
     for place in places:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rag_graph.data.roots import places_of
+from rag_graph.data.roots import check_allowed, places_of
 from rag_graph.errors import DataError, need
 from rag_graph.graph.spec import Dataset as Stated
 
@@ -30,7 +31,11 @@ def hub_rows(stated: Stated, split: str, root: Path) -> Iterator[tuple[str, dict
     need(f"hub data set '{stated.hub}'", "datasets")
     folder = _folder(str(stated.hub), root)
     try:
+        for file in [] if folder is None else _files(stated, folder):
+            check_allowed(file, f"{stated.hub}: {file.name}", root)
         loaded = _loaded(stated, split, folder)
+    except DataError:
+        raise
     except Exception as error:  # network, name and format errors of many types
         raise DataError(_told(stated, split, folder, error)) from None
     labels = [name for name, feature in loaded.features.items() if type(feature).__name__ == "ClassLabel"]
@@ -49,6 +54,29 @@ def _folder(name: str, root: Path) -> Path | None:
             f"hub data set '{name}' is the name of a file or folder of the working directory. Put it beside the graph, or allow its folder: --data-root FOLDER."
         )
     return found
+
+
+def _files(stated: Stated, folder: Path) -> list[Path]:
+    """What `datasets` would read of a folder: its README and its state may name files elsewhere, and a file may be a link.
+
+    Raises:
+        DataError: an address is named.
+    """
+    from datasets import load_dataset_builder
+
+    if any((folder / name).is_file() for name in _SAVED):
+        whole = folder / _SAVED[0]
+        splits = json.loads(whole.read_text("utf-8"))["splits"] if whole.is_file() else [""]
+        states = [folder / split / _SAVED[1] for split in splits]
+        named = {state: json.loads(state.read_text("utf-8"))["_data_files"] for state in states}
+        tables = [state.parent / one["filename"] for state, files in named.items() for one in files]
+        return [*states, *(state.with_name("dataset_info.json") for state in states), *tables]
+    found = load_dataset_builder(str(folder), stated.config, revision=stated.revision).config.data_files or {}
+    paths = [str(file) for files in found.values() for file in files]
+    address = next((path for path in paths if "://" in path), None)
+    if address is not None:
+        raise DataError(f"hub data set '{stated.hub}': its folder names '{address}'. Put the file into the folder.")
+    return list(map(Path, paths))
 
 
 def _loaded(stated: Stated, split: str, folder: Path | None) -> Dataset:

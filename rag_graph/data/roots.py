@@ -40,13 +40,23 @@ def places_of(stated: str, root: Path) -> list[Path]:
     Raises:
         DataError: what is there lies in no allowed folder.
     """
-    folders = [root, *data_folders()]
-    places = [folder / stated for folder in folders]
-    whole = [folder.resolve() for folder in folders]
+    places = [folder / stated for folder in (root, *data_folders())]
     for place in places:
-        if place.exists() and not any(place.resolve().is_relative_to(folder) for folder in whole):
-            raise DataError(
-                f"'{stated}' is {place.resolve()}, outside the folder of the graph, {root}. A graph may be anybody's, so it reads no other files unless "
-                f"you allow their folder: --data-root {place.resolve().parent}, or {DATA_VARIABLE}={place.resolve().parent}."
-            )
+        if place.exists():
+            check_allowed(place, stated, root)
     return places
+
+
+def check_allowed(place: Path, stated: str, root: Path) -> None:
+    """Raises DataError where a file or folder lies in no allowed folder, by its own path or through links.
+
+    Args:
+        stated: what the graph file says, for the message.
+        root: the folder of the graph file.
+    """
+    real = place.resolve()
+    if not any(real.is_relative_to(folder.resolve()) for folder in (root, *data_folders())):
+        raise DataError(
+            f"'{stated}' is {real}, outside the folder of the graph, {root}. A graph may be anybody's, so it reads no other files unless "
+            f"you allow their folder: --data-root {real.parent}, or {DATA_VARIABLE}={real.parent}."
+        )

@@ -72,10 +72,12 @@ def _csv_rows(path: Path) -> Rows:
 
 
 def _delimiter(path: Path) -> str:
-    """The comma, or what the first line has in its place: a semicolon or a tab."""
+    """The comma, or what the first line has in its place: a semicolon or a tab; of a .tsv file the tab first."""
     with open_text(path) as handle:
         first = re.sub(r'"[^"]*"', "", handle.readline())
-    return next((mark for mark in ",;\t" if mark in first), ",")
+    return next(
+        (mark for mark in ("\t,;" if path.name.removesuffix(".gz").endswith(".tsv") else ",;\t") if mark in first), ","
+    )
 
 
 def _parquet_rows(path: Path) -> Rows:

@@ -115,3 +115,19 @@ def test_the_folder_is_the_data_set_of_a_task(beir: Path, tmp_path: Path) -> Non
     (tmp_path / "g.yaml").write_text(GRAPH.replace("{path: tiny}", "{path: tiny, test: tiny/qrels/train.tsv}"))
     again = load_data(load_graph(tmp_path / "g.yaml"), DataConfig(), seed=0)
     assert sorted(e.id for e in again.test) == ["answer/PLAIN-0", "answer/PLAIN-1"]
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl", "qrels/train.tsv"])
+def test_a_link_in_a_folder_leads_nowhere_else(beir: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv("RAG_GRAPH_DATA", raising=False)
+    outside = beir.parent / "outside"
+    outside.mkdir()
+    (beir / name).rename(outside / "moved")
+    (beir / name).symlink_to(outside / "moved")
+    root = beir.parent / "graph"
+    beir.rename(root)  # the graph lies beside the folder's files
+    for stated in (".", "qrels/test.tsv"):
+        with pytest.raises(DataError, match=f"{Path(name).name}' is .*moved, outside the folder of the graph"):
+            find_file(stated, root)
+    monkeypatch.setenv("RAG_GRAPH_DATA", str(outside))
+    assert find_file(".", root) == root

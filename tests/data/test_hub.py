@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,52 @@ def test_the_cause_is_said(tmp_path: Path) -> None:
         DataError, match=r"hub data set 'no_such_set_here' .* Check the name and the network, or use 'path:'\.$"
     ):
         values(Dataset(hub="no_such_set_here"), "train", tmp_path)
+
+
+@pytest.mark.parametrize("way", ["link", "readme", "file://", "state", "splits"])
+def test_a_folder_reads_no_file_outside_the_allowed_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    from datasets import Dataset as Table
+    from datasets import DatasetDict
+
+    monkeypatch.delenv("RAG_GRAPH_DATA", raising=False)
+    outside, root = tmp_path / "outside", tmp_path / "graph"
+    folder = root / "set"
+    lines(outside / "train.jsonl", [{"x": 5}, {"x": 6}])
+    if way in ("link", "readme", "file://"):
+        folder.mkdir(parents=True)
+    if way == "link":
+        (folder / "train.jsonl").symlink_to(outside / "train.jsonl")
+    elif way in ("readme", "file://"):
+        path = "../../outside/train.jsonl" if way == "readme" else f"file://{outside}/train.jsonl"
+        told = f"configs: [{{config_name: default, data_files: [{{split: train, path: '{path}'}}]}}]"
+        (folder / "README.md").write_text(f"---\n{told}\n---\n")
+    elif way == "state":
+        Table.from_dict({"x": [5, 6]}).save_to_disk(str(folder))
+        state = json.loads((folder / "state.json").read_text())
+        (file,) = state["_data_files"]
+        (folder / file["filename"]).rename(outside / file["filename"])
+        file["filename"] = f"../../outside/{file['filename']}"
+        (folder / "state.json").write_text(json.dumps(state))
+    else:
+        DatasetDict({"train": Table.from_dict({"x": [5, 6]})}).save_to_disk(str(outside))
+        folder.mkdir(parents=True)
+        (folder / "dataset_dict.json").write_text('{"splits": ["../../outside/train"]}')
+    stated = Dataset(hub="set", split="../../outside/train" if way == "splits" else "train")
+    with pytest.raises(DataError, match=r"'set: .*outside the folder of the graph.*--data-root"):
+        values(stated, "train", root)
+    if way != "splits":  # whose name is no name of a split
+        monkeypatch.setenv("RAG_GRAPH_DATA", str(outside))
+        assert values(stated, "train", root) == [5, 6]
+
+
+def test_a_folder_that_names_an_address_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "graph/set").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "secret.zip", "w") as archive:
+        archive.writestr("secret.jsonl", '{"x": 1}\n')
+    address = f"zip://secret.jsonl::{tmp_path / 'secret.zip'}"
+    told = f"configs: [{{config_name: default, data_files: [{{split: train, path: '{address}'}}]}}]"
+    (tmp_path / "graph/set/README.md").write_text(f"---\n{told}\n---\n")
+    with pytest.raises(DataError, match="'set': its folder names 'zip://secret.jsonl::"):
+        values(Dataset(hub="set"), "train", tmp_path / "graph")

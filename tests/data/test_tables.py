@@ -71,6 +71,15 @@ def test_a_column_that_comes_twice_is_refused(tmp_path: Path) -> None:
         list(read_table(tmp_path / "d.csv"))
 
 
+def test_a_tsv_is_separated_by_tabs_whatever_else_its_header_holds(tmp_path: Path) -> None:
+    (tmp_path / "d.tsv").write_text("question\tanswer (long, short)\nwho, me\tx\n")
+    (tmp_path / "e.tsv.gz").write_bytes(gzip.compress(b"question\tanswer; or none\nwho\tx\n"))
+    (tmp_path / "f.tsv").write_text("question,answer\nwho,x\n")
+    assert [row for _, row in read_table(tmp_path / "d.tsv")] == [{"question": "who, me", "answer (long, short)": "x"}]
+    assert [row for _, row in read_table(tmp_path / "e.tsv.gz")] == [{"question": "who", "answer; or none": "x"}]
+    assert [row for _, row in read_table(tmp_path / "f.tsv")] == [{"question": "who", "answer": "x"}]
+
+
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
