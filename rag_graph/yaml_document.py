@@ -247,7 +247,7 @@ class _Walk:
         return here
 
     def _has_comment(self, mark: Any) -> bool:
-        return mark.line < len(self.lines) and self.lines[mark.line][mark.column :].lstrip(" \t").startswith("#")
+        return bool(mark.line < len(self.lines) and self.lines[mark.line][mark.column :].lstrip(" \t").startswith("#"))
 
 
 def _scalar(event: Any) -> Any:

@@ -71,7 +71,7 @@ class OpenAIJudge:
         keys = [self._key(request) for request in requests]
         known = [self.cache.get(key) for key in keys]
         replies = [
-            Reply(str(found["text"]), *map(int, found["tokens"]))
+            Reply(str(found["text"]), int(found["tokens"][0]), int(found["tokens"][1]))
             if found and found.keys() >= {"text", "tokens"}
             else None
             for found in known
