@@ -5,6 +5,7 @@ A pool has one language. Words of other scripts stay as they are under its stemm
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -62,10 +63,18 @@ class Stems:
 
 
 def language_of(texts: Sequence[str]) -> str:
-    """The name of the stemmer for the language that most of the texts are in; "none" where it has no stemmer, or is not clear."""
+    """The name of the stemmer for the language that most of the texts are in; "none" where it has no stemmer, or is not clear.
+
+    Each text has a vote. Where none has more than half, for texts may be short, the language of all together is taken.
+    """
     need("retrieval.language 'auto'", "py3langid")
-    code, probability = _identifier().classify(" ".join(text[:LENGTH] for text in spread(texts)))
-    return LANGUAGES.get(code, UNSTEMMED) if probability >= SURE else UNSTEMMED
+    sample = [text[:LENGTH] for text in spread(texts)]
+    votes = Counter(code for code, probability in map(_identifier().classify, sample) if probability >= SURE)
+    code, number = votes.most_common(1)[0] if votes else ("", 0)
+    if 2 * number <= len(sample):
+        code, probability = _identifier().classify(" ".join(sample))
+        code = code if probability >= SURE else ""
+    return LANGUAGES.get(code, UNSTEMMED)
 
 
 def spread(items: Sequence[T]) -> Sequence[T]:

@@ -91,8 +91,8 @@ def pareto_front(points: Tensor) -> Tensor:
 
 
 def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration) -> dict[str, float]:
-    """Of each node that bears on an episode of the update: what it paid, its weight, how often it was observed, its score,
-    gate, bias and calibration.
+    """Of each node that bears on a paid episode of the update: what it paid, its weight, its score, gate, bias and calibration; and its `observed`,
+    the share of all episodes it bears on, paid or not, in which it was.
 
     Args:
         in_play: bool [B, N].
@@ -106,7 +106,7 @@ def node_metrics(rewards: NodeRewards, in_play: Tensor, calibration: Calibration
 
     found = {
         "reward": mean(rewards.values * rewards.weights), "weight": mean(rewards.weights),
-        "observed": mean(rewards.observed.to(rewards.values.dtype)), "imputed": mean(rewards.scores),
+        "observed": mean(rewards.observed.to(rewards.values.dtype), in_play), "imputed": mean(rewards.scores),
         "gated": mean(rewards.scores * rewards.gates), "gate": mean(rewards.gates),
     }  # fmt: skip
     compared = {name: getattr(calibration, name).tolist() for name in ("bias", "ece", "rmse")}

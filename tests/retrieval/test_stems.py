@@ -14,6 +14,14 @@ from rag_graph.retrieval.stems import Stems, language_of, spread
 from rag_graph.retrieval_methods import LANGUAGES
 from rag_graph.words import words
 
+MIXED = {
+    "en": "The rivers of England are long and wide.",
+    "de": "Straßenbahnen fahren in der Stadt durch die Straßen.",
+    "ru": "Москва является столицей России.",
+    "tr": "Ankara Türkiye'nin başkentidir, kitapları okuyorum.",
+    "zh": "挪威的首都是奥斯陆。",
+}
+
 NORWAY = {
     "en": ("Oslo is the capital of Norway. The city lies at the end of a fjord.", "cities", "city"),
     "de": ("Oslo ist die Hauptstadt von Norwegen. Die Stadt liegt am Ende eines Fjords.", "Städten", "STADT"),
@@ -71,6 +79,13 @@ def test_a_few_texts_of_another_language_do_not_matter() -> None:
     assert language_of(texts) == "english"
     assert [len(spread(range(size))) for size in (0, 7, 100, 199, 1000)] == [0, 7, 100, 100, 100]
     assert list(spread(range(1000)))[-1] == 990
+
+
+@pytest.mark.parametrize(("most", "fewer"), [("en", "de"), ("de", "en"), ("en", "ru"), ("en", "tr"), ("de", "ru")])
+def test_of_two_languages_that_of_most_texts_is_taken(most: str, fewer: str) -> None:
+    """One text made of all of them has no such majority: there, rare letters of the smaller part may decide."""
+    assert language_of([MIXED[most]] * 60 + [MIXED[fewer]] * 40) == LANGUAGES[most]
+    assert language_of([MIXED["zh"]] * 60 + [MIXED[fewer]] * 40) == "none", "Chinese has no stemmer"
 
 
 def test_links_by_title_are_word_for_word_also_where_passages_come_later() -> None:

@@ -10,12 +10,13 @@ import torch
 
 from rag_graph.evaluation.scorer import NodeScorer
 from rag_graph.graph import AuxiliaryGraph, load_graph
-from rag_graph.records import Episode
+from rag_graph.records import Episode, NodeRewards
 from rag_graph.reward.arguments import EachEpisode
 from rag_graph.reward.diagnostics import (
     Calibration,
     leakage,
     mean_goals,
+    node_metrics,
     node_scores,
     pareto_front,
     weighted_score,
@@ -93,3 +94,13 @@ def test_the_score_takes_each_goal_as_it_is_best_known(make_graph: Callable[...,
     assert one == {"t": pytest.approx((0.8 + 0.2 + 0.1) / 3)}, "of the tasks that occur"
     assert weighted_score({}, tensors) == {}
     assert node_scores(scores, tensors) == {"nodes/t/score": pytest.approx(0.8), "nodes/c0/score": pytest.approx(0.5)}
+
+
+def test_what_was_observed_is_a_share_of_all_answers_paid_or_not() -> None:
+    rows = torch.zeros(4, 2)
+    observed = torch.tensor([[True, True], [False, True], [False, True], [False, False]])
+    paid = torch.tensor([True, False, False, True])
+    rewards = NodeRewards(("goal", "form"), rows, observed, rows + 1, rows + 0.5, rows + 1, paid)
+    in_play = torch.tensor([[True, True], [True, True], [True, True], [True, False]])
+    found = node_metrics(rewards, in_play, Calibration(2))
+    assert (found["nodes/goal/observed"], found["nodes/form/observed"]) == (0.25, 1.0)
