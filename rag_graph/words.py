@@ -27,7 +27,9 @@ _CLUSTER = regex.compile(r"\P{M}\p{M}*")
 _HAS_UNSPACED = regex.compile(rf"[{_UNSPACED}]")
 _ASCII_WORD = re.compile(r"\w+")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = regex.compile(rf"[\p{{P}}{re.escape(string.punctuation)}]")
+_PUNCTUATION = rf"[\p{{P}}{re.escape(string.punctuation)}]"
+_LOOSE = regex.compile(rf"(?<!\d){_PUNCTUATION}|{_PUNCTUATION}(?!\d)")
+"""Punctuation but for a mark between two digits: 3:2 is not 32."""
 _NUMBER = regex.compile(
     r"""(?P<before>[\p{P}\p{Sc}--[-+.,]]*)(?P<sign>[-+]?)\p{Sc}?
     (?:(?P<top>\d+)/(?P<bottom>\d+)|(?P<figures>\d[\d.,]*|[.,]\d+))
@@ -95,7 +97,7 @@ def normalise(text: str) -> str:
     """A short answer as it is compared with another: folded, no punctuation, no articles a, an, the, single spaces.
 
     It differs from the SQuAD script in three ways. Punctuation of all scripts goes, not only ASCII. A number keeps its value: "-5" is not "5",
-    "1/2" is not "12", and "1,000" is "1000". What normalisation would empty, such as "A" or "+", is kept, so that silence never matches it.
+    "1/2" is not "12", and "1,000" is "1000"; a mark between digits stays, as in "3:2". What normalisation would empty, such as "A" or "+", is kept, so that silence never matches it.
     """
     plain = folded(_FRACTION.sub(" ", text)).translate(_SIGNS)  # 1½ is 1 1/2, and not 11/2
     lower = " ".join(" ".join(map(_valued, plain.split())).split())
@@ -111,7 +113,7 @@ def answer_words(text: str) -> list[str]:
 def _valued(piece: str) -> str:
     """One piece between spaces, without punctuation; a number as its value."""
     value = number(piece)
-    return _PUNCTUATION.sub("", piece) if value is None else str(value)
+    return _LOOSE.sub("", piece) if value is None else str(value)
 
 
 def number(text: str) -> Fraction | None:

@@ -85,9 +85,7 @@ def squad(text: str) -> str:
 
 @given(
     st.lists(
-        st.sampled_from(
-            ["The", "a", "cat", "sat,", "(on)", "don't", "x-ray", "U.S.", "12", "$7", "10:30", "7%", "mat."]
-        ),
+        st.sampled_from(["The", "a", "cat", "sat,", "(on)", "don't", "x-ray", "U.S.", "12", "$7", "7%", "mat."]),
         max_size=8,
     )
 )
@@ -134,3 +132,11 @@ def test_what_is_no_number(text: str) -> None:
 def test_words_of_answers() -> None:
     assert answer_words("The U.S. won 1,000 medals") == ["us", "won", "1000", "medals"]
     assert answer_words("答案是 Oslo。") == ["答", "案", "是", "oslo"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("3:2", "32"), ("10:30", "1030"), ("2-1", "21"), ("1.2.3", "123"), ("1/0", "10"), ("٣:٢", "32")]
+)
+def test_a_mark_between_digits_counts(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
+    assert normalise(f"({one}).") == normalise(one)

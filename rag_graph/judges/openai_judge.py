@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from rag_graph.config import JudgeConfig
 from rag_graph.display import one_line
@@ -70,12 +71,7 @@ class OpenAIJudge:
         """Of each request the reply, and whether it was known."""
         keys = [self._key(request) for request in requests]
         known = [self.cache.get(key) for key in keys]
-        replies = [
-            Reply(str(found["text"]), int(found["tokens"][0]), int(found["tokens"][1]))
-            if found and found.keys() >= {"text", "tokens"}
-            else None
-            for found in known
-        ]
+        replies = [_kept(found) for found in known]
         open_ones = [number for number, reply in enumerate(replies) if reply is None]
         done = len(requests) - len(open_ones)
 
@@ -145,6 +141,14 @@ def _marks(request: Request, text: str) -> list[Mark]:
     if request.shape == "marks":
         return parse_marks(text, [(question.low, question.high) for question in request.questions])
     return [parse_mark(text, request.questions[0].low, request.questions[0].high)]
+
+
+def _kept(found: Mapping[str, Any] | None) -> Reply | None:
+    """The reply that the cache holds."""
+    if found is None or not found.keys() >= {"text", "tokens"}:
+        return None
+    tokens_in, tokens_out = found["tokens"]
+    return Reply(str(found["text"]), int(tokens_in), int(tokens_out))
 
 
 def _again(verdict: Verdict) -> Verdict:

@@ -22,6 +22,20 @@ def test_dry_run_prints_and_writes_nothing(run_cli: Cli, root: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_dry_run_says_on_which_share_goals_are_observed(run_cli: Cli, root: Path, tmp_path: Path) -> None:
+    """`observe` of a task is in place of reward.goal_observed."""
+    graph = tmp_path / "g.yaml"
+    lines = (root / "graphs/parcels.yaml").read_text()
+    assert "    goal: " in lines
+    graph.write_text(lines.replace("    goal: ", "    observe: 0.25\n    cost: 1.0\n    goal: "))
+    config = root / "experiments/quickstart/config.yaml"
+    said = run_cli("train", config, "--dry-run", "--set", f"graph={graph}", cwd=tmp_path).stdout
+    assert "episodes, 25% with an observed goal" in said
+    limited = ("--set", "reward.budget.per_update=5")
+    said = run_cli("train", config, "--dry-run", "--set", f"graph={graph}", *limited, cwd=tmp_path).stdout
+    assert "episodes, at most 25% with an observed goal" in said
+
+
 def test_dry_run_refuses_a_limit_on_nothing(run_cli: Cli, root: Path, tmp_path: Path) -> None:
     config = root / "experiments/quickstart/config.yaml"
     limited = run_cli("train", config, "--dry-run", "--set", "reward.budget.per_update=5", cwd=tmp_path)

@@ -390,6 +390,8 @@ def test_a_reference_column_that_nobody_named_is_told(goals: AuxiliaryGraph) -> 
     batch = (["p"], ["a"], [[1]])
     with pytest.warns(RuntimeWarning, match=r"goal 'correct' reads the column 'answer'.*reference='answer'"):
         GraphReward(goals, mine)(*batch, answer=["a"])
+    with pytest.warns(RuntimeWarning, match="goal 'correct' reads the column 'answer'"):  # a limit hides goals too
+        GraphReward(goals, mine, {"reserved": 0.0, "budget": {"per_update": 9, "unit": "calls"}})(*batch, answer=["a"])
     GraphReward(goals, mine, reference=None)(*batch, answer=["a"])
     GraphReward(goals, mine, {"reserved": 0.0})(*batch, answer=["a"])  # nothing is ever hidden
 
