@@ -36,7 +36,7 @@ def run_all(folder: Path, seeds: list[int]) -> None:
         subprocess.run([*tool, "init", str(desk)], check=True, stdout=subprocess.DEVNULL)
         for name in ("goals.yaml", "config.yaml"):
             shutil.copy(HERE / "desk" / name, desk / name)
-    server = subprocess.Popen([sys.executable, str(HERE.parents[1] / "docs/examples/judge_server.py"), "8017"])
+    server = subprocess.Popen([sys.executable, str(HERE.parents[1] / "docs/examples/judge_server.py"), "8019"])
     try:
         time.sleep(2)
         for seed in seeds:
