@@ -57,14 +57,14 @@ class Described:
     def of(cls, source: str, revision: str | None, trusted: bool, name: str) -> Described:
         found, gguf = locate(source)
         path = found if gguf is None else str(converted(gguf))
-        with _reading(name):
+        with reading(name):
             base = adapter_base(path, revision, name)
-        with _reading(name if base is None else f"{name} is an adapter of '{base}', which"):
+        with reading(name if base is None else f"{name} is an adapter of '{base}', which"):
             options = {"trust_remote_code": trusted, "revision": revision if base is None else None}
             config = AutoConfig.from_pretrained(base or path, **options)
         check_kind(config, name)
         own = base is None or not Path(path).is_dir() or (Path(path) / "tokenizer_config.json").is_file()
-        with _reading(
+        with reading(
             f"{name}: its tokenizer", "Save the tokenizer beside the model: tokenizer.save_pretrained(folder)."
         ):
             tokenizer = AutoTokenizer.from_pretrained(
@@ -78,7 +78,7 @@ class Described:
         return cls(name, path, revision, base, options, config, tokenizer)
 
     def load(self) -> LanguageModel:
-        with _reading(self.name):
+        with reading(self.name):
             model, about = AutoModelForCausalLM.from_pretrained(
                 self.base or self.path, dtype=torch.float32, output_loading_info=True, **self.options
             )
@@ -95,7 +95,7 @@ class Described:
 
 
 @contextmanager
-def _reading(name: str, remedy: str = SOURCES) -> Iterator[None]:
+def reading(name: str, remedy: str = SOURCES) -> Iterator[None]:
     """What transformers and peft raise, as a ModelError."""
     try:
         yield

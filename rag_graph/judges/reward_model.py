@@ -74,17 +74,14 @@ class RewardModelJudge(LocalModel):
 def _read(source: str, name: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-    try:
-        config = AutoConfig.from_pretrained(source)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+    from rag_graph.generation.pretrained import reading
+
+    with reading(name, "Give a Hugging Face id (with a network) or a folder of a sequence classifier."):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model, about = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=torch.float32, output_loading_info=True
+            source, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{name} cannot be loaded: {first.rstrip('. ')}. Give a Hugging Face id (with a network) or a folder of a sequence classifier."
-        ) from None
     missing = sorted(set(about["missing_keys"]) & {key for key, _ in model.named_parameters()})
     if missing:
         raise ModelError(

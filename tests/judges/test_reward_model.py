@@ -191,3 +191,12 @@ def test_settings_of_other_back_ends_are_refused() -> None:
         judge("x", template="prompt.txt")
     assert "[assistant] the kettle is red ." in judge("x").show(questions()[0])
     assert judge("x").judge([]) == []
+
+
+def test_code_that_comes_with_a_model_does_not_run(tmp_path: Path) -> None:
+    """And nobody is asked whether it may."""
+    (tmp_path / "evil.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    (tmp_path / "config.json").write_text('{"model_type": "evil", "auto_map": {"AutoConfig": "evil.C"}}')
+    with pytest.raises(ModelError, match="comes with Python code of its own, which would run here"):
+        RewardModelJudge("a", JudgeConfig(backend="reward_model", model=str(tmp_path)))._load()
+    assert not (tmp_path / "ran").exists()
