@@ -89,8 +89,8 @@ def judged_nodes(graph: AuxiliaryGraph) -> dict[str, Mapping[str, Any]]:
     return tasks | {name: one.args for name, one in graph.spec.criteria.items() if one.metric == METRIC}
 
 
-def judge_of(node: str, args: Mapping[str, Any], judges: Mapping[str, Judge]) -> Judge:
-    """The judge that a node asks.
+def judge_of(node: str, args: Mapping[str, Any], judges: Mapping[str, Judge]) -> str:
+    """The name of the judge that a node asks.
 
     Raises:
         ConfigError: there is none, or several and the node names none of them.
@@ -101,7 +101,7 @@ def judge_of(node: str, args: Mapping[str, Any], judges: Mapping[str, Judge]) ->
             f"node '{node}' asks a judge (metric: judge), and there is none. Name one in the config under `judges`, or give judges={{'NAME': judge}}."
         )
     if named is None and len(judges) == 1:
-        return next(iter(judges.values()))
+        return next(iter(judges))
     if not isinstance(named, str) or named not in judges:
         what = (
             "names no judge"
@@ -109,7 +109,7 @@ def judge_of(node: str, args: Mapping[str, Any], judges: Mapping[str, Judge]) ->
             else f"asks judge '{named}', which the run lacks{near_miss(str(named), judges)}"
         )
         raise ConfigError(f"node '{node}' {what}. Write args: {{judge: NAME}}, one of {', '.join(judges)}.")
-    return judges[named]
+    return named
 
 
 def verdicts_of(name: str, judge: Judge, questions: Sequence[Question]) -> list[Verdict]:

@@ -274,8 +274,7 @@ class NodeScorer:
             for node in self._wanted(episode, nodes):
                 if node not in self.judged:
                     continue
-                asked_one = judge_of(node, self.judged[node], self.judges)
-                name = next(name for name, judge in self.judges.items() if judge is asked_one)
+                name = judge_of(node, self.judged[node], self.judges)
                 items: Sequence[Item | None] = episode.example.items[node] if node in self.rubrics else [None]
                 verdicts[row, node] = [None] * len(items)
                 for number, item in enumerate(items):

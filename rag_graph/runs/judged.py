@@ -16,7 +16,7 @@ def asked_of_judges(scorer: NodeScorer) -> Iterator[str]:
     """Lines for `--dry-run`: who is asked by which node, the template of each judge, and the request of one node filled with names in place of texts."""
     graph, told = scorer.graph, set[str]()
     for node, args in scorer.judged.items():
-        judge = judge_of(node, args, scorer.judges)
+        judge = scorer.judges[judge_of(node, args, scorer.judges)]
         yield f"node {node} asks {judge!r}"
         if judge.name in told:
             continue
