@@ -242,6 +242,9 @@ class PpoConfig(Settings):
 
     updates: int = Field(120, ge=1)
     batch_size: int = Field(64, ge=1, description="episodes per update")
+    samples_per_prompt: int = Field(
+        1, ge=1, description="answers to each prompt of an update; batch_size counts them all and is a multiple"
+    )
     num_mini_batches: int = Field(2, ge=1)
     num_ppo_epochs: int = Field(2, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
@@ -262,6 +265,11 @@ class PpoConfig(Settings):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of num_mini_batches {self.num_mini_batches}. "
                 "Choose a batch that splits evenly."
+            )
+        if self.batch_size % self.samples_per_prompt:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of samples_per_prompt {self.samples_per_prompt}. "
+                "It counts every answer: choose a multiple."
             )
         return self
 
