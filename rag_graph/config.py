@@ -58,6 +58,12 @@ class ScratchConfig(Settings):
     num_heads: int = Field(6, ge=1)
     intermediate_size: int = Field(384, ge=16)
     max_length: int = Field(512, ge=32, description="positions, in tokens")
+    init_std: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="standard deviation of the random weights; about hidden_size ** -0.5 learns in fewer steps",
+    )
 
     @model_validator(mode="after")
     def _heads_split_evenly(self) -> ScratchConfig:
@@ -252,6 +258,13 @@ class PpoConfig(Settings):
 
     updates: int = Field(120, ge=1)
     batch_size: int = Field(64, ge=1, description="episodes per update")
+    samples_per_prompt: int = Field(
+        1, ge=1, description="answers to each prompt of an update; batch_size counts them all and is a multiple"
+    )
+    baseline: Literal["value", "leave_one_out"] = Field(
+        "value",
+        description="value: the critic alone; leave_one_out: first less the mean reward of the other answers to the prompt (samples_per_prompt of 2 or more)",
+    )
     num_mini_batches: int = Field(2, ge=1)
     num_ppo_epochs: int = Field(2, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
@@ -272,6 +285,15 @@ class PpoConfig(Settings):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of num_mini_batches {self.num_mini_batches}. "
                 "Choose a batch that splits evenly."
+            )
+        if self.baseline == "leave_one_out" and self.samples_per_prompt < 2:
+            raise ValueError(
+                "baseline leave_one_out compares the answers to a prompt. Set samples_per_prompt to 2 or more."
+            )
+        if self.batch_size % self.samples_per_prompt:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of samples_per_prompt {self.samples_per_prompt}. "
+                "It counts every answer: choose a multiple."
             )
         return self
 

@@ -42,6 +42,7 @@ def make_model(config: ScratchConfig, tokenizer: PreTrainedTokenizerBase) -> Pre
         num_attention_heads=config.num_heads,
         intermediate_size=config.intermediate_size,
         max_position_embeddings=config.max_length,
+        initializer_range=config.init_std,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

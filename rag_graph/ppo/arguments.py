@@ -46,7 +46,9 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     ddp_find_unused_parameters: bool | None = _says(
         False, "Several processes: look for weights that a pass does not use. PPO uses all of them in every pass."
     )
-    total_episodes: int | None = _says(None, "Episodes of the training. None: num_train_epochs times the rows.")
+    total_episodes: int | None = _says(
+        None, "Episodes of the training. None: num_train_epochs times the rows (times samples_per_prompt)."
+    )
     num_ppo_epochs: int = _says(4, "Times that an update goes over its episodes.")
     num_mini_batches: int = _says(1, "Mini-batches of an update, each one optimizer step.")
     local_rollout_forward_batch_size: int = _says(64, "Episodes in one forward pass without gradients, per process.")
@@ -79,6 +81,14 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     ds3_gather_for_generation: bool = _says(
         True,
         "DeepSpeed ZeRO-3: gather the weights while sampling. Faster, but the whole policy must fit on one device.",
+    )
+    samples_per_prompt: int = _says(
+        1, "Answers to each prompt of an update, side by side in the batch; the batch size counts them all."
+    )
+    baseline: Literal["value", "leave_one_out"] = _says(
+        "value",
+        "What a reward is compared with before the critic sees it. value: nothing; leave_one_out: the mean reward of the other answers to the "
+        "prompt (RLOO, arXiv 2402.14740), of rewards paid at the end; the critic learns what is left. Needs samples_per_prompt of 2 or more.",
     )
     length_bucketing: bool = _says(
         True,
@@ -117,6 +127,11 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
         return self.local_batch_size * int(self.world_size)
 
     @property
+    def prompts_per_batch(self) -> int:
+        """Prompts of an update."""
+        return self.batch_size // self.samples_per_prompt
+
+    @property
     def micro_batch_size(self) -> int:
         """Episodes of a forward pass of the update, over all processes."""
         return int(self.per_device_train_batch_size * self.world_size)
@@ -150,14 +165,27 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
                 f"num_mini_batches {self.num_mini_batches} does not divide the {self.local_batch_size} episodes of an update on a process "
                 "(per_device_train_batch_size times gradient_accumulation_steps)."
             )
+        if self.samples_per_prompt < 1 or self.local_batch_size % self.samples_per_prompt:
+            raise TrainingError(
+                f"samples_per_prompt {self.samples_per_prompt} does not divide the {self.local_batch_size} episodes of an update on a process "
+                "(per_device_train_batch_size times gradient_accumulation_steps)."
+            )
+        if self.baseline == "leave_one_out" and self.samples_per_prompt < 2:
+            raise TrainingError(
+                "baseline leave_one_out compares the answers to a prompt. Set samples_per_prompt to 2 or more."
+            )
         if self.stop_token is not None and self.stop_token_id is not None:
             raise TrainingError("stop_token and stop_token_id are both set. Set one of them.")
-        for name, known in (("stop_token", (None, "eos")), ("kl_estimator", ("k1", "k3"))):
+        for name, known in (
+            ("stop_token", (None, "eos")),
+            ("kl_estimator", ("k1", "k3")),
+            ("baseline", ("value", "leave_one_out")),
+        ):
             if getattr(self, name) not in known:
                 raise TrainingError(
                     f"{name} is {getattr(self, name)!r}: one of {', '.join(map(repr, known))} is expected."
                 )
         args = copy.copy(self)
         if args.total_episodes is None:
-            args.total_episodes = int(args.num_train_epochs * num_rows)
+            args.total_episodes = int(args.num_train_epochs * num_rows) * args.samples_per_prompt
         return args

@@ -31,6 +31,7 @@ class EpisodeOrder:
         seed: of everything here.
         num_rows: rows of the data set; epochs follow each other without a gap, each shuffled anew.
         batch_size: episodes of an update on this process.
+        samples: answers to each row of an update, side by side in the batch; they divide `batch_size`.
         process_index, num_processes: this process's place.
     """
 
@@ -39,14 +40,16 @@ class EpisodeOrder:
     batch_size: int
     process_index: int = 0
     num_processes: int = 1
+    samples: int = 1
 
     def rows(self, update: int) -> list[int]:
-        """Positions in the data set of this process's share of update `update` (from 0)."""
-        start = (update * self.num_processes + self.process_index) * self.batch_size
-        wanted = range(start, start + self.batch_size)
+        """Positions in the data set of this process's share of update `update` (from 0), one per episode."""
+        num_prompts = self.batch_size // self.samples
+        start = (update * self.num_processes + self.process_index) * num_prompts
+        wanted = range(start, start + num_prompts)
         epochs = {at // self.num_rows for at in wanted}
         orders = {epoch: self._generator(_SHUFFLE, epoch).permutation(self.num_rows) for epoch in epochs}
-        return [int(orders[at // self.num_rows][at % self.num_rows]) for at in wanted]
+        return [int(orders[at // self.num_rows][at % self.num_rows]) for at in wanted for _ in range(self.samples)]
 
     def uniforms(self, update: int, num_tokens: int) -> Tensor:
         """float32 [B, num_tokens] in [0, 1): this process's rows of the update's numbers."""

@@ -122,7 +122,9 @@ class PPOSetup(Trainer):  # type: ignore[misc]
         self.ref_model = reference_model(self.policy_model, ref_model, share=self._whole_weights)
         self._prepare_models()
         process = (self.accelerator.process_index, self.accelerator.num_processes)
-        self.order = EpisodeOrder(args.seed, len(train_dataset), args.local_batch_size, *process)
+        self.order = EpisodeOrder(
+            args.seed, len(train_dataset), args.local_batch_size, *process, args.samples_per_prompt
+        )
         whole_weights = self._whole_weights
         self.engine = Engine(
             args, self.accelerator, self.model_wrapped, self.ref_model, self.optimizer, self._generating, processing_class.pad_token_id,
@@ -132,9 +134,9 @@ class PPOSetup(Trainer):  # type: ignore[misc]
             raise TrainingError(
                 "checkpoints of sharded engines (FSDP, DeepSpeed) cannot be resumed yet. Set save_strategy='no' and call save_model()."
             )
-        if len(train_dataset) < args.batch_size:
+        if len(train_dataset) < args.prompts_per_batch:
             warnings.warn(
-                f"train_dataset has {len(train_dataset)} rows, fewer than one batch of {args.batch_size}: prompts repeat within an update.",
+                f"train_dataset has {len(train_dataset)} rows, fewer than the {args.prompts_per_batch} prompts of one batch: prompts repeat within an update.",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -104,7 +104,7 @@ class GraphPPOTrainer(PPOSetup):
         self.rewards.forget()  # nor what somebody scored before
         state.global_step, state.epoch = 0, 0.0
         state.max_steps = args.num_total_batches
-        state.num_train_epochs = state.max_steps * args.batch_size / len(self.train_dataset)
+        state.num_train_epochs = state.max_steps * args.prompts_per_batch / len(self.train_dataset)
         for name in ("logging_steps", "eval_steps", "save_steps"):
             steps = getattr(args, name)
             setattr(state, name, int(np.ceil(state.max_steps * steps)) if steps and steps < 1 else steps)
@@ -143,7 +143,7 @@ class GraphPPOTrainer(PPOSetup):
             self.lr_scheduler.step()
         state.global_step += 1
         episode = state.global_step * args.batch_size
-        epoch, state.epoch = int(state.epoch), episode / len(self.train_dataset)
+        epoch, state.epoch = int(state.epoch), state.global_step * args.prompts_per_batch / len(self.train_dataset)
         stop_ids = self.engine.stop_ids
         metrics = rollout_metrics(rollout, self.rewards.names, args.kl_coef, stop_ids, self.engine.reduce)
         seconds = time.perf_counter() - began

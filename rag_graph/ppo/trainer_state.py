@@ -50,6 +50,7 @@ def identity(trainer: Any) -> dict[str, Any]:
         "reward_funcs": list(trainer.rewards.names),
         "seed": args.seed,
         "batch_size": args.batch_size,
+        "samples_per_prompt": args.samples_per_prompt,
         "num_processes": trainer.accelerator.num_processes,
     }
 

@@ -40,28 +40,38 @@ def demonstration_batches(
     fit = PromptFitter(graph.spec.tasks, pool, token_room(tokenizer, max_prompt_tokens))
     known: dict[int, list[tuple[list[int], list[int], list[int]]]] = {}
 
-    def encoded(number: int) -> list[tuple[list[int], list[int], list[int]]]:
-        if number not in known:
-            known[number] = []
-            for example, heuristic in data.groups[number]:
-                found: tuple[Evidence, ...] = ()
-                if pool is not None and pool.grounds(example.task) and rng.random() >= WITHOUT_EVIDENCE:
-                    (candidates,) = pool.candidates(example.task, [query_text(example, "")], [example.id])
-                    if example.supporting and rng.random() < NAMED_FIRST:
-                        named = pool.supporting(example)
-                        ids = {piece.context.id for piece in named}
-                        candidates = named + [piece for piece in candidates if piece.context.id not in ids]
-                    found = pool.select(example.task, candidates)
-                (shown,) = fit([example], [found])
-                (prompt,) = encode_prompts(tokenizer, [shown.prompt], max_prompt_tokens)
-                gold = answer_ids(tokenizer, example.references[0])
-                known[number].append((prompt, gold, gold if heuristic is None else answer_ids(tokenizer, heuristic)))
-        return known[number]
+    def encode(numbers: list[int]) -> None:
+        """Together, because a search for many queries costs little more than one."""
+        rows = [(number, *pair) for number in numbers for pair in data.groups[number]]
+        evidence: list[tuple[Evidence, ...]] = [()] * len(rows)
+        searched: dict[str, list[int]] = {}
+        for place, (_, example, _) in enumerate(rows):
+            if pool is not None and pool.grounds(example.task) and rng.random() >= WITHOUT_EVIDENCE:
+                searched.setdefault(example.task, []).append(place)
+        for task, places in searched.items():
+            assert pool is not None
+            examples = [rows[place][1] for place in places]
+            queries = [query_text(example, "") for example in examples]
+            found = pool.candidates(task, queries, [example.id for example in examples])
+            for place, example, candidates in zip(places, examples, found, strict=True):
+                if example.supporting and rng.random() < NAMED_FIRST:
+                    named = pool.supporting(example)
+                    ids = {piece.context.id for piece in named}
+                    candidates = named + [piece for piece in candidates if piece.context.id not in ids]
+                evidence[place] = pool.select(task, candidates)
+        shown = fit([example for _, example, _ in rows], evidence)
+        prompts = encode_prompts(tokenizer, [one.prompt for one in shown], max_prompt_tokens)
+        for (number, example, heuristic), prompt in zip(rows, prompts, strict=True):
+            gold = answer_ids(tokenizer, example.references[0])
+            by_heuristic = gold if heuristic is None else answer_ids(tokenizer, heuristic)
+            known.setdefault(number, []).append((prompt, gold, by_heuristic))
 
     def batch(step: int) -> list[list[Pair]]:
         chosen = rng.sample(range(len(data.groups)), min(batch_size, len(data.groups)))
+        if fresh := [number for number in chosen if number not in known]:
+            encode(fresh)
         return [
-            [(prompt, by_heuristic if rng.random() < weak else gold) for prompt, gold, by_heuristic in encoded(number)]
+            [(prompt, by_heuristic if rng.random() < weak else gold) for prompt, gold, by_heuristic in known[number]]
             for number in chosen
         ]
 

@@ -63,8 +63,9 @@ class RagPPOTrainer(GraphPPOTrainer):
             self._prepared = self.pipeline.prepare(examples, self.retriever.choose(update), config.learn.candidates)
         elif config.fusion != "concat":
             self._prepared = self.pipeline.prepare(examples, draw_one(config, self.args.seed, update), config.k)
-        else:
-            self._prepared = self.pipeline.prepare(examples)
+        else:  # nothing is drawn, so answers to one prompt share its draft and its evidence
+            samples = self.args.samples_per_prompt
+            self._prepared = [one for one in self.pipeline.prepare(examples[::samples]) for _ in range(samples)]
         return [row_of(one) for one in self._prepared]
 
     def evaluate(self, *given: Any, **named: Any) -> dict[str, float]:

@@ -114,9 +114,10 @@ class Stages:
         """Before the long stages: what is wrong with the graph's rewards or the data shows now."""
         bench, config = self.bench, self.bench.config
         _ = bench.reward
-        if len(self.data.train) < config.ppo.batch_size:
+        needed = config.ppo.batch_size // config.ppo.samples_per_prompt
+        if len(self.data.train) < needed:
             raise DataError(
-                f"{len(self.data.train)} training examples, fewer than one PPO batch of {config.ppo.batch_size}. Lower ppo.batch_size or add data."
+                f"{len(self.data.train)} training examples, fewer than one PPO batch of {needed} prompts. Lower ppo.batch_size or add data."
             )
         if config.sft.steps and not self.data.groups:
             raise DataError(

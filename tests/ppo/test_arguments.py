@@ -48,6 +48,9 @@ def test_sizes_count_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_episodes_follow_from_epochs_and_rows(tmp_path: Path) -> None:
     assert arguments(tmp_path, total_episodes=None, num_train_epochs=2.5).resolved(8).total_episodes == 20
     assert arguments(tmp_path, total_episodes=5, num_train_epochs=2.5).resolved(8).total_episodes == 5
+    twice = arguments(tmp_path, total_episodes=None, num_train_epochs=2.5, samples_per_prompt=2)
+    assert twice.resolved(8).total_episodes == 40
+    assert (twice.batch_size, twice.prompts_per_batch) == (8, 4)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,10 @@ def test_episodes_follow_from_epochs_and_rows(tmp_path: Path) -> None:
     [
         ({"num_mini_batches": 3}, "num_mini_batches 3 does not divide the 8 episodes"),
         ({"num_mini_batches": 0}, "num_mini_batches 0 does not divide"),
+        ({"samples_per_prompt": 3}, "samples_per_prompt 3 does not divide the 8 episodes"),
+        ({"baseline": "leave_one_out"}, "baseline leave_one_out compares .* Set samples_per_prompt to 2"),
+        ({"baseline": "mean"}, "baseline is 'mean': one of 'value', 'leave_one_out' is expected"),
+        ({"samples_per_prompt": 0}, "samples_per_prompt 0 does not divide"),
         ({"stop_token_id": 7}, "stop_token and stop_token_id are both set"),
         ({"stop_token": "."}, "stop_token is '.': one of None, 'eos' is expected"),
         ({"kl_estimator": "k2"}, "kl_estimator is 'k2': one of 'k1', 'k3' is expected"),

@@ -32,6 +32,15 @@ def test_two_processes_share_the_rows_and_numbers_of_one() -> None:
     assert (whole.uniforms(0, 4) != whole.uniforms(1, 4)).all()
 
 
+def test_answers_to_one_prompt_lie_side_by_side_and_each_has_its_own_numbers() -> None:
+    once, thrice = EpisodeOrder(5, 11, 4), EpisodeOrder(5, 11, 12, samples=3)
+    halves = [EpisodeOrder(5, 11, 6, index, 2, samples=3) for index in (0, 1)]
+    for update in range(4):
+        assert thrice.rows(update) == [row for row in once.rows(update) for _ in range(3)]
+        assert thrice.rows(update) == [row for half in halves for row in half.rows(update)]
+        assert len(set(thrice.uniforms(update, 4)[:, 0].tolist())) == 12
+
+
 CHAT = [{"role": "user", "content": "the red kettle"}]
 
 

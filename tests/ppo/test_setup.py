@@ -138,7 +138,9 @@ def test_a_model_by_name_comes_with_its_tokenizer(tiny_model: Any, tmp_path: Pat
 def test_a_data_set_smaller_than_a_batch_repeats_its_prompts_aloud(
     tiny_model: Callable[[int], Any], tmp_path: Path
 ) -> None:
-    with pytest.warns(RuntimeWarning, match="train_dataset has 3 rows, fewer than one batch of 8: prompts repeat"):
+    with pytest.warns(
+        RuntimeWarning, match="train_dataset has 3 rows, fewer than the 8 prompts of one batch: prompts repeat"
+    ):
         trainer = make(tiny_model, tmp_path, constant, rows=ROWS[:3], total_episodes=24)
     trainer.train()
     assert trainer.last_rollout is not None

@@ -119,11 +119,13 @@ def main() -> None:
     parser.add_argument("--sgd", action="store_true", help="so that weights tell gradients apart as they are")
     parser.add_argument("--kill-after", type=float, help="seconds of training before SIGKILL")
     parser.add_argument("--stop-at", type=int)
+    parser.add_argument("--samples", type=int, default=1, help="answers to a prompt")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     changes: dict[str, Any] = {"optim": "sgd", "learning_rate": 0.3} if options.sgd else {}
     changes |= {"train_layers": 1} if options.top else {}
+    changes["samples_per_prompt"] = options.samples
     trainer = make(options.folder, options.updates, options.lora, options.separate, options.stop_at, **changes)
     if options.kill_after is not None:
         threading.Thread(target=_kill, args=(options.kill_after,), daemon=True).start()
