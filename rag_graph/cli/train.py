@@ -16,6 +16,7 @@ from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.runs.judged import asked_of_judges
 from rag_graph.runs.start_from import check_start
+from rag_graph.terminal import Terminal, echo
 
 
 def _allow(folder: Path | None) -> Path | None:
@@ -104,7 +105,6 @@ def train(
     if dry_run and settings is not None:
         _explain(settings)
         return
-    from rich.console import Console
 
     from rag_graph.report.present import present_run
     from rag_graph.report.summary import summary_tables
@@ -119,18 +119,16 @@ def train(
             assert settings is not None
             run = runs.train(settings, command=sys.argv)
     except KeyboardInterrupt as stop:
-        typer.echo(" ".join(["interrupted.", *getattr(stop, "__notes__", [])]), err=True)
+        echo(" ".join(["interrupted.", *getattr(stop, "__notes__", [])]), err=True)
         raise typer.Exit(1) from None
     present_run(run)
-    console = Console()
+    console = Terminal()
     for table in summary_tables(run):
         console.print(table)
     console.print(
-        f"run folder: {run.path}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
-        soft_wrap=True,
-        highlight=False,
+        f"run folder: {run.path}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)"
     )
-    console.print(f'ask it: rag-graph ask {run.path} "..."', soft_wrap=True, highlight=False)
+    console.print(f'ask it: rag-graph ask {run.path} "..."')
 
 
 def _explain(settings: RunConfig) -> None:
@@ -150,28 +148,28 @@ def _explain(settings: RunConfig) -> None:
 
         check_source(settings.model)
     ppo = settings.ppo
-    typer.echo(settings.to_yaml(), nl=False)
-    typer.echo(
+    echo(settings.to_yaml(), nl=False)
+    echo(
         f"\n# graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; tasks {', '.join(graph.spec.tasks)}"
     )
     warning = warning_of_run(graph, settings.reward)
     room = warnings_of_room(graph, settings.retrieval.token_budget, settings.model.max_prompt_tokens)
     for message in [*([warning] if warning else []), *room]:
-        typer.echo(f"# warning: {message}")
+        echo(f"# warning: {message}")
     spent = expected_price(graph, settings.reward, scoring, ppo.batch_size)
     if spent:
-        typer.echo(f"# {spent}")
+        echo(f"# {spent}")
     for node, scorer in named.items():
-        typer.echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
+        echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
     for line in asked_of_judges(scoring):
-        typer.echo(f"# {line}".rstrip())
+        echo(f"# {line}".rstrip())
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"
-    typer.echo(
+    echo(
         f"# what will happen: {settings.sft.steps} supervised steps; evaluation; {ppo.updates} PPO updates of {ppo.batch_size} episodes"
     )
     shares = [goal_share(graph, settings.reward, name) for name, task in graph.spec.tasks.items() if task.goal > 0]
     seen = " to ".join(f"{share:.0%}" for share in sorted({min(shares, default=0.0), max(shares, default=0.0)}))
     most = " at most" if settings.reward.budget.per_update is not None else ""
-    typer.echo(
+    echo(
         f"# ({ppo.updates * ppo.batch_size} episodes,{most} {seen} with an observed goal); evaluation; results in {folder}"
     )

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.markup import escape
 from safetensors import SafetensorError
 
 from rag_graph.config import RunConfig
@@ -150,7 +149,7 @@ class Stages:
         self.progress.say(f"  mean task score {shown}: {evaluation.mean_task_score}{_left_out(evaluation)}")
         for task, number in evaluation.missing.items():
             why = next(e.failed[task] for e in evaluation.episodes if e.example.task == task and task in e.failed)
-            self.progress.say(f"  {number} answers of task {task} have no score. The first: {escape(why)}")
+            self.progress.say(f"  {number} answers of task {task} have no score. The first: {why}")
         return evaluation
 
     def _ppo(self) -> None:
