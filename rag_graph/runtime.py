@@ -5,6 +5,7 @@ Files appear whole (written beside, then renamed) or, for `*.jsonl`, grow by who
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -40,6 +41,22 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def memory_bytes() -> int | None:
+    """The most memory that this process may have: of the machine, of its control group, of its limits. None where the system does not say."""
+    found = []
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for group in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(Path(group).read_text()))
+    with contextlib.suppress(ImportError):
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        found += [] if soft == resource.RLIM_INFINITY else [soft]
+    return min((number for number in found if number > 0), default=None)
 
 
 def resolve_device(wanted: str) -> str:

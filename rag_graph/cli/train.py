@@ -12,10 +12,7 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.data.roots import allow
 from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import goal_share, warning_of_run, warnings_of_room
-from rag_graph.graph.needs import check_for_run
-from rag_graph.graph.reader import load_graph
 from rag_graph.runs.judged import asked_of_judges
-from rag_graph.runs.start_from import check_start
 from rag_graph.terminal import Terminal, echo
 
 
@@ -133,20 +130,13 @@ def train(
 
 def _explain(settings: RunConfig) -> None:
     from rag_graph.reward.budget import expected_price
+    from rag_graph.runs.before import check_before
     from rag_graph.runs.named_scorers import named_scorers
-    from rag_graph.runs.trackers import check_trackers
-    from rag_graph.runs.train import check_scoring
+    from rag_graph.runs.own_parts import OwnParts
 
-    graph = load_graph(settings.graph)
     named = named_scorers(settings)
-    check_start(settings, graph)
-    check_for_run(graph, named)
-    check_trackers(settings.report_to)
-    scoring = check_scoring(settings, graph, {node: scorer.load() for node, scorer in named.items()})
-    if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
-        from rag_graph.generation.language_model import check_source
-
-        check_source(settings.model)
+    checked = check_before(settings, OwnParts(named=named), fetch=False)
+    graph, scoring = checked.graph, checked.scoring
     ppo = settings.ppo
     echo(settings.to_yaml(), nl=False)
     echo(
@@ -170,6 +160,11 @@ def _explain(settings: RunConfig) -> None:
     shares = [goal_share(graph, settings.reward, name) for name, task in graph.spec.tasks.items() if task.goal > 0]
     seen = " to ".join(f"{share:.0%}" for share in sorted({min(shares, default=0.0), max(shares, default=0.0)}))
     most = " at most" if settings.reward.budget.per_update is not None else ""
+    if checked.data is None:
+        echo("# the data on the hub were not looked at: a run fetches them")
+    else:
+        for note in checked.data.notes:
+            echo(f"# {note}")
     echo(
         f"# ({ppo.updates * ppo.batch_size} episodes,{most} {seen} with an observed goal); evaluation; results in {folder}"
     )

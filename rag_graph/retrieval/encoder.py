@@ -214,6 +214,18 @@ def _cut(text: str, starts: Sequence[int], room: int) -> tuple[list[str], list[f
     return windows, sizes
 
 
+def check_encoder(source: str, setting: str) -> None:
+    """What can be said of an encoder in a folder or a package without loading it; names on the hub are looked up when they are loaded.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    if source.startswith("package:"):
+        _package_folder(source.removeprefix("package:"))
+    elif source.startswith((".", "/", "~")) and not Path(source).is_dir():
+        raise ModelError(f"{setting}: no such folder: {source}")
+
+
 def _package_folder(package: str) -> Path:
     """The folder inside an installed package that contains a model (a `config.json` beside `modules.json` or weights)."""
     try:
