@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -249,12 +250,20 @@ def read_json(path: Path) -> Any:
 
 
 def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Add whole lines to a `.jsonl` file."""
+    """Add whole lines to a `.jsonl` file: all of them, or none.
+
+    Raises:
+        TrainingError: the disk is full or the file cannot be written; what was in it stays.
+    """
     text = "".join(to_json(record) + "\n" for record in records)
+    size = path.stat().st_size if path.is_file() else None
     try:
         with path.open("a", encoding="utf-8") as handle:
             handle.write(text)
     except OSError as error:
+        if size is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)  # part of a line would spoil the next one
         raise TrainingError(
             f"{path}: cannot be written: {error.strerror or error}. Free some space; what was written stays."
         ) from None
@@ -298,6 +307,11 @@ def last_record(path: Path) -> dict[str, Any]:
 
 
 def cache_folder() -> Path:
-    """$RAG_GRAPH_CACHE, else rag_graph below the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rag_graph"
-    return Path(os.environ.get("RAG_GRAPH_CACHE", default))
+    """$RAG_GRAPH_CACHE, else rag_graph below the user's cache folder; below the folder for temporary files where the user has no home."""
+    stated = os.environ.get("RAG_GRAPH_CACHE")
+    if stated:
+        return Path(stated)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rag_graph"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return Path(tempfile.gettempdir()) / "rag_graph"

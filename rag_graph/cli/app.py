@@ -77,7 +77,7 @@ def main() -> None:
         raise SystemExit(1) from None
     except OSError as error:
         echo(
-            f"error: {error.filename or ''}: {error.strerror or error}. Check the path, the permissions and the space on the disk.",
+            f"error: {error.filename or 'a file or the output'}: {error.strerror or error}. Check the path, the permissions and the space on the disk.",
             err=True,
         )
         raise SystemExit(1) from None
