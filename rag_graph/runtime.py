@@ -5,12 +5,14 @@ Files appear whole (written beside, then renamed) or, for `*.jsonl`, grow by who
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import math
 import os
 import re
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -40,6 +42,22 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def memory_bytes() -> int | None:
+    """The most memory that this process may have: of the machine, of its control group, of its limits. None where the system does not say."""
+    found = []
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for group in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(Path(group).read_text()))
+    with contextlib.suppress(ImportError):
+        import resource
+
+        soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+        found += [] if soft == resource.RLIM_INFINITY else [soft]
+    return min((number for number in found if number > 0), default=None)
 
 
 def resolve_device(wanted: str) -> str:
@@ -232,12 +250,20 @@ def read_json(path: Path) -> Any:
 
 
 def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Add whole lines to a `.jsonl` file."""
+    """Add whole lines to a `.jsonl` file: all of them, or none.
+
+    Raises:
+        TrainingError: the disk is full or the file cannot be written; what was in it stays.
+    """
     text = "".join(to_json(record) + "\n" for record in records)
+    size = path.stat().st_size if path.is_file() else None
     try:
         with path.open("a", encoding="utf-8") as handle:
             handle.write(text)
     except OSError as error:
+        if size is not None:
+            with contextlib.suppress(OSError):
+                os.truncate(path, size)  # part of a line would spoil the next one
         raise TrainingError(
             f"{path}: cannot be written: {error.strerror or error}. Free some space; what was written stays."
         ) from None
@@ -281,6 +307,11 @@ def last_record(path: Path) -> dict[str, Any]:
 
 
 def cache_folder() -> Path:
-    """$RAG_GRAPH_CACHE, else rag_graph below the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rag_graph"
-    return Path(os.environ.get("RAG_GRAPH_CACHE", default))
+    """$RAG_GRAPH_CACHE, else rag_graph below the user's cache folder; below the folder for temporary files where the user has no home."""
+    stated = os.environ.get("RAG_GRAPH_CACHE")
+    if stated:
+        return Path(stated)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rag_graph"
+    except RuntimeError:  # no HOME, and a user whom the system does not know
+        return Path(tempfile.gettempdir()) / "rag_graph"

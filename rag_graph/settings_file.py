@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from rag_graph.errors import ConfigError, near_miss
-from rag_graph.yaml_document import Document, load_document, read_bounded
+from rag_graph.yaml_document import MAX_MESSAGE, MAX_PROBLEMS, Document, load_document, read_bounded
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -104,7 +104,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 def _explain(error: ValidationError, document: Document, root: type[BaseModel]) -> list[str]:
     lines = []
-    for problem in error.errors():
+    for problem in error.errors()[:MAX_PROBLEMS]:
         location = problem["loc"]
         unknown = problem["type"] == "extra_forbidden"
         # Values of the file have a place, values of --set have none.
@@ -117,7 +117,10 @@ def _explain(error: ValidationError, document: Document, root: type[BaseModel]) 
             given = problem.get("input")
             text = problem["msg"].removeprefix("Value error, ")
             text += f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
-        lines.append(f"{where}{shown + ': ' if shown else ''}{text}")
+        line = f"{shown + ': ' if shown else ''}{text}"
+        lines.append(where + (line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]} ..."))
+    if error.error_count() > MAX_PROBLEMS:
+        lines.append(f"{document.file}: more than {MAX_PROBLEMS} problems: the others are not shown.")
     return lines
 
 

@@ -227,12 +227,7 @@ class _Walk:
             here = (*location, name)
             if name in container:
                 first = self.document.keys[here]
-                self.document.problems.append(
-                    Problem(
-                        self._place(event),
-                        f"{'.'.join(map(str, here))}: stated twice, first on line {first.line}. Keep one.",
-                    )
-                )
+                self._note(event, f"{'.'.join(map(str, here))}: stated twice, first on line {first.line}. Keep one.")
             else:
                 self.document.keys[here] = self._place(event)
             frame[2] = name

@@ -17,8 +17,8 @@ from rag_graph.cli.report import compare, report
 from rag_graph.cli.retrieve import index, retrieve
 from rag_graph.cli.sweep import sweep
 from rag_graph.cli.train import train
-from rag_graph.display import printable
 from rag_graph.errors import RagGraphError
+from rag_graph.terminal import echo
 from rag_graph.version import __version__
 
 app = typer.Typer(
@@ -44,7 +44,7 @@ app.command()(retrieve)
 
 def _version(shown: bool) -> None:
     if shown:
-        typer.echo(f"rag-graph {__version__}")
+        echo(f"rag-graph {__version__}")
         raise typer.Exit
 
 
@@ -70,14 +70,14 @@ def main() -> None:
     try:
         app(prog_name="rag-graph")  # the name that completion and usage show, however it was started
     except RagGraphError as error:
-        typer.echo(printable("\n".join([f"error: {error}", *getattr(error, "__notes__", [])])), err=True)
+        echo("\n".join([f"error: {error}", *getattr(error, "__notes__", [])]), err=True)
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
-        typer.echo(
-            f"error: {error.filename or ''}: {error.strerror or error}. Check the path, the permissions and the space on the disk.",
+        echo(
+            f"error: {error.filename or 'a file or the output'}: {error.strerror or error}. Check the path, the permissions and the space on the disk.",
             err=True,
         )
         raise SystemExit(1) from None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from rag_graph.cli.train import AcceptChanged, Code, DataRoot, TrustRemoteCode
+from rag_graph.terminal import Terminal, styled
 
 
 def ask(
@@ -26,8 +27,6 @@ def ask(
 
     Example: `rag-graph ask runs/tickets-seed0 "please check my parcel got lost" --task reply`
     """
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from rag_graph.runs.run import Run
@@ -35,36 +34,37 @@ def ask(
     answer = Run(run, accept_changed=accept_changed, code=code, trust_remote_code=trust_remote_code).ask(
         text, task, given
     )
-    console = Console()
-    console.print(f"[bold]task[/]    {answer.episode.example.task}")
+    console = Terminal()
+    console.print(styled(("task", "bold"), f"    {answer.episode.example.task}"))
     if answer.drafted:
-        console.print(f"[bold]draft[/]   {escape(answer.draft) or '(empty)'}")
+        console.print(styled(("draft", "bold"), f"   {answer.draft or '(empty)'}"))
     if answer.evidence:
         chances = answer.probabilities
         columns = ("rank", "evidence", *(["p"] if chances else []), "why")
         table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
         for piece in answer.evidence:
             shown = [f"{chances[piece.rank]:.2f}" if piece.rank in chances else ""] if chances else []
-            table.add_row(str(piece.rank), escape(piece.context.text), *shown, f"[dim]{escape(piece.reason)}[/]")
+            table.add_row(str(piece.rank), piece.context.text, *shown, styled((piece.reason, "dim")))
         console.print(table)
     if answer.episode.prompt_cut:
         console.print(
-            "[bold]cut[/]     the prompt was longer than model.max_prompt_tokens: evidence, or the middle of the input, was left out"
+            styled(
+                ("cut", "bold"),
+                "     the prompt was longer than model.max_prompt_tokens: evidence, or the middle of the input, was left out",
+            )
         )
-    console.print(f"[bold]answer[/]  {escape(answer.text)}")
+    console.print(styled(("answer", "bold"), f"  {answer.text}"))
     table = Table("node", "score", "measured", "weight", "pays", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, score in answer.scores.items():
         weight = answer.rewards.weights[0, answer.rewards.nodes.index(name)].item()
         measured = "yes" if name in answer.episode.scores else "imputed"
-        table.add_row(escape(name), f"{score:.3f}", measured, f"{weight:.2f}", f"{answer.paid[name]:+.3f}")
+        table.add_row(name, f"{score:.3f}", measured, f"{weight:.2f}", f"{answer.paid[name]:+.3f}")
     console.print(table)
     for name, said in answer.episode.rationales.items():
-        console.print(f"[bold]judge[/]   {escape(name)}: [dim]{escape(said)}[/]", highlight=False)
+        console.print(styled(("judge", "bold"), f"   {name}: ", (said, "dim")))
     for name, why in answer.episode.failed.items():
-        console.print(f"[bold]failed[/]  {escape(name)}: {escape(why)}", highlight=False)
+        console.print(styled(("failed", "bold"), f"  {name}: {why}"))
     total = answer.reward
     console.print(
-        f"[bold]reward[/]  {total:+.3f}"
-        if total is not None
-        else "[bold]reward[/]  none: nothing that pays was observed"
+        styled(("reward", "bold"), f"  {total:+.3f}" if total is not None else "  none: nothing that pays was observed")
     )

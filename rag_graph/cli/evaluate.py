@@ -9,6 +9,7 @@ import typer
 
 from rag_graph.cli.train import AcceptChanged, Code, DataRoot, TrustRemoteCode
 from rag_graph.display import count
+from rag_graph.terminal import Terminal
 
 
 def evaluate(
@@ -35,7 +36,6 @@ def evaluate(
 
     `rag-graph evaluate runs/news-seed0 --task topic --data my_rows.jsonl`
     """
-    from rich.console import Console
     from rich.table import Table
 
     from rag_graph.evaluation.costs import cost_line
@@ -47,21 +47,17 @@ def evaluate(
     table = Table("task", "metric", "n", "mean [95% interval]", title="Greedy answers", title_justify="left", header_style="bold")  # fmt: skip
     for result in evaluation.results:
         table.add_row(
-            result.task, result.metric, str(result.n), f"{result.value:.3f} \\[{result.low:.3f}, {result.high:.3f}]"
+            result.task, result.metric, str(result.n), f"{result.value:.3f} [{result.low:.3f}, {result.high:.3f}]"
         )
-    console = Console()
+    console = Terminal()
     console.print(table)
     for name, without in evaluation.without_reference.items():
-        console.print(
-            f"{name}: {count(without, 'example')} without a reference, not in the table",
-            soft_wrap=True,
-            highlight=False,
-        )
+        console.print(f"{name}: {count(without, 'example')} without a reference, not in the table")
     for name, title in LEFT_OUT.items():
         if (evaluation.shown or {}).get(name):
-            console.print(f"{title}: {(evaluation.shown or {})[name]:.1%}", highlight=False)
+            console.print(f"{title}: {(evaluation.shown or {})[name]:.1%}")
     for name, number in evaluation.missing.items():
-        console.print(f"{number} answers of task {name} have no score", markup=False, highlight=False)
+        console.print(f"{number} answers of task {name} have no score")
     if line := cost_line(evaluation.costs):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"wrote {evaluation.path}", soft_wrap=True, highlight=False)
+        console.print(line)
+    console.print(f"wrote {evaluation.path}")

@@ -10,10 +10,9 @@ import typer
 
 from rag_graph.config import ReadoutName, RewardConfig
 from rag_graph.errors import ConfigError, DataError, near_miss
+from rag_graph.terminal import Terminal, echo, styled
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rag_graph.reward.offline.fit_report import FitReport
     from rag_graph.reward.offline.rows import Reading
 
@@ -86,7 +85,6 @@ def fit(
         raise ConfigError(f"--out {folder}: it exists and holds no earlier fit. Choose another folder.")
     if not table.is_file():
         raise DataError(f"{table}: no such file.")
-    from rich.console import Console
 
     from rag_graph.report.fit_page import write_fit_report
     from rag_graph.reward.reward import GraphReward
@@ -104,36 +102,35 @@ def fit(
         )
     page = write_fit_report(report, folder)
     reward.save(folder)
-    console = Console()
-    print_fit(report, console if console.is_terminal else Console(width=140))
+    console = Terminal()
+    print_fit(report, console if console.is_terminal else Terminal(width=140))
     same = "" if readout == RewardConfig().readout else f" --set reward.readout={readout}"
-    typer.echo(
+    echo(
         f"wrote {page}, fit.json and the fitted reward; a run starts from it with --set reward.start_from={folder}{same}"
     )
     if report.worth_using not in ("", readout):
-        typer.echo(
+        echo(
             f"the fitted reward is of {readout}; for the readout that is worth using here, fit again with --readout {report.worth_using}"
         )
     if show:
         typer.launch(str(page.resolve()))
 
 
-def print_fit(report: FitReport, console: Console) -> None:
+def print_fit(report: FitReport, console: Terminal) -> None:
     """The readouts as a table; below it the verdict, what was found, and what cannot be known."""
-    from rich.markup import escape
     from rich.table import Table
 
     from rag_graph.report.fit_page import KINDS, about_fit, fit_rows, plain
 
-    def say(text: str, mark: str = "") -> None:
-        console.print(f"{mark}{escape(text)}", soft_wrap=True, highlight=False)
+    def say(text: str, mark: str = "", style: str = "") -> None:
+        console.print(styled((mark, style), text))
 
     say(about_fit(report))
     header, rows = fit_rows(report)
     if rows:
         table = Table(*header, box=None, header_style="bold", padding=(0, 2, 0, 0))
         for row in rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*row)
         console.print(table)
     say(plain(report.verdict))
     for one in [*report.gates, *report.proposals]:
@@ -146,11 +143,11 @@ def print_fit(report: FitReport, console: Console) -> None:
         say(f"weights against the file, beside the other scores: {', '.join(against)}")
     for check in report.judges:
         for line in check.said:
-            say(line, "[bold]judge:[/] ")
+            say(line, "judge: ", "bold")
     for line in report.notes:
-        say(plain(line), "[dim]note:[/] ")
+        say(plain(line), "note: ", "dim")
     for line in report.cannot_know:
-        say(plain(line), "[yellow]these rows cannot say:[/] ")
+        say(plain(line), "these rows cannot say: ", "yellow")
 
 
 def _scales(stated: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -16,6 +16,7 @@ from rag_graph.graph.reader import check_graph, find_graph, graph_warnings, load
 from rag_graph.graph.schema import graph_schema
 from rag_graph.graph.spec import Role, relative_paths
 from rag_graph.runtime import write_atomically
+from rag_graph.terminal import Terminal, echo
 
 MOST_WARNINGS = 100
 
@@ -46,19 +47,19 @@ def check(
         try:
             graph, problems = check_graph(find_graph(name))
         except GraphFileError as error:
-            typer.echo(str(error))
+            echo(str(error))
             wrong += 1
             continue
         for problem in problems:
-            typer.echo(str(problem))
+            echo(str(problem))
         wrong += graph is None
         if graph is not None:
             warnings = graph_warnings(name)
             for warning in warnings[:MOST_WARNINGS]:
-                typer.echo(str(warning))
+                echo(str(warning))
             if len(warnings) > MOST_WARNINGS:
-                typer.echo(f"warning: {len(warnings) - MOST_WARNINGS} more of these are not shown.")
-            typer.echo(
+                echo(f"warning: {len(warnings) - MOST_WARNINGS} more of these are not shown.")
+            echo(
                 f"{name}: ok, {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations: {_roles(graph)}{_prices(graph)}"
             )
     raise typer.Exit(2 if wrong else 0)
@@ -85,11 +86,10 @@ def show(graph: GraphArgument) -> None:
 
     Example: `rag-graph graph show parcels`
     """
-    from rich.console import Console
 
     from rag_graph.graph.picture import relation_table, task_tree
 
-    console, loaded = Console(), load_graph(graph)
+    console, loaded = Terminal(), load_graph(graph)
     console.print(task_tree(loaded))
     console.print(relation_table(loaded))
 
@@ -106,7 +106,7 @@ def draw(
     from rag_graph.graph.picture import draw_graph
 
     draw_graph(load_graph(graph), out)
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {out}")
 
 
 @app.command()
@@ -127,10 +127,10 @@ def convert(
         raise GraphFileError(f"{out}: exists already. Choose another name, or --force to write over it.")
     loaded = load_graph(graph)
     loaded.save(out)
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {out}")
     beside = [path for path in relative_paths(loaded.spec) if (loaded.root / path).is_file()]
     if beside and out.parent.resolve() != loaded.root.resolve():
-        typer.echo(f"note: paths in a graph start from its own folder; take these along: {', '.join(beside)}", err=True)
+        echo(f"note: paths in a graph start from its own folder; take these along: {', '.join(beside)}", err=True)
 
 
 @app.command()
@@ -161,13 +161,13 @@ def apply(
         learned = strengths_between(learned, only)
     texts, changes = apply_strengths(graph, learned, force)
     for change in changes:
-        typer.echo(str(change))
+        echo(str(change))
     if not changes:
-        typer.echo("nothing to change")
+        echo("nothing to change")
     if not dry_run:
         for file, text in texts.items():
             write_atomically(file.resolve(), text)  # through a link, not over it
-            typer.echo(f"wrote {file}")
+            echo(f"wrote {file}")
 
 
 @app.command()
@@ -176,4 +176,4 @@ def schema() -> None:
 
     Example: `rag-graph graph schema > graph.schema.json`
     """
-    typer.echo(graph_schema(), nl=False)
+    echo(graph_schema(), nl=False)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from rag_graph.errors import ConfigError
+from rag_graph.terminal import echo
 
 
 class Kind(StrEnum):
@@ -49,5 +50,5 @@ def init(
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in sorted(texts.items()):
         (folder / name).write_text(text, encoding="utf-8")
-        typer.echo(f"wrote {folder / name}")
-    typer.echo(f"Next: cd {folder}; {NEXT[kind]}   (README.md says what each file is)")
+        echo(f"wrote {folder / name}")
+    echo(f"Next: cd {folder}; {NEXT[kind]}   (README.md says what each file is)")

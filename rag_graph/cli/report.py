@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rag_graph.errors import ConfigError
+from rag_graph.terminal import Terminal, echo, styled
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rag_graph.report.comparison import Comparison
 
 
@@ -30,7 +29,7 @@ def report(
     if out is not None and not out.parent.is_dir():
         raise ConfigError(f"--out {out}: no such folder: {out.parent}")
     written = write_report(Run(run), out)
-    typer.echo(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)")
+    echo(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)")
     if show:
         typer.launch(str(written.resolve()))
 
@@ -62,7 +61,6 @@ def compare(
 
     `rag-graph compare sweeps/readouts --baseline readout=flat --out table.md --out figure.png`
     """
-    from rich.console import Console
 
     from rag_graph.report.compare import compare as measure
     from rag_graph.report.comparison import FORMATS
@@ -71,23 +69,22 @@ def compare(
         if path.suffix not in FORMATS:
             raise ConfigError(f"--out {path}: unknown kind of table '{path.suffix}'. Known: {', '.join(FORMATS)}.")
     found = measure(runs, metric, baseline)
-    console = Console()
+    console = Terminal()
     print_comparison(found, console)
     for path in out or []:
-        console.print(f"wrote {found.write(path)}", soft_wrap=True, highlight=False)
+        console.print(f"wrote {found.write(path)}")
 
 
-def print_comparison(found: Comparison, console: Console) -> None:
+def print_comparison(found: Comparison, console: Terminal) -> None:
     """The table, and below it the warnings about runs that are not comparable."""
-    from rich.markup import escape
     from rich.table import Table
 
     header, *rows = found.cells()
     table = Table(
-        *header, title=escape(found.caption), title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0)
+        *header, title=found.caption, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0)
     )
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     console.print(table)
     for warning in found.warnings:
-        console.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True, highlight=False)
+        console.print(styled(("warning:", "yellow"), f" {warning}"))

@@ -12,6 +12,7 @@ import typer
 from rag_graph.config import RetrievalConfig
 from rag_graph.errors import ConfigError, near_miss, need
 from rag_graph.retrieval_methods import DENSE_METHODS, LinkKind, RetrievalMethod
+from rag_graph.terminal import Terminal, echo
 
 if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder
@@ -94,7 +95,7 @@ def index(
         raise ConfigError("--encoder embeds passages: give --passages or --add as well.")
     for name, value in IndexFolder(folder).stamp().fingerprint.items():
         if value is not None:
-            typer.echo(f"{name:<10} {', '.join(value) if isinstance(value, list) else value}")
+            echo(f"{name:<10} {', '.join(value) if isinstance(value, list) else value}")
 
 
 def retrieve(
@@ -177,7 +178,7 @@ def retrieve(
         settings = {"method": method, "k": k, "damping": damping, "walk_epsilon": walk_epsilon}
         write_rankings(out, rankings, {**settings, "queries": str(queries), "index": pool.fingerprint()})
         found_count = sum(len(ranking.ids) for ranking in rankings)
-        typer.echo(f"{out}: {len(rankings)} queries, {found_count} passages by {method}")
+        echo(f"{out}: {len(rankings)} queries, {found_count} passages by {method}")
     if evaluate:
         _print_scores(rankings, len(pool), k)
 
@@ -198,7 +199,6 @@ def _check_out(out: Path | None, inputs: Sequence[Path | None]) -> None:
 
 
 def _print_scores(rankings: Sequence[Ranking], size: int, k: int) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from rag_graph.retrieval.queries import measure_rankings
@@ -209,7 +209,7 @@ def _print_scores(rankings: Sequence[Ranking], size: int, k: int) -> None:
     for score in scores:
         cells = [cell for found in score[1:] for cell in (f"{found.mean:.3f}", f"[{found.low:.3f}, {found.high:.3f}]")]
         table.add_row(str(score.k), *cells)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def _load_encoder(name: str | None) -> SentenceEncoder | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rag_graph.terminal import Terminal, styled
+
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from rag_graph.runs.sweep import Sweep
@@ -38,27 +39,21 @@ def sweep(
 
     More keys: `set` (overrides of every run), `folder`, `parallel` (runs at once), `executor: ray` (with `ray_address`, `cpus`, `gpus`).
     """
-    from rich.console import Console
-
     from rag_graph.runs.executors import shown_state
     from rag_graph.runs.folder import is_locked
     from rag_graph.runs.sweep import Sweep
 
-    plan, console = Sweep(file), Console()
+    plan, console = Sweep(file), Terminal()
     if dry_run:
         for run in plan.runs:
-            console.print(f"{shown_state(run.path):<12}{run.path}", soft_wrap=True, highlight=False, markup=False)
-        console.print(f"{len(plan.runs)} runs, executor {plan.config.executor}", highlight=False)
+            console.print(f"{shown_state(run.path):<12}{run.path}")
+        console.print(f"{len(plan.runs)} runs, executor {plan.config.executor}")
         return
     done = sum(shown_state(run.path) == "finished" for run in plan.runs)
     others = [run.path for run in plan.runs if is_locked(run.path)]
-    console.print(f"{len(plan.runs)} runs in {plan.folder}, {done} finished before", highlight=False, soft_wrap=True)
+    console.print(f"{len(plan.runs)} runs in {plan.folder}, {done} finished before")
     if others:
-        console.print(
-            f"{len(others)} left to another process that works on them: {', '.join(map(str, others))}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(f"{len(others)} left to another process that works on them: {', '.join(map(str, others))}")
     signal.signal(signal.SIGTERM, _interrupt)  # a batch system's way to say stop: as Ctrl-C
     try:
         codes = _run(plan, console)
@@ -67,7 +62,7 @@ def sweep(
         raise typer.Exit(1) from None
     failed = [run.path for run in plan.runs if codes.get(run.path)]
     for path in failed:
-        console.print(f"[red]failed[/]: {path}: {_reason(path)}", soft_wrap=True, highlight=False)
+        console.print(styled(("failed", "red"), f": {path}: {_reason(path)}"))
     finished = [run.path for run in plan.runs if shown_state(run.path) == "finished"]
     if finished:
         _compare(finished, plan.folder / "comparison.md", console)
@@ -79,14 +74,10 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(plan: Sweep, console: Console) -> dict[Path, int]:
+def _run(plan: Sweep, console: Terminal) -> dict[Path, int]:
     """With a live table on a terminal; elsewhere a line for each run that ends."""
     if not console.is_terminal:
-        return plan.run(
-            lambda path, code: console.print(
-                f"{'failed' if code else 'finished'}: {path}", soft_wrap=True, highlight=False, markup=False
-            )
-        )
+        return plan.run(lambda path, code: console.print(f"{'failed' if code else 'finished'}: {path}"))
     from rich.live import Live
 
     stop, started = threading.Event(), time.monotonic()
@@ -107,7 +98,6 @@ def _run(plan: Sweep, console: Console) -> dict[Path, int]:
 
 
 def _table(plan: Sweep, seconds: float) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
     from rag_graph.runs.executors import shown_state
@@ -126,7 +116,7 @@ def _table(plan: Sweep, seconds: float) -> Table:
             f"{last[key]:.3f}" if last.get(key) is not None else ""
             for key in ("score", "objective/scores", "reward/held_out_goal")
         )
-        table.add_row(escape(run.arm), str(run.config.seed), state, at, *numbers)
+        table.add_row(run.arm, str(run.config.seed), state, at, *numbers)
     if len(shown) < len(rows):
         table.caption = f"and {len(rows) - len(shown)} more"
     return table
@@ -142,10 +132,10 @@ def _reason(run: Path) -> str:
     return f"{(errors or lines or ['no log'])[-1]} (all of it in {log})"
 
 
-def _compare(finished: list[Path], out: Path, console: Console) -> None:
+def _compare(finished: list[Path], out: Path, console: Terminal) -> None:
     from rag_graph.cli.report import print_comparison
     from rag_graph.report.compare import compare
 
     found = compare(finished)
     print_comparison(found, console)
-    console.print(f"wrote {found.write(out)}", soft_wrap=True, highlight=False)
+    console.print(f"wrote {found.write(out)}")

@@ -12,10 +12,8 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.data.roots import allow
 from rag_graph.errors import ConfigError
 from rag_graph.graph.effects import goal_share, warning_of_run, warnings_of_room
-from rag_graph.graph.needs import check_for_run
-from rag_graph.graph.reader import load_graph
 from rag_graph.runs.judged import asked_of_judges
-from rag_graph.runs.start_from import check_start
+from rag_graph.terminal import Terminal, echo
 
 
 def _allow(folder: Path | None) -> Path | None:
@@ -104,7 +102,6 @@ def train(
     if dry_run and settings is not None:
         _explain(settings)
         return
-    from rich.console import Console
 
     from rag_graph.report.present import present_run
     from rag_graph.report.summary import summary_tables
@@ -119,59 +116,55 @@ def train(
             assert settings is not None
             run = runs.train(settings, command=sys.argv)
     except KeyboardInterrupt as stop:
-        typer.echo(" ".join(["interrupted.", *getattr(stop, "__notes__", [])]), err=True)
+        echo(" ".join(["interrupted.", *getattr(stop, "__notes__", [])]), err=True)
         raise typer.Exit(1) from None
     present_run(run)
-    console = Console()
+    console = Terminal()
     for table in summary_tables(run):
         console.print(table)
     console.print(
-        f"run folder: {run.path}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)",
-        soft_wrap=True,
-        highlight=False,
+        f"run folder: {run.path}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)"
     )
-    console.print(f'ask it: rag-graph ask {run.path} "..."', soft_wrap=True, highlight=False)
+    console.print(f'ask it: rag-graph ask {run.path} "..."')
 
 
 def _explain(settings: RunConfig) -> None:
     from rag_graph.reward.budget import expected_price
+    from rag_graph.runs.before import check_before
     from rag_graph.runs.named_scorers import named_scorers
-    from rag_graph.runs.trackers import check_trackers
-    from rag_graph.runs.train import check_scoring
+    from rag_graph.runs.own_parts import OwnParts
 
-    graph = load_graph(settings.graph)
     named = named_scorers(settings)
-    check_start(settings, graph)
-    check_for_run(graph, named)
-    check_trackers(settings.report_to)
-    scoring = check_scoring(settings, graph, {node: scorer.load() for node, scorer in named.items()})
-    if settings.model.source != "scratch":  # nothing to look at, and the import takes seconds
-        from rag_graph.generation.language_model import check_source
-
-        check_source(settings.model)
+    checked = check_before(settings, OwnParts(named=named), fetch=False)
+    graph, scoring = checked.graph, checked.scoring
     ppo = settings.ppo
-    typer.echo(settings.to_yaml(), nl=False)
-    typer.echo(
+    echo(settings.to_yaml(), nl=False)
+    echo(
         f"\n# graph {graph.name}: {len(graph.nodes)} nodes, {len(graph.spec.edges)} relations; tasks {', '.join(graph.spec.tasks)}"
     )
     warning = warning_of_run(graph, settings.reward)
     room = warnings_of_room(graph, settings.retrieval.token_budget, settings.model.max_prompt_tokens)
     for message in [*([warning] if warning else []), *room]:
-        typer.echo(f"# warning: {message}")
+        echo(f"# warning: {message}")
     spent = expected_price(graph, settings.reward, scoring, ppo.batch_size)
     if spent:
-        typer.echo(f"# {spent}")
+        echo(f"# {spent}")
     for node, scorer in named.items():
-        typer.echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
+        echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
     for line in asked_of_judges(scoring):
-        typer.echo(f"# {line}".rstrip())
+        echo(f"# {line}".rstrip())
     folder = settings.output_dir or f"runs/{settings.name}-seed{settings.seed} (numbered if taken)"
-    typer.echo(
+    echo(
         f"# what will happen: {settings.sft.steps} supervised steps; evaluation; {ppo.updates} PPO updates of {ppo.batch_size} episodes"
     )
     shares = [goal_share(graph, settings.reward, name) for name, task in graph.spec.tasks.items() if task.goal > 0]
     seen = " to ".join(f"{share:.0%}" for share in sorted({min(shares, default=0.0), max(shares, default=0.0)}))
     most = " at most" if settings.reward.budget.per_update is not None else ""
-    typer.echo(
+    if checked.data is None:
+        echo("# the data on the hub were not looked at: a run fetches them")
+    else:
+        for note in checked.data.notes:
+            echo(f"# {note}")
+    echo(
         f"# ({ppo.updates * ppo.batch_size} episodes,{most} {seen} with an observed goal); evaluation; results in {folder}"
     )

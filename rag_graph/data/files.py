@@ -32,6 +32,11 @@ def find_file(stated: str, root: Path) -> Path:
     raise DataError(f"data file '{stated}' was not found at {' or '.join(map(str, places))}.{hint}")
 
 
+def is_local(dataset: Dataset, root: Path) -> bool:
+    """False where its rows would be fetched from the hub."""
+    return dataset.hub is None or any(place.is_dir() for place in places_of(dataset.hub, root))
+
+
 def read_rows(dataset: Dataset, split: str, root: Path) -> Rows:
     """Rows of one split ("train" or "test") of a data set in a file, in a BEIR folder, or read by `datasets`.
 

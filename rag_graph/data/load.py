@@ -23,6 +23,7 @@ from rag_graph.records import ContextNode, Example
 
 MADE_SIZES = {"train": 2000, "test": 200}
 """Number of passages of a generated data set, if the config has none."""
+MOST_MADE = 100_000
 _QUESTION_SHARE = {"origin": 0.5, "color": 0.25, "days": 0.125, "buyer": 0.125}
 
 
@@ -133,6 +134,10 @@ def load_data(
 def _parcels(
     tasks: Sequence[str], split: str, passages: int, seed: int
 ) -> tuple[list[list[Example]], list[list[Pair]]]:
+    if passages > MOST_MADE:
+        raise DataError(
+            f"data.{split}: {passages:,} passages of parcels, and at most {MOST_MADE:,} are made. Lower data.{split}."
+        )
     rng = random.Random(f"parcels/questions/{split}/{seed}")
     by_task: dict[str, list[Example]] = {name: [] for name in tasks}
     groups: list[list[Pair]] = []

@@ -39,20 +39,26 @@ MAX_HEIGHT_INCHES = 60
 
 def task_tree(graph: AuxiliaryGraph) -> Tree:
     """Each task with the nodes that have an edge to it, and whether that edge is a fact, a rule or neither."""
-    from rich.markup import escape
     from rich.tree import Tree
 
-    tree = Tree(f"[bold]{escape(graph.name)}[/]  {escape(graph.spec.title)}")
+    from rag_graph.terminal import styled
+
+    tree = Tree(styled((graph.name, "bold"), f"  {graph.spec.title}"))
     for name, task in graph.spec.tasks.items():
         goal = f"goal {task.goal:g}" if task.goal else "auxiliary"
         asked = asking(graph, name)
         about = ", ".join([*([task.kind] if task.kind else []), goal, *(task.metrics or ["external"]), *asked])
-        branch = tree.add(f"[bold]{escape(name)}[/]  {escape(task.title)}  [dim]{about}[/]")
+        branch = tree.add(styled((name, "bold"), f"  {task.title}  ", (about, "dim")))
         for edge in graph.spec.edges:
             if edge.target == name:
+                about = [*([] if edge.tuned else ["frozen"]), *asking(graph, edge.source)]
                 branch.add(
-                    f"{escape(edge.source)} [dim]{escape(edge.relation)} ({graph.role(edge)})[/] {edge.strength:g}{'' if edge.tuned else ' [dim]frozen[/]'}"
-                    + "".join(f" [dim]{escape(part)}[/]" for part in asking(graph, edge.source))
+                    styled(
+                        f"{edge.source} ",
+                        (f"{edge.relation} ({graph.role(edge)})", "dim"),
+                        f" {edge.strength:g}",
+                        *((f" {part}", "dim") for part in about),
+                    )
                 )
     return tree
 
@@ -68,18 +74,15 @@ def asking(graph: AuxiliaryGraph, node: str) -> list[str]:
 
 def relation_table(graph: AuxiliaryGraph) -> Table:
     """One relation per row, in file order."""
-    from rich.markup import escape
     from rich.table import Table
+
+    from rag_graph.terminal import styled
 
     table = Table("from", "relation", "role", "to", "strength", "tuned", "meaning", box=None, header_style="bold")
     for edge in graph.spec.edges:
         meaning = graph.relation_types[edge.relation].semantics
         table.add_row(
-            escape(edge.source),
-            escape(edge.relation),
-            graph.role(edge),
-            escape(edge.target),
-            f"{edge.strength:g}",
+            *map(styled, (edge.source, edge.relation, graph.role(edge), edge.target, f"{edge.strength:g}")),
             "yes" if edge.tuned else "no",
             meaning,
         )

@@ -229,19 +229,25 @@ class Encoders:
 
 
 def load_encoders(
-    config: RetrievalConfig, nodes: Iterable[ContextNode], seed: int = 0, saved: Path | None = None
+    config: RetrievalConfig,
+    nodes: Iterable[ContextNode],
+    seed: int = 0,
+    saved: Path | None = None,
+    trusted: bool = False,
 ) -> Encoders | None:
     """The encoders that the config names, where its method needs one; the pools of a run share them.
 
     Args:
         nodes: all that can be retrieved; the word pieces of an encoder from scratch are made of their texts.
         saved: where `Encoders.save` may have put what a run ended with.
+        trusted: Python code that comes with an encoder may run.
     """
     if config.method not in DENSE_METHODS:
         return None
     if saved is not None and saved.is_dir():
-        return Encoders(SentenceEncoder(str(saved / "passages")), SentenceEncoder(str(saved / "queries")))
+        parts = (SentenceEncoder(str(saved / name), trust_remote_code=trusted) for name in ("passages", "queries"))
+        return Encoders(*parts)
     corpus = (f"{node.title} {node.text}" for node in nodes) if config.encoder == SCRATCH else ()
-    encoder = SentenceEncoder(config.encoder, corpus=corpus, seed=seed)
+    encoder = SentenceEncoder(config.encoder, corpus=corpus, seed=seed, trust_remote_code=trusted)
     learns = config.learning != "none" or config.learn.warm_up != "none"
     return Encoders(encoder, encoder.copy() if learns else encoder)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from rag_graph.evaluation.costs import NUMBERS, failures_of
 from rag_graph.graph.proposal import Proposal
 from rag_graph.report.figures import node_series, smooth
 from rag_graph.runs.run import Run
+from rag_graph.terminal import styled
 
 
 def summary_tables(run: Run) -> list[Table]:
@@ -65,7 +66,7 @@ def _judges(run: Run) -> list[Table]:
     about = f"No mark (score missing): {failed}" if failed else None
     table = Table(*JUDGE_COLUMNS, title="Judges, over the whole run", caption=about, caption_justify="left", **_PLAIN)
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(styled, row))
     return [table]
 
 
@@ -78,18 +79,18 @@ def _graph(run: Run) -> list[Table]:
         table = Table("relation", "file", "learned", title="Strengths that moved (strengths.yaml)", **_PLAIN)
         for was, now in sorted(moved, key=lambda pair: -abs(pair[1].strength - pair[0].strength)):
             name = f"{was.source} -> {was.target} {was.relation} ({run.stated_graph.role(was)})"
-            table.add_row(escape(name), f"{was.strength:.2f}", f"{now.strength:.2f}")
+            table.add_row(styled(name), f"{was.strength:.2f}", f"{now.strength:.2f}")
         tables.append(table)
     report = run.graph_report
     if report["proposals"]:
         table = Table("", title="Proposals for the graph file; none was applied", show_header=False, **_PLAIN)
         for proposal in report["proposals"]:
-            table.add_row(escape(str(Proposal(**proposal))))
+            table.add_row(styled(str(Proposal(**proposal))))
         tables.append(table)
     if report["alarms"]:
         table = Table("update", "alarm", "seen", title="Alarms: look before you trust this reward", **_PLAIN)
         for alarm in report["alarms"]:
-            table.add_row(str(alarm["update"]), alarm["alarm"], escape(alarm["seen"]))
+            table.add_row(*map(styled, (str(alarm["update"]), alarm["alarm"], alarm["seen"])))
         tables.append(table)
     return tables
 
@@ -115,15 +116,15 @@ def _metrics(results: dict[str, Any]) -> Table:
     for task, metric in dict.fromkeys(key for record in records for key in record):
         row = (record.get((task, metric)) for record in records)
         table.add_row(
-            f"{escape(task)} {metric}", *(_interval(r["value"], r["low"], r["high"]) if r else "–" for r in row)
+            styled(f"{task} {metric}"), *(_interval(r["value"], r["low"], r["high"]) if r else styled("–") for r in row)
         )
     for task in dict.fromkeys(task for part in parts for task in part.get("missing", {})):
         counts = (part.get("missing", {}).get(task, 0) for part in parts)
-        table.add_row(f"{escape(task)} without a score", *(str(number) if number else "" for number in counts))
+        table.add_row(styled(f"{task} without a score"), *(str(number) if number else "" for number in counts))
     means = (part["mean_task_score"] for part in parts)
-    table.add_row("[bold]mean task score[/]", *(f"[bold]{_interval(**mean)}[/]" for mean in means))
+    table.add_row("mean task score", *(_interval(**mean) for mean in means), style="bold")
     changes = [results["gain"], *([without["loss"]] if without else [])]
-    table.add_row("[bold]change, paired[/]", "", *(_interval(**change, sign="+") for change in changes))
+    table.add_row(styled(("change, paired", "bold")), "", *(_interval(**change, sign="+") for change in changes))
     shown = [part.get("shown") or {} for part in parts]
     for name, title in LEFT_OUT.items():
         if any(share.get(name) for share in shown):
@@ -131,14 +132,14 @@ def _metrics(results: dict[str, Any]) -> Table:
     return table
 
 
-def _interval(mean: float | None, low: float | None, high: float | None, sign: str = "") -> str:
+def _interval(mean: float | None, low: float | None, high: float | None, sign: str = "") -> Text:
     """ ".740 [.680, .800]": no zero before the point, so that three columns fit into 80 characters."""
     if mean is None or low is None or high is None:  # not a number, written as null
-        return "–"
+        return styled("–")
     shown = [
         f"{number:.3f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.3f}" for number in (mean, low, high)
     ]
-    return f"{sign if mean >= 0 else ''}{shown[0]} \\[{shown[1]}, {shown[2]}]"
+    return styled(f"{sign if mean >= 0 else ''}{shown[0]} [{shown[1]}, {shown[2]}]")
 
 
 def _nodes(run: Run) -> Table:
@@ -159,7 +160,7 @@ def _nodes(run: Run) -> Table:
     for name in rewards:
         share = sum(observed[name][1]) / len(observed[name][1])
         table.add_row(
-            escape(name), f"{share:.0%}", _first_last(scores.get(name), span), _first_last(rewards[name], span)
+            styled(name), f"{share:.0%}", _first_last(scores.get(name), span), _first_last(rewards[name], span)
         )
     return table
 

@@ -61,12 +61,20 @@ class SentenceEncoder:
             BERT with random weights, whose word pieces come from `corpus`.
         corpus: texts, for 'scratch'.
         seed: of the random weights, for 'scratch'.
+        trust_remote_code: the Python code that comes with the model may run. Without it, `modules.json` may name classes of sentence-transformers only.
 
     Raises:
-        ModelError: the encoder cannot be found or loaded.
+        ModelError: the encoder cannot be found or loaded, or comes with code of its own.
     """
 
-    def __init__(self, source: str, device: str = "cpu", corpus: Iterable[str] = (), seed: int = 0) -> None:
+    def __init__(
+        self,
+        source: str,
+        device: str = "cpu",
+        corpus: Iterable[str] = (),
+        seed: int = 0,
+        trust_remote_code: bool = False,
+    ) -> None:
         need("an encoder of passages", "sentence_transformers")
         from sentence_transformers import SentenceTransformer
 
@@ -76,8 +84,15 @@ class SentenceEncoder:
             return
         path = _package_folder(source.removeprefix("package:")) if source.startswith("package:") else source
         try:
-            self.model = SentenceTransformer(str(path), device=device, local_files_only=os.path.isdir(path))
+            self.model = SentenceTransformer(
+                str(path), device=device, local_files_only=os.path.isdir(path), trust_remote_code=trust_remote_code
+            )
         except Exception as error:  # errors of hub, disk and format have many types
+            if "trust_remote_code" in str(error):
+                raise ModelError(
+                    f"encoder '{source}' comes with Python code of its own, or names classes outside sentence-transformers, which would run here. Read it, "
+                    "then set model.trust_remote_code: true (in Python: SentenceEncoder(..., trust_remote_code=True))."
+                ) from None
             raise ModelError(f"encoder '{source}' cannot be loaded: {error}") from None
         self.model.eval()  # no dropout: a query has one embedding in retrieval, in sampling and in the loss
 
@@ -212,6 +227,18 @@ def _cut(text: str, starts: Sequence[int], room: int) -> tuple[list[str], list[f
         sizes.append(float(max(1, tokens(place, place + len(window)))))
         place += len(window)
     return windows, sizes
+
+
+def check_encoder(source: str, setting: str) -> None:
+    """What can be said of an encoder in a folder or a package without loading it; names on the hub are looked up when they are loaded.
+
+    Raises:
+        ModelError: it is not there.
+    """
+    if source.startswith("package:"):
+        _package_folder(source.removeprefix("package:"))
+    elif source.startswith((".", "/", "~")) and not Path(source).is_dir():
+        raise ModelError(f"{setting}: no such folder: {source}")
 
 
 def _package_folder(package: str) -> Path:

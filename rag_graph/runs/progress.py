@@ -16,6 +16,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rag_graph.display import printable
+from rag_graph.terminal import Terminal, styled
+
 LINE_EVERY_S = 10.0
 
 
@@ -23,15 +26,15 @@ class StageProgress:
     """`with StageProgress() as progress: progress.stage("PPO", 120); progress.advance(reward=.4)`."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
-        self.console = console or Console(stderr=True)
+        self.console = console or Terminal(stderr=True)
         self.quiet = quiet
         columns = (
-            TextColumn("{task.description:<22}"),
+            TextColumn("{task.description:<22}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         self._bars = Progress(*columns, console=self.console) if self.console.is_terminal and not quiet else None
         self._task: TaskID | None = None
@@ -56,7 +59,7 @@ class StageProgress:
         if self._bars:
             self._task = self._bars.add_task(name, total=total, note="")
         elif not self.quiet:
-            self.console.print(f"{name} ...", highlight=False)
+            self._line(f"{name} ...")
 
     def advance(self, steps: int = 1, **numbers: float) -> None:
         self._done += steps
@@ -67,23 +70,23 @@ class StageProgress:
         now = time.monotonic()
         if not self.quiet and (now - self._printed > LINE_EVERY_S or self._done >= self._total):
             self._printed = now
-            self.console.print(
-                f"  {self._name} {self._done}/{self._total}  {now - self._started:.0f} s  {note}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._line(f"  {self._name} {self._done}/{self._total}  {now - self._started:.0f} s  {note}")
 
     def waiting(self, what: str, done: int, total: int) -> None:
         """What a long step waits for, beside its bar; where there is none, a line now and then. Any thread may call it."""
-        note = f"{what} {done}/{total}"
+        note = printable(f"{what} {done}/{total}")
         if self._bars and self._task is not None:
             self._bars.update(self._task, note=note)
             return
         now = time.monotonic()
         if not self.quiet and now - self._printed > LINE_EVERY_S:
             self._printed = now
-            self.console.print(f"  {self._name}: {note}", highlight=False, soft_wrap=True, markup=False)
+            self._line(f"  {self._name}: {note}")
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        """Whatever console was given: the text as it is."""
+        self.console.print(styled(text), soft_wrap=True)

@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.markup import escape
 from safetensors import SafetensorError
 
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData, load_data
-from rag_graph.errors import DataError, TrainingError
+from rag_graph.errors import TrainingError
 from rag_graph.evaluation.costs import cost_metrics
 from rag_graph.evaluation.evaluate import Evaluation, gain_between
 from rag_graph.generation.adapters import merged
@@ -29,6 +28,7 @@ from rag_graph.ppo.callbacks import keep_until
 from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.rag.room import room_warnings
+from rag_graph.runs.before import check_fits
 from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
@@ -49,8 +49,9 @@ def run_stages(
     command: Sequence[str],
     own: OwnParts,
     resumed: Mapping[str, Any] | None = None,
+    data: RunData | None = None,
 ) -> None:
-    """Run from the data to the results; `resumed` is the manifest of the run that goes on.
+    """Run from the data to the results; `resumed` is the manifest of the run that goes on, `data` what was loaded to check it.
 
     Raises:
         RagGraphError: bad data or model, or training that cannot go on.
@@ -63,7 +64,8 @@ def run_stages(
     warning = warning_of_run(graph, config.reward)
     if warning and own.readout is None:
         progress.say(f"warning: {warning}")
-    data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
+    if data is None:
+        data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved)
     for note in data.notes:
         progress.say(note)
     if resumed is None:
@@ -114,20 +116,7 @@ class Stages:
         """Before the long stages: what is wrong with the graph's rewards or the data shows now."""
         bench, config = self.bench, self.bench.config
         _ = bench.reward
-        needed = config.ppo.batch_size // config.ppo.samples_per_prompt
-        if len(self.data.train) < needed:
-            raise DataError(
-                f"{len(self.data.train)} training examples, fewer than one PPO batch of {needed} prompts. Lower ppo.batch_size or add data."
-            )
-        if config.sft.steps and not self.data.groups:
-            raise DataError(
-                "no training example has a reference that may be shown, so the supervised warm-up has no demonstration. Give some rows a reference, or set sft.steps=0."
-            )
-        tasks = bench.graph.spec.tasks.values()
-        if all("reference" in task.fields for task in tasks) and not any(e.references for e in self.data.test):
-            raise DataError(
-                "no held-out example has a reference: there would be nothing to compare the answers with. Give some held-out rows one."
-            )
+        check_fits(config, bench.graph, self.data)
         for message in room_warnings(bench.pipelines["train"], self.data.train):
             self.progress.say(f"warning: {message}")
         if bench.retriever is not None and config.retrieval.learn.warm_up != "none":
@@ -151,7 +140,7 @@ class Stages:
         self.progress.say(f"  mean task score {shown}: {evaluation.mean_task_score}{_left_out(evaluation)}")
         for task, number in evaluation.missing.items():
             why = next(e.failed[task] for e in evaluation.episodes if e.example.task == task and task in e.failed)
-            self.progress.say(f"  {number} answers of task {task} have no score. The first: {escape(why)}")
+            self.progress.say(f"  {number} answers of task {task} have no score. The first: {why}")
         return evaluation
 
     def _ppo(self) -> None:

@@ -11,24 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rag_graph.config import RunConfig, load_config
-from rag_graph.errors import TRAINING, ConfigError, DataError, need, redacted
+from rag_graph.errors import TRAINING, ConfigError, DataError, TrainingError, need, redacted
 from rag_graph.evaluation.functions import Scorer
-from rag_graph.graph.needs import check_for_run
-from rag_graph.graph.reader import load_graph
+from rag_graph.runs.before import check_before
 from rag_graph.runs.folder import claim_folder, locked
 from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.run import Run
-from rag_graph.runs.start_from import check_start
 from rag_graph.runs.trackers import check_trackers
 from rag_graph.runtime import write_json
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-    from rag_graph.evaluation.scorer import NodeScorer
-    from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
     from rag_graph.rag.context_pool import MakeRetriever
     from rag_graph.reward.readouts import OwnReadout
 
@@ -66,38 +62,13 @@ def train(
         raise ConfigError("overrides change what a file says; this config was loaded. Give them to load_config.")
     scorers = dict(scorers or {})
     own = OwnParts(scorers, retriever, readout, named_scorers(config, scorers), callbacks=tuple(callbacks))
-    check_trackers(config.report_to)
-    own.check(config.retrieval)
-    graph = load_graph(config.graph)
-    check_start(config, graph)
-    check_for_run(graph, {*own.scorers, *own.named})
-    check_scoring(config, graph, own.functions())
-    need("training", *TRAINING)
+    checked = check_before(config, own)
     folder = claim_folder(config.output_dir, f"runs/{config.name}-seed{config.seed}")
     with _at_work(folder, progress, own) as shown:
         from rag_graph.runs.stages import run_stages  # loads torch: what is wrong with the input was said before
 
-        run_stages(config, graph, folder, shown, list(command or sys.argv), own)
+        run_stages(config, checked.graph, folder, shown, list(command or sys.argv), own, data=checked.data)
     return Run(folder, scorers=scorers, retriever=retriever, readout=readout)
-
-
-def check_scoring(config: RunConfig, graph: AuxiliaryGraph, scorers: Mapping[str, Scorer | None]) -> NodeScorer:
-    """Check that every node is scored by something, before anything is loaded.
-
-    Returns:
-        What scores, without frozen classifiers.
-
-    Raises:
-        ConfigError: a node that nothing scores; a judge that is not there, or whose settings are wrong.
-    """
-    from rag_graph.evaluation.scorer import NodeScorer  # loads what the metrics need
-    from rag_graph.judges import check_templates, make_judges
-
-    judges = make_judges(config.judges)
-    scorer = NodeScorer(graph, scorers=scorers, judges=judges)
-    scorer.require_all()
-    check_templates(scorer.judged, judges)
-    return scorer
 
 
 def resume(
@@ -159,9 +130,13 @@ def _at_work(folder: Path, progress: StageProgress | None, own: OwnParts) -> Ite
             yield shown
         except (KeyboardInterrupt, Exception) as error:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            write_json(
-                folder / "status.json", {"status": status, "error": redacted(f"{type(error).__name__}: {error}")}
-            )
+            with contextlib.suppress(
+                TrainingError
+            ):  # the disk is full: the first error says so, and the run counts as stopped
+                write_json(
+                    folder / "status.json",
+                    {"status": status, "error": redacted(f"{type(error).__name__}: {error}")},
+                )
             if status == "interrupted" or (folder / "manifest.json").is_file():
                 error.add_note(how_to_go_on(folder, own))
             raise

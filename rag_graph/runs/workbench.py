@@ -83,7 +83,8 @@ class Workbench:
         self.examples = data.train if data else []
         contexts = _contexts(data, saved)
         everything = [node for nodes in contexts.values() for node in nodes]
-        self.encoders = load_encoders(config.retrieval, everything, config.seed, saved and saved / "retriever")
+        trusted = config.model.trust_remote_code
+        self.encoders = load_encoders(config.retrieval, everything, config.seed, saved and saved / "retriever", trusted)
         shown = [example for example in data.shown if example.references] if data else []
         classified = NodeScorer.classified_tasks(graph) if data else ()
         self._classifiers = {
@@ -258,5 +259,5 @@ def _node_texts(config: RunConfig) -> TextEmbeddings:
     name = config.reward.text_encoder
     if name == HASHING:
         return TextEmbeddings()
-    encoder = SentenceEncoder(name)
+    encoder = SentenceEncoder(name, trust_remote_code=config.model.trust_remote_code)
     return TextEmbeddings(name, lambda texts: torch.from_numpy(encoder.encode(texts)), cache_folder() / "node_texts")

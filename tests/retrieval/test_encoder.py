@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,27 @@ def test_windows_weigh_by_their_tokens(scratch_encoder: SentenceEncoder) -> None
     whole = encoder.encode([f"{first} {second}"])[0]
     mean = 7 * one + 2 * two
     assert np.abs(whole - mean / np.linalg.norm(mean)).max() < 1e-5
+
+
+@pytest.mark.parametrize("named", ["planted_module.Planted", "os.system", "colorsys.rgb_to_hsv"])
+def test_a_folder_names_no_class_outside_sentence_transformers(
+    plain_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """`modules.json` names classes by path: none is imported from elsewhere, be it in the folder, in the working directory or installed."""
+    folder, ran = tmp_path / "encoder", tmp_path / "ran"
+    SentenceEncoder(str(plain_bert)).save(folder)
+    code = f"open({str(ran)!r}, 'w').close()\n"
+    for place in (folder, tmp_path):
+        (place / "planted_module.py").write_text(code)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[-1]["type"] = named
+    (folder / "modules.json").write_text(json.dumps(modules))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match=r"Read it, then set model\.trust_remote_code: true"):
+        SentenceEncoder(str(folder))
+    assert not ran.exists()
+    if named.startswith("planted"):
+        with pytest.raises(ModelError):  # it has no class of this name
+            SentenceEncoder(str(folder), trust_remote_code=True)
+        assert ran.exists(), "with the setting it runs: so this test would see it"

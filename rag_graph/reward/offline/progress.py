@@ -8,6 +8,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rag_graph.terminal import Terminal
+
 
 class ShowsProgress(Protocol):
     """What shows the progress of a fit, such as `rag_graph.runs.progress.StageProgress`."""
@@ -25,8 +27,13 @@ class Bar:
     """A bar for each stage, which goes when the fit is done."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True)
-        columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.console = console or Terminal(stderr=True)
+        columns = (
+            TextColumn("{task.description:<16}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         shown = self.console.is_terminal or self.console.is_jupyter
         self._bars = Progress(*columns, console=self.console, transient=True, disable=not shown)
 
