@@ -123,6 +123,10 @@ FILES: dict[str, tuple[dict[str, Change], tuple[str, ...]]] = {
 """File -> how its content is damaged, and the commands that read or write it."""
 
 
+CHEAP = ("report", "compare", "metric", "apply")
+"""Commands that load no model."""
+
+
 def whole_files() -> Iterator[Tampering]:
     """Files that are gone, are no files, or say something else."""
     for file, (contents, commands) in FILES.items():
@@ -161,7 +165,7 @@ def wrong_values(run: Path) -> Iterator[Tampering]:
     number = 0
     for file, (_, commands) in FILES.items():
         lines = file.endswith(".jsonl")
-        if not file.endswith(".json") and not lines or file.startswith("policy/") or not (run / file).is_file():
+        if (not file.endswith(".json") and not lines) or file.startswith("policy/") or not (run / file).is_file():
             continue
         rows = [json.loads(line) for line in (run / file).read_text().splitlines()] if lines else None
         places = (
@@ -228,7 +232,100 @@ def complaint(tampering: Tampering, command: str, folders: Folders, run_cli: Cli
         return f"{what} it wrote through a link"
     if "Traceback" in done.stderr:
         return f"{what} a traceback: {done.stderr[-300:]}"
-    named = (Path(tampering.file).name, "/policy") if tampering.file.startswith("policy/") else (Path(tampering.file).name,)
+    named = (
+        (Path(tampering.file).name, "/policy") if tampering.file.startswith("policy/") else (Path(tampering.file).name,)
+    )
     if done.returncode and not any(name in done.stderr.replace("\n", "") for name in named):
         return f"{what} exit code {done.returncode}, and no word of {tampering.file}: {done.stderr[-300:]}"
     return None
+
+
+@pytest.fixture
+def folders(finished_run: Path, tmp_path: Path, root: Path) -> Folders:
+    """The stopped run is the finished one before it wrote its results: what a resume checks comes before it loads anything."""
+    stopped = tmp_path / "stopped"
+    shutil.copytree(finished_run, stopped)
+    (stopped / "status.json").write_text('{"status": "interrupted"}')
+    (tmp_path / "victim").write_text("precious")
+    graph = tmp_path / "goals.yaml"
+    shutil.copy(root / "graphs/parcels.yaml", graph)
+    return Folders(finished_run, stopped, tmp_path, graph, tmp_path / "victim")
+
+
+def test_damaged_folders_are_shown_or_refused_by_name(folders: Folders, run_cli: Cli) -> None:
+    pairs = [(one, command) for one in whole_files() for command in one.commands if command in CHEAP]
+    some = pairs[::8]
+    assert len(some) > 30
+    wrong = [said for one, command in some if (said := complaint(one, command, folders, run_cli))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_wrong_values_are_shown_or_refused_by_name(folders: Folders, run_cli: Cli) -> None:
+    cheap = [one for one in wrong_values(folders.finished) if one.commands[0] in ("compare", "metric")]
+    some = cheap[:: max(1, len(cheap) // 30)]
+    wrong = [said for one in some if (said := complaint(one, one.commands[0], folders, run_cli))]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_every_tampering(folders: Folders, run_cli: Cli) -> None:
+    every = [(one, command) for one in (*whole_files(), *wrong_values(folders.finished)) for command in one.commands]
+    assert len(every) > 800
+    wrong = [said for one, command in every if (said := complaint(one, command, folders, run_cli))]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_report_says_what_is_damaged_and_shows_the_rest(folders: Folders, run_cli: Cli) -> None:
+    run = Path(shutil.copytree(folders.finished, folders.place / "run"))
+    (run / "results.json").write_text("[]")
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(line for line in lines if '"update": 3' not in line))
+    done = run_cli("report", run)
+    assert done.returncode == 0, done.stderr
+    page = (run / "report.html").read_text()
+    assert "This run folder is damaged. The page shows what is whole." in page
+    assert f"{run / 'results.json'}: input should be a valid dictionary" in page
+    assert f"{run / 'metrics.jsonl'}: has no line of update 3" in page
+    assert "No results yet" in page
+    assert "Score of each node, as observed" in page
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "graph.yaml"])
+def test_an_edited_config_or_graph_does_not_go_on_by_itself(folders: Folders, run_cli: Cli, name: str) -> None:
+    run = folders.stopped
+    text = (run / name).read_text()
+    changed = text.replace("seed: 0", "seed: 1", 1) if name == "config.yaml" else f"{text}# a remark\n"
+    assert changed != text
+    (run / name).write_text(changed)
+    done = run_cli("train", "--resume", run)
+    assert done.returncode == 1
+    assert f"{name} changed since the run began" in done.stderr.replace("\n", " ")
+    assert f"--accept-changed {name}" in done.stderr
+
+
+def test_nothing_is_written_through_a_link(folders: Folders, run_cli: Cli) -> None:
+    for name in ("report.html", ".lock", "metrics.jsonl", "status.json", "episodes.jsonl"):
+        run = folders.place / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(folders.stopped, run)
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(folders.victim)
+        for command in (["report", run], ["train", "--resume", run]):
+            run_cli(*command)
+            assert folders.victim.read_text() == "precious", (name, command)
+    # The folder itself may be a link.
+    (folders.place / "link").symlink_to(folders.finished)
+    assert run_cli("report", folders.place / "link", "--out", folders.place / "page.html").returncode == 0
+
+
+def test_a_run_that_was_killed_before_its_figures_gets_them(folders: Folders, run_cli: Cli) -> None:
+    run = Path(shutil.copytree(folders.finished, folders.place / "run"))
+    (run / "checkpoint-6").mkdir()
+    done = run_cli("train", "--resume", run)
+    assert done.returncode == 0, done.stderr
+    assert "mean task score" in done.stdout
+    assert {"curves.png", "diagnostics.png", "report.html"} <= {path.name for path in run.iterdir()}
+    assert not (run / "checkpoint-6").exists()
+    again = run_cli("train", "--resume", run)
+    assert again.returncode == 1
+    assert "has finished" in again.stderr
