@@ -64,6 +64,10 @@ class DataError(RagGraphError):
     """A data set, a context file or one of their rows cannot be used."""
 
 
+class DamagedFileError(DataError):
+    """A file that a run or a fit has written cannot be used: it is missing, cut short, or says something else than what was written."""
+
+
 class ModelError(RagGraphError):
     """A language model or an encoder cannot be loaded, or cannot do what is asked of it."""
 

@@ -79,8 +79,12 @@ def write_atomically(path: Path, text: str) -> None:
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
-        with beside.open("r+b") as handle:  # Windows flushes only what is open for writing
+        beside.unlink(missing_ok=True)
+        with beside.open(
+            "x", encoding="utf-8"
+        ) as handle:  # a new file: nothing is written through a link that waits there
+            handle.write(text)
+            handle.flush()
             os.fsync(handle.fileno())
         os.replace(beside, path)
     except OSError as error:
@@ -237,18 +241,6 @@ def write_json(path: Path, record: Any) -> None:
     write_atomically(path, json.dumps(_finite(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a `.json` file; None where there is none.
-
-    Raises:
-        DataError: it is damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except ValueError as error:
-        raise DataError(f"{path}: not valid JSON ({error}): the file is damaged. Delete it, or the run.") from None
-
-
 def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Add whole lines to a `.jsonl` file: all of them, or none.
 
@@ -267,43 +259,6 @@ def append_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
         raise TrainingError(
             f"{path}: cannot be written: {error.strerror or error}. Free some space; what was written stays."
         ) from None
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """All records of a `.jsonl` file that `append_records` wrote; empty where there is none. A last line cut short by a crash is left out.
-
-    Raises:
-        DataError: another line is damaged; names it.
-    """
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().rstrip(b"\n").split(b"\n")  # not splitlines: U+2028 may stand in a text
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(json.loads(line.decode("utf-8")))
-        except ValueError:  # of JSON, and of a character cut in the middle
-            if number < len(lines):
-                raise DataError(
-                    f"{path}:{number}: not valid JSON, and not the last line: the file was changed by hand."
-                ) from None
-    return records
-
-
-def last_record(path: Path) -> dict[str, Any]:
-    """The last whole line of a `.jsonl` file; empty where there is none. It reads only the end of the file."""
-    if not path.is_file():
-        return {}
-    with path.open("rb") as handle:
-        handle.seek(max(0, path.stat().st_size - 16_384))
-        lines = handle.read().decode("utf-8", "replace").splitlines()
-    for line in reversed(lines):
-        try:
-            found: dict[str, Any] = json.loads(line)
-        except ValueError:
-            continue  # being written
-        return found
-    return {}
 
 
 def cache_folder() -> Path:

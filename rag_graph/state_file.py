@@ -1,7 +1,8 @@
-"""Nested states on disk: safetensors and JSON, never pickle."""
+"""Nested states on disk: safetensors and JSON, never pickle. The JSON holds a digest of both files, so that a damaged state is refused."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rag_graph.errors import TrainingError
+from rag_graph.stored_file import check_regular, damaged, read_json, using
 
 
 def save_state(folder: Path, name: str, state: Any) -> None:
@@ -23,16 +25,45 @@ def save_state(folder: Path, name: str, state: Any) -> None:
         TrainingError: the state holds something else; names the place.
     """
     tensors: dict[str, Tensor] = {}
-    (folder / f"{name}.json").write_text(json.dumps(_to_json(state, name, tensors), allow_nan=False), encoding="utf-8")
+    content = _to_json(state, name, tensors)
+    file = folder / f"{name}.safetensors"
     if tensors:
-        save_file(tensors, folder / f"{name}.safetensors")
+        save_file(tensors, file)
+    text = json.dumps({"sha256": _digest(content, file if tensors else None), "state": content}, allow_nan=False)
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def load_state(folder: Path, name: str) -> Any:
-    """What `save_state` was given; tensors on the CPU."""
-    path = folder / f"{name}.safetensors"
-    tensors = load_file(path) if path.is_file() else {}
-    return _from_json(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), tensors)
+    """What `save_state` was given; tensors on the CPU.
+
+    Raises:
+        DamagedFileError: one of the two files is missing, or is not what was written.
+    """
+    path, file = folder / f"{name}.json", folder / f"{name}.safetensors"
+    written = read_json(path)
+    if written is None:
+        raise damaged(path, "is missing")
+    if not isinstance(written, dict) or set(written) != {"sha256", "state"}:
+        raise damaged(path, "holds no state")
+    there = check_regular(file)
+    if not there and '"tensor"' in json.dumps(written["state"]):
+        raise damaged(file, "is missing")
+    with using(file):
+        tensors = load_file(file) if there else {}
+        digest = _digest(written["state"], file if there else None)
+    if digest != written["sha256"]:
+        raise damaged(path, f"it or {file.name} is not what was written")
+    with using(path):
+        return _from_json(written["state"], tensors)
+
+
+def _digest(content: Any, file: Path | None) -> str:
+    """SHA-256 of the JSON and of the file of tensors."""
+    digest = hashlib.sha256(json.dumps(content).encode())
+    if file is not None:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _to_json(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:

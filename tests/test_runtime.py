@@ -12,14 +12,9 @@ import pytest
 
 from rag_graph.errors import DataError, TrainingError
 from rag_graph.runtime import (
-    append_records,
-    last_record,
-    read_json,
     read_jsonl,
-    read_records,
     to_json,
     write_atomically,
-    write_json,
 )
 
 
@@ -35,36 +30,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_lines_survive_a_crash(tmp_path: Path) -> None:
-    path = tmp_path / "m.jsonl"
-    assert read_records(path) == []
-    assert last_record(path) == {}
-    append_records(path, [{"a": 1}, {"a": float("nan")}])
-    with path.open("a") as handle:
-        handle.write('{"a": 3')
-    assert read_records(path) == [{"a": 1}, {"a": None}]
-    assert last_record(path) == {"a": None}
-    path.write_text('{"a": 1}\n{bad}\n{"a": 2}\n')
-    with pytest.raises(DataError, match=r"m\.jsonl:2: not valid JSON"):
-        read_records(path)
-
-
-def test_a_damaged_json_file_is_said(tmp_path: Path) -> None:
-    path = tmp_path / "results.json"
-    assert read_json(path) is None
-    write_json(path, {"a": float("nan")})
-    assert read_json(path) == {"a": None}
-    path.write_text('{"a": ')
-    with pytest.raises(DataError, match=r"results\.json: not valid JSON .*the file is damaged"):
-        read_json(path)
-
-
-def test_any_text_survives_the_jsonl(tmp_path: Path) -> None:
-    texts = ["a\u2028b", "c\u0085d", "e\x1cf", "g\nh", ""]
-    append_records(tmp_path / "e.jsonl", [{"text": text} for text in texts])
-    assert [record["text"] for record in read_records(tmp_path / "e.jsonl")] == texts
 
 
 def test_json_has_no_bare_words() -> None:

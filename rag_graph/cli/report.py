@@ -28,7 +28,7 @@ def report(
 
     if out is not None and not out.parent.is_dir():
         raise ConfigError(f"--out {out}: no such folder: {out.parent}")
-    written = write_report(Run(run), out)
+    written = write_report(Run(run, skip_damaged=True), out)
     echo(f"wrote {written} ({written.stat().st_size / 1e6:.1f} MB)")
     if show:
         typer.launch(str(written.resolve()))

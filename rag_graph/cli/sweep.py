@@ -101,7 +101,7 @@ def _table(plan: Sweep, seconds: float) -> Table:
     from rich.table import Table
 
     from rag_graph.runs.executors import shown_state
-    from rag_graph.runtime import last_record
+    from rag_graph.stored_file import last_record
 
     rows = [(run, shown_state(run.path)) for run in plan.runs]
     done = sum(state == "finished" for _, state in rows)
@@ -111,9 +111,13 @@ def _table(plan: Sweep, seconds: float) -> Table:
     shown = rows if len(rows) <= MOST_LINES else sorted(rows, key=lambda row: order.get(row[1], 5))[:MOST_LINES]
     for run, state in shown:
         last = last_record(run.path / "metrics.jsonl")
-        at = f"{last['update']}/{run.config.ppo.updates}" if last.get("stage") == "ppo" else str(last.get("stage", ""))
+        at = (
+            f"{last.get('update')}/{run.config.ppo.updates}"
+            if last.get("stage") == "ppo"
+            else str(last.get("stage", ""))
+        )
         numbers = (
-            f"{last[key]:.3f}" if last.get(key) is not None else ""
+            f"{last[key]:.3f}" if isinstance(last.get(key), int | float) else ""
             for key in ("score", "objective/scores", "reward/held_out_goal")
         )
         table.add_row(run.arm, str(run.config.seed), state, at, *numbers)

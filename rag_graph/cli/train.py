@@ -31,8 +31,8 @@ AcceptChanged = Annotated[
     list[str],
     typer.Option(
         "--accept-changed",
-        metavar="NODE",
-        help="The code of this scorer may have changed since the run began. Repeatable.",
+        metavar="NAME",
+        help="This may have changed since the run began: the code of the scorer of this node, or, with --resume, config.yaml or graph.yaml. Repeatable.",
     ),
 ]
 Code = Annotated[
@@ -69,7 +69,11 @@ def train(
     ] = False,
     resume: Annotated[
         Path | None,
-        typer.Option("--resume", metavar="RUN", help="Go on with a run that was stopped; it needs no CONFIG."),
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with a run that was stopped; it needs no CONFIG. Of a run that has finished without its figures, make them.",
+        ),
     ] = None,
     accept_changed: AcceptChanged = [],  # noqa: B006
     code: Code = None,
@@ -106,6 +110,7 @@ def train(
     from rag_graph.report.present import present_run
     from rag_graph.report.summary import summary_tables
     from rag_graph.runs import train as runs
+    from rag_graph.runs.run import Run
 
     try:
         if resume is not None:
@@ -119,9 +124,11 @@ def train(
         echo(" ".join(["interrupted.", *getattr(stop, "__notes__", [])]), err=True)
         raise typer.Exit(1) from None
     present_run(run)
-    console = Terminal()
-    for table in summary_tables(run):
+    console, shown = Terminal(), Run(run.path, skip_damaged=True)
+    for table in summary_tables(shown):
         console.print(table)
+    for sentence in shown.damage:
+        console.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
     console.print(
         f"run folder: {run.path}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)"
     )

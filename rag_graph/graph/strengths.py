@@ -90,15 +90,14 @@ def read_strengths(path: Path) -> dict[Key, Learned]:
             ((str(e["from"]), str(e["to"]), str(e["relation"])), Learned(float(e["strength"]), float(e["was"])))
             for e in document.data["edges"]
         ]
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         raise GraphFileError(
             f"{path}: not a file of strengths: 'edges' with from, to, relation, strength and was is expected."
         ) from None
     for (source, target, _), learned in edges:
-        if not 0 <= learned.strength <= 1:
-            raise GraphFileError(
-                f"{path}: strength {learned.strength} of {source} -> {target} is not a number from 0 to 1."
-            )
+        for number in (learned.strength, learned.was):
+            if not 0 <= number <= 1:
+                raise GraphFileError(f"{path}: strength {number} of {source} -> {target} is not a number from 0 to 1.")
     return dict(edges)
 
 

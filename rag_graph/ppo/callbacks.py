@@ -17,8 +17,9 @@ from rag_graph.errors import TrainingError
 from rag_graph.ppo.checkpoints import list_checkpoints, set_aside
 from rag_graph.ppo.reward_functions import Rewards
 from rag_graph.ppo.reward_protocols import LearningReward, has_part, layers_of, name_of
-from rag_graph.runtime import append_records, read_records, to_json, write_atomically
+from rag_graph.runtime import append_records, to_json, write_atomically
 from rag_graph.state_file import load_state, save_state
+from rag_graph.stored_file import check_regular, read_records, using
 
 METRICS = "metrics.jsonl"
 LEARNED = "learning_rewards"
@@ -57,9 +58,10 @@ def begin_folder(folder: Path, update: int, args: Any) -> None:
 
 def keep_until(path: Path, update: int) -> None:
     """Drop the rows of a .jsonl file whose `update` is later: they will be written again."""
-    if not path.is_file():
+    if not check_regular(path):
         return
-    kept = [row for row in read_records(path) if row.get("update") is None or row["update"] <= update]
+    with using(path):
+        kept = [row for row in read_records(path) if row.get("update") is None or row["update"] <= update]
     write_atomically(path, "".join(to_json(row) + "\n" for row in kept))
 
 

@@ -24,6 +24,7 @@ from rag_graph.evaluation.statistics import (
 )
 from rag_graph.report.comparability import warnings_about
 from rag_graph.report.comparison import Arm, Comparison, Row, Versus
+from rag_graph.runs.executors import shown_state
 from rag_graph.runs.run import Run
 from rag_graph.settings_file import flatten
 
@@ -73,6 +74,7 @@ def compare(runs: Iterable[str | Path | Run], metric: str = "score", baseline: s
         for arm in arms
         if arm.tasks != base.tasks
     ]
+    notes += [damage for group in kept for run in group.values() for damage in run.damage]
     notes += [*warnings_about([(arm.label, arm.runs) for arm in arms]), *_few_seeds(rows, base.label)]
     return Comparison(metric, base.label, tuple(arms), rows, tuple(notes))
 
@@ -92,9 +94,9 @@ def _open(wanted: Iterable[str | Path | Run]) -> tuple[list[Run], list[str]]:
             notes.append(f"{run.path} cannot be read and is left out: {error}")
             continue
         if results is None:
-            notes.append(f"{run.path} has not finished ({run.status['status']}) and is left out.")
+            notes.append(f"{run.path} has not finished ({shown_state(run.path)}) and is left out.")
         else:
-            finished.append(run)
+            finished.append(Run(run.path, skip_damaged=True))
     if not finished:
         raise DataError(f"no finished run among {', '.join(map(str, asked))}. {' '.join(notes)}")
     return finished, notes
@@ -125,7 +127,7 @@ def _settings(run: Run) -> dict[str, Any]:
     for change in reversed(run.manifest.get("changed_parts", [])):  # a run of two codes is no run of the second
         key = f"own.scorers.{change['part']}"
         key = key if key in own else f"own.{change['part']}"
-        own[key] = f"{change['was']} then {own[key]}"
+        own[key] = f"{change['was']} then {own.get(key, change['now'])}"
     graph = run.manifest.get("graph_hash")
     return {**settings, **own, "graph": f"{Path(settings['graph']).stem}#{graph[:6]}" if graph else settings["graph"]}
 

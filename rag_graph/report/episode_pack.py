@@ -6,9 +6,8 @@ import base64
 import gzip
 from typing import Any, NamedTuple
 
-from rag_graph.errors import DataError
 from rag_graph.runs.run import Run
-from rag_graph.runtime import read_jsonl, to_json
+from rag_graph.runtime import to_json
 
 MOST_TEXT = 32_000_000
 """Characters of JSON that a browser unpacks in a moment."""
@@ -28,14 +27,14 @@ class EpisodePack(NamedTuple):
     packed: str
     """base64 of gzip of JSON `{rows, contexts}`."""
     said: str
-    """How many of how many, and how they were chosen; what could not be read."""
+    """How many of how many, and how they were chosen."""
 
 
 def pack_episodes(run: Run, most_text: int = MOST_TEXT, most_packed: int = MOST_PACKED) -> EpisodePack:
     """Everything, or every k-th episode of each part, so many that the page stays small; failed ones first."""
-    parts, damaged = _read(run)
+    parts = _read(run)
     total = sum(map(len, parts.values()))
-    contexts, more = _contexts(run)
+    contexts = _contexts(run)
     share = min(1.0, most_text / max(1, sum(len(to_json(row)) for rows in parts.values() for row in rows)))
     size = total + 1
     while True:
@@ -50,7 +49,7 @@ def pack_episodes(run: Run, most_text: int = MOST_TEXT, most_packed: int = MOST_
             f"A sample: {len(chosen):,} of {total:,} episodes, evenly in the order they were made, and those that failed (up to {MOST_FAILED}), so that "
             "this file stays small. All of them are in the run folder (episodes.jsonl, evaluation/)."
         )
-    return EpisodePack(packed, " ".join([said, *damaged, *more]))
+    return EpisodePack(packed, said)
 
 
 def _packed(rows: Rows, contexts: dict[str, tuple[str, str]]) -> str:
@@ -59,27 +58,20 @@ def _packed(rows: Rows, contexts: dict[str, tuple[str, str]]) -> str:
     return base64.b64encode(gzip.compress(text.encode("utf-8", "replace"), 6, mtime=0)).decode()
 
 
-def _read(run: Run) -> tuple[dict[str, Rows], list[str]]:
-    """Part -> its episodes; and a sentence for each part that is damaged."""
-    parts: dict[str, Rows] = {}
-    damaged = []
-    for part in PARTS:
-        if not run.episode_file(part).is_file():
-            continue
-        try:
-            rows = run.episode_records(part)
-        except DataError as error:
-            damaged.append(f"The part '{part}' cannot be shown: {error}")
-            continue
-        parts[part] = [
+def _read(run: Run) -> dict[str, Rows]:
+    """Part -> its episodes."""
+    return {
+        part: [
             {
                 "part": part,
                 "scores": {},
                 **{key: _short(row[key]) for key in KEPT if row.get(key) not in (None, "", [], {})},
             }
-            for row in rows
+            for row in run.episode_records(part)
         ]
-    return parts, damaged
+        for part in PARTS
+        if run.episode_file(part).exists()
+    }
 
 
 def _short(value: Any) -> Any:
@@ -99,12 +91,7 @@ def _spread(rows: Rows, share: float) -> Rows:
     ]
 
 
-def _contexts(run: Run) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    found: dict[str, tuple[str, str]] = {}
-    damaged = []
-    for path in sorted(run.path.glob("contexts/*.jsonl")):
-        try:
-            found |= {row["id"]: (_short(row["title"]), _short(row["text"])) for _, row in read_jsonl(path)}
-        except DataError as error:
-            damaged.append(f"Some texts of the evidence cannot be shown: {error}")
-    return found, damaged
+def _contexts(run: Run) -> dict[str, tuple[str, str]]:
+    names = sorted(path.stem for path in run.path.glob("contexts/*.jsonl"))
+    rows = [row for name in names for row in run.context_records(name)]
+    return {row["id"]: (_short(row["title"]), _short(row["text"])) for row in rows}

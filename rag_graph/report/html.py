@@ -30,16 +30,17 @@ SECTIONS = (("results", "Results"), ("graph", "Graph"), ("curves", "Curves"), ("
 
 
 def write_report(run: Run, out: str | Path | None = None) -> Path:
-    """Write a run as one HTML file that needs nothing else; returns its path.
+    """Write a run as one HTML file that needs nothing else; returns its path. What is damaged is left out, and the page says so.
 
     Args:
         run: finished, still going, or stopped.
         out: default `report.html` in the run's folder.
 
     Raises:
-        DataError: a damaged run folder.
+        DataError: no run folder.
         TrainingError: `out` cannot be written.
     """
+    run = Run(run.path, skip_damaged=True)
     target = Path(out) if out is not None else run.path / "report.html"
     assets = resources.files("rag_graph.report") / "assets"
 
@@ -61,6 +62,7 @@ def write_report(run: Run, out: str | Path | None = None) -> Path:
         written=time.strftime("%Y-%m-%d %H:%M:%S"),
         path=str(run.path),
         **_texts(run, data),
+        damage=run.damage,
     )
     write_atomically(target, page)
     return target
@@ -113,7 +115,7 @@ def _texts(run: Run, data: dict[str, Any]) -> dict[str, Any]:
         "judge_failures": judge_failures(run),
         "environment": _environment(run),
         "config": config.to_yaml(),
-        "graph_file": (run.path / "graph.yaml").read_text(encoding="utf-8"),
+        "graph_file": run.graph_text,
     }
 
 
@@ -168,6 +170,8 @@ def _state(run: Run, records: list[dict[str, Any]]) -> dict[str, str]:
         "stopped": f"stopped without a word {at}: its process is gone (killed, or the machine went down).",
         "interrupted": f"was interrupted {at}.",
     }.get(kind, f"failed {at}: {status.get('error', '')}")
+    if kind in ("damaged", "unknown"):
+        return {"kind": "failed", "label": "damaged", "detail": "Whether this run has finished is not known."}
     again = f"Go on with: rag-graph train --resume {shlex.quote(str(run.path))}"
     return {"kind": "failed", "label": kind, "detail": f"This run {what}\n{again}"}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from rag_graph.report.diagnostics import draw_diagnostics
 from rag_graph.report.figures import draw_curves
 from rag_graph.report.html import write_report
+from rag_graph.runs.folder import FIGURES
 from rag_graph.runs.run import Run
 
 
@@ -16,11 +17,14 @@ def present_run(run: Run) -> tuple[Path, ...]:
     Returns:
         The paths of the three files.
 
+    What is damaged is left out, and the report says so.
+
     Raises:
-        DataError: a damaged run folder.
+        DataError: no run folder.
         TrainingError: a file cannot be written.
     """
-    curves, diagnostics = run.path / "curves.png", run.path / "diagnostics.png"
+    run = Run(run.path, skip_damaged=True)
+    curves, diagnostics, report = (run.path / name for name in FIGURES)
     draw_curves(run, curves)
     draw_diagnostics(run, diagnostics)
-    return curves, diagnostics, write_report(run)
+    return curves, diagnostics, write_report(run, report)

@@ -17,8 +17,7 @@ from rag_graph.terminal import styled
 def summary_tables(run: Run) -> list[Table]:
     """Task metrics before and after PPO with 95% intervals; node scores and rewards, first -> last updates."""
     results = run.results
-    assert results is not None
-    return [_metrics(results), _nodes(run), *_judges(run), *_graph(run)]
+    return [*([_metrics(results)] if results else []), _nodes(run), *_judges(run), *_graph(run)]
 
 
 def judge_rows(run: Run) -> list[tuple[str, ...]]:

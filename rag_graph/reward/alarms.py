@@ -167,8 +167,8 @@ class Alarms:
         return {name: _copied(value) for name, value in vars(self).items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, _copied(value))
+        for name in vars(self):
+            setattr(self, name, _copied(state[name]))
 
 
 def _copied(value: Any) -> Any:

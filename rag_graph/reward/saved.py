@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rag_graph.errors import ConfigError, TrainingError
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.state_file import load_state, save_state
+from rag_graph.stored_file import using
 
 if TYPE_CHECKING:
     from rag_graph.reward.fittable import Fittable
@@ -31,8 +32,9 @@ def save_reward(reward: Fittable, folder: Path) -> Path:
 def load_reward(reward: Fittable, folder: Path) -> None:
     """See `GraphReward.start_from`."""
     state = check_saved(folder, reward.graph, reward.config.readout)
-    budget = {**state["budget"], "size": None}  # the updates of this run may be of another size
-    reward.load_state_dict({**state, "budget": budget, "progress": 0.0, "kl": float("nan"), "updates": 0})
+    with using(folder / f"{NAME}.json"):
+        budget = {**state["budget"], "size": None}  # the updates of this run may be of another size
+        reward.load_state_dict({**state, "budget": budget, "progress": 0.0, "kl": float("nan"), "updates": 0})
 
 
 def check_saved(folder: Path, graph: AuxiliaryGraph, readout: str) -> dict[str, Any]:
@@ -55,6 +57,8 @@ def check_saved(folder: Path, graph: AuxiliaryGraph, readout: str) -> dict[str, 
             f"{where}: reward.json cannot be read ({type(error).__name__}: {error}). Fit again."
         ) from None
     ours = about(graph, readout)
+    if not isinstance(saved, dict):
+        raise ConfigError(f"{where}: reward.json does not say what it was fitted for. Fit again.")
     for what, mine in ours.items():
         if saved.get(what) != mine:
             raise ConfigError(f"{where}: {_differs(what, saved.get(what), mine)}")

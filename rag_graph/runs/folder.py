@@ -8,16 +8,22 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.runtime import read_json
+from rag_graph.stored_file import damaged, read_json
 
 LOCK = ".lock"
 LOOK_S = 5.0
+WARM_UP = "warm_up"
+FIGURES = ("curves.png", "diagnostics.png", "report.html")
+OF_TRACKERS = ("wandb", "tensorboard", "trackio")
+"""Folders that trackers fill in their own way, with links."""
 
 
 def claim_folder(wanted: str | None, default: str) -> Path:
@@ -76,6 +82,8 @@ def locked(path: Path, what: str = "run") -> Iterator[None]:
     Raises:
         DataError: another process works on it.
     """
+    if (path / LOCK).is_symlink() or ((path / LOCK).exists() and not (path / LOCK).is_file()):
+        raise DataError(f"{path / LOCK}: a link, a folder or a pipe is in place of the lock. Delete it.")
     lock = FileLock(path / LOCK)
     try:
         lock.acquire(timeout=LOOK_S)  # another process may be testing the lock for a moment
@@ -89,7 +97,7 @@ def locked(path: Path, what: str = "run") -> Iterator[None]:
 
 def is_locked(path: Path) -> bool:
     """True while some process works on this run."""
-    if not (path / LOCK).is_file():
+    if (path / LOCK).is_symlink() or not (path / LOCK).is_file():
         return False
     lock = FileLock(path / LOCK)
     try:
@@ -113,6 +121,37 @@ def state_of(path: Path) -> str:
         DataError: a damaged status.json.
     """
     status = read_json(path / "status.json") or {"status": "waiting"}
+    if not isinstance(status, dict) or not isinstance(status.get("status"), str):
+        raise damaged(path / "status.json", "holds no status")
     if status["status"] == "running" and status.get("host") == platform.node() and not is_locked(path):
         return "stopped"
     return str(status["status"])
+
+
+def check_places(path: Path) -> None:
+    """Check that what a run writes stays in its folder: everything below it is a file or a folder. The folder itself may be reached through a link.
+
+    Raises:
+        DataError: a link, a pipe or a device is in the folder.
+    """
+    for place, folders, files in os.walk(path):
+        for name in [*folders, *files]:
+            found = Path(place) / name
+            mode = found.lstat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                what = "a link" if stat.S_ISLNK(mode) else "a pipe or a device"
+                raise DataError(
+                    f"{found}: {what}, and a run writes only to files of its own folder. Put the file itself there, or delete it."
+                )
+        folders[:] = [name for name in folders if name not in OF_TRACKERS]
+
+
+def lacks_figures(path: Path) -> bool:
+    """True where a run has ended, and what it ends with was not written: it was killed in between, or did not come from the command line."""
+    return not all((path / name).exists() for name in FIGURES)
+
+
+def clear_away(path: Path) -> None:
+    """Delete what a run needed only to go on after a stop."""
+    for stale in [path / WARM_UP, *path.glob("checkpoint-[0-9]*")]:
+        shutil.rmtree(stale, ignore_errors=True)

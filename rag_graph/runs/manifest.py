@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from rag_graph.data.load import RunData
 from rag_graph.errors import DataError, redacted
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode
+from rag_graph.runs.files import RunFiles
 from rag_graph.runs.own_parts import OwnParts
-from rag_graph.runtime import read_jsonl, to_json, write_atomically, write_json
+from rag_graph.runtime import to_json, write_atomically, write_json
+from rag_graph.stored_file import read_text
 from rag_graph.version import __version__
 
 PACKAGES = (
@@ -43,7 +45,7 @@ def describe_run(
 ) -> None:
     """Write config, graph, contexts and manifest into the folder of a run that begins."""
     graph_text = graph.to_yaml()
-    graph_hash = hashlib.sha256(graph_text.encode()).hexdigest()[:16]
+    graph_hash = _hash(graph_text)
     write_atomically(folder / "config.yaml", config.to_yaml())
     write_atomically(folder / "graph.yaml", graph_text)
     (folder / "contexts").mkdir(exist_ok=True)
@@ -56,9 +58,57 @@ def describe_run(
 
 
 def saved_contexts(folder: Path, split: str) -> list[ContextNode]:
-    """The context nodes that the run used."""
-    rows = read_jsonl(folder / f"contexts/{split}.jsonl")
-    return [ContextNode(**{**row, "links": tuple(row["links"])}) for _, row in rows]
+    """The context nodes that the run used.
+
+    Raises:
+        DamagedFileError: their file is missing or damaged.
+    """
+    return [ContextNode(**{**row, "links": tuple(row["links"])}) for row in RunFiles(folder).contexts(split)]
+
+
+CONFIG, GRAPH = "config.yaml", "graph.yaml"
+"""What a run was asked to do; an edited one counts as a part that has changed."""
+
+
+def config_and_graph(folder: Path, config: RunConfig) -> dict[str, str]:
+    """Name of the file -> the hash of what it says now, as the manifest has it."""
+    return {CONFIG: config.fingerprint(), GRAPH: _hash(read_text(folder / GRAPH))}
+
+
+def check_asked(
+    folder: Path, config: RunConfig, manifest: Mapping[str, Any], accept_changed: Collection[str]
+) -> list[dict[str, str]]:
+    """A record of each of config.yaml and graph.yaml that is not what the run began with, and that may differ.
+
+    Raises:
+        DataError: one of them has changed, and `accept_changed` does not name it.
+    """
+    then = {CONFIG: manifest["config_hash"], GRAPH: manifest["graph_hash"]}
+    now = config_and_graph(folder, config)
+    refused = [name for name in then if now[name] != then[name] and name not in accept_changed]
+    if refused:
+        options = " ".join(f"--accept-changed {name}" for name in refused)
+        other = (
+            f" It began with rag_graph {manifest['rag_graph']}, this is {__version__}."
+            if manifest["rag_graph"] != __version__
+            else ""
+        )
+        raise DataError(
+            f"{folder}: {' and '.join(refused)} changed since the run began, so its results would be of two settings.{other} Restore what was there, or start a "
+            f"new run. If the change is meant, say so: {options}, in Python accept_changed={refused}."
+        )
+    when = _now()
+    return [
+        {"when": when, "part": name, "was": then[name], "now": now[name]} for name in then if now[name] != then[name]
+    ]
+
+
+def _hash(graph_text: str) -> str:
+    return hashlib.sha256(graph_text.encode()).hexdigest()[:16]
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 RUNS_PROGRAMS = re.compile(
@@ -88,7 +138,7 @@ def manifest(
             versions[package] = None
     return {
         "rag_graph": __version__,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": _now(),
         "command": list(map(redacted, command)),
         "seed": seed,
         "config_hash": config_hash,

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag_graph.config import RunConfig, read_config
 from rag_graph.display import html_table, one_line
-from rag_graph.errors import TRAINING, ConfigError, DataError, need
+from rag_graph.errors import TRAINING, ConfigError, DataError, GraphFileError, need
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
-from rag_graph.graph.strengths import key_of, read_strengths
+from rag_graph.graph.spec import GraphSpec
+from rag_graph.graph.strengths import Key, Learned, key_of, read_strengths
+from rag_graph.runs.files import GraphReport, Manifest, Part, Results, RunFiles, Status, check_model, missing_updates
 from rag_graph.runs.folder import state_of
 from rag_graph.runs.named_scorers import scorers_of_run
 from rag_graph.runs.own_parts import OwnParts
-from rag_graph.runtime import last_record, read_json, read_records
+from rag_graph.stored_file import check_regular, damaged, last_record, read_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from rag_graph.runs.answer import Answer
     from rag_graph.runs.workbench import Workbench
 
+T = TypeVar("T")
+
 
 class Run:
     """The folder of a run: finished, still going, or stopped. Opening it loads no model; the first `ask` or `evaluate` does.
@@ -42,11 +46,13 @@ class Run:
             config names are found again by themselves.
         code: the folder with the modules of those scorers, if they are not where they were.
         accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before.
+        skip_damaged: leave out what is damaged, and say it in `damage`, where an error would be raised. A damaged config or graph then counts as
+            an empty one.
         trust_remote_code: the Python code that came with the run's model may run; read it first. What the folder's own config says does not
             suffice: the folder may be anybody's.
 
     Raises:
-        DataError: no run folder.
+        DataError: no run folder. Whatever reads a file of it raises `DamagedFileError` (a DataError), which names the file and says what can still be done.
     """
 
     def __init__(
@@ -59,18 +65,27 @@ class Run:
         code: str | Path | None = None,
         accept_changed: Collection[str] = (),
         trust_remote_code: bool = False,
+        skip_damaged: bool = False,
     ) -> None:
         self.path = Path(path)
+        self._files = RunFiles(self.path, skip_damaged)
         self.trust_remote_code = trust_remote_code
         self.given = OwnParts(dict(scorers or {}), retriever, readout)
         self.code, self.accept_changed = code, tuple(accept_changed)
         if not self.path.is_dir():
             raise DataError(f"{path}: no such run folder. `rag-graph train` makes one and says where.")
-        if not (self.path / "config.yaml").is_file():
+        if not any(
+            (self.path / name).is_file() for name in ("config.yaml", *(("manifest.json",) if skip_damaged else ()))
+        ):
             raise DataError(f"{path}: not a run folder, it has no config.yaml.")
 
     def __repr__(self) -> str:
-        return one_line("Run", f"{str(self.path)!r}", self.status["status"])
+        return one_line("Run", f"{str(self.path)!r}", self.state)
+
+    @property
+    def damage(self) -> list[str]:
+        """With `skip_damaged`: a sentence for each file that was met and is damaged."""
+        return self._files.damage
 
     def _repr_html_(self) -> str:
         """State, results and how to read on; only small files are read."""
@@ -96,7 +111,20 @@ class Run:
 
     @cached_property
     def config(self) -> RunConfig:
-        return read_config(self.path / "config.yaml")
+        """The settings of the run.
+
+        Raises:
+            DamagedFileError: config.yaml is no config.
+        """
+        return self._files.whole(partial(self._stored, "config.yaml", read_config), RunConfig)
+
+    def _stored(self, name: str, read: Callable[[Path], T]) -> T:
+        """What a YAML file of the folder holds."""
+        try:
+            return read(self.path / name)
+        except (ConfigError, GraphFileError, OSError) as error:
+            first = str(error).removeprefix(f"{self.path / name}:").strip().splitlines() or [""]
+            raise damaged(self.path / name, first[0].rstrip(".")) from None
 
     @cached_property
     def own(self) -> OwnParts:
@@ -120,22 +148,22 @@ class Run:
     @property
     def status(self) -> dict[str, Any]:
         """`status` is running, finished, interrupted or failed; with `error` if it failed."""
-        return read_json(self.path / "status.json") or {"status": "unknown"}
+        return self._files.json("status.json", Status) or {"status": "unknown"}
 
     @property
     def state(self) -> str:
         """`status["status"]`; "stopped" where it says running and its process is gone; "waiting" before it began."""
-        return state_of(self.path)
+        return self._files.whole(lambda: state_of(self.path), lambda: "damaged")
 
     @property
     def manifest(self) -> dict[str, Any]:
         """Versions, git state, machine, command, hashes of config, graph and data."""
-        return read_json(self.path / "manifest.json") or {}
+        return self._files.json("manifest.json", Manifest, needed=True) or {}
 
     @property
     def results(self) -> dict[str, Any] | None:
         """Evaluations before and after PPO, their paired difference, seconds and memory; None until the run has finished."""
-        found: dict[str, Any] | None = read_json(self.path / "results.json")
+        found: dict[str, Any] | None = self._files.json("results.json", Results)
         return found
 
     @property
@@ -149,13 +177,29 @@ class Run:
     @property
     def graph_report(self) -> dict[str, list[dict[str, Any]]]:
         """`proposals` for the graph file, and `alarms` with the update of each; empty until training has ended."""
-        return read_json(self.path / "graph_report.json") or {"proposals": [], "alarms": []}
+        return self._files.json("graph_report.json", GraphReport) or {"proposals": [], "alarms": []}
 
     # ------------------------------------------------------------------ tables
 
     def records(self, stage: str = "ppo") -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl of one stage: "ppo" (a line per update), "sft", "retriever"."""
-        return [record for record in read_records(self.path / "metrics.jsonl") if record.get("stage") == stage]
+        """The lines of metrics.jsonl of one stage: "ppo" (a line per update), "sft", "retriever".
+
+        Raises:
+            DamagedFileError: a line is damaged, or the line of an update is missing.
+        """
+        found = [record for record in self._files.metrics() if record["stage"] == stage]
+        if stage == "ppo":
+            self._files.whole(lambda: self._check_updates(found), lambda: None)
+        return found
+
+    def _check_updates(self, records: list[dict[str, Any]]) -> None:
+        """Raises DamagedFileError where the updates do not follow each other, or a run that has finished lacks the last ones."""
+        complete = self.state == "finished" and not self.manifest.get(
+            "callbacks"
+        )  # a callback may stop the training early
+        problem = missing_updates(records, self.config.ppo.updates if complete else None)
+        if problem:
+            raise damaged(self.path / "metrics.jsonl", problem)
 
     def metrics(self, stage: str = "ppo") -> DataFrame:
         """One row per update (of "sft" and "retriever": every ten steps), one column per quantity; TRL's names and ours."""
@@ -170,9 +214,9 @@ class Run:
         empty where none was asked."""
         from rag_graph.evaluation.costs import summed_costs
 
-        updates = [r for r in read_records(self.path / "metrics.jsonl") if r.get("stage") in ("ppo", "calibration")]
+        updates = [record for record in self._files.metrics() if record["stage"] in ("ppo", "calibration")]
         names = ("before", "after", "without_retrieval")
-        evaluations = [(read_json(self.path / f"evaluation/{name}.json") or {}).get("judged", {}) for name in names]
+        evaluations = [(self._files.json(f"evaluation/{name}.json", Part) or {}).get("judged", {}) for name in names]
         return summed_costs([*updates, *evaluations])
 
     def episodes(self, part: str = "train") -> DataFrame:
@@ -191,24 +235,41 @@ class Run:
     def episode_records(self, part: str = "train") -> list[dict[str, Any]]:
         """The same as plain records."""
         path = self.episode_file(part)
-        if not path.is_file():
+        if not path.exists():
             written = sorted(self.path.glob("evaluation/*.episodes.jsonl"))
             there = ["train"] if (self.path / "episodes.jsonl").is_file() else []
             there += [found.name.removesuffix(".episodes.jsonl") for found in written]
             raise DataError(f"{self.path}: no episodes '{part}'. There are so far: {', '.join(there) or 'none'}.")
-        return read_records(path)
+        return self._files.episodes(path)
 
     def episode_file(self, part: str = "train") -> Path:
         """Where the episodes of a part are, or will be."""
         return self.path / ("episodes.jsonl" if part == "train" else f"evaluation/{part}.episodes.jsonl")
 
+    def context_records(self, split: str = "test") -> list[dict[str, Any]]:
+        """The passages that the run searched, as plain records: those of "train" or of "test".
+
+        Raises:
+            DamagedFileError: the file is missing, or a line is damaged.
+        """
+        return self._files.contexts(split)
+
     # ------------------------------------------------------------------ the graph
 
     @cached_property
     def stated_graph(self) -> AuxiliaryGraph:
-        """The graph as the run began with it."""
-        stored = load_graph(self.path / "graph.yaml")
+        """The graph as the run began with it.
+
+        Raises:
+            DamagedFileError: graph.yaml is no graph.
+        """
+        stored = self._files.whole(partial(self._stored, "graph.yaml", load_graph), _empty_graph)
         return AuxiliaryGraph(stored.spec, Path(self.manifest.get("graph_root", stored.root)))
+
+    @property
+    def graph_text(self) -> str:
+        """graph.yaml as it is."""
+        return self._files.whole(lambda: read_text(self.path / "graph.yaml"), str)
 
     def graph(self, update: int | None = None) -> AuxiliaryGraph:
         """The graph with its strengths after an update of PPO; 0 as the file states it, None as it is now.
@@ -220,8 +281,10 @@ class Run:
         last = records[-1]["update"] if records else 0
         if update is not None and not 0 <= update <= last:
             raise DataError(f"{self.path}: no update {update}; there are 0 (the file) to {last}.")
-        if update is None and (self.path / "strengths.yaml").is_file():
-            learned = {key: found.strength for key, found in read_strengths(self.path / "strengths.yaml").items()}
+        if update is None and (self.path / "strengths.yaml").exists():
+            read = partial(self._stored, "strengths.yaml", read_strengths)
+            stored: dict[Key, Learned] = self._files.whole(read, dict)
+            learned = {key: found.strength for key, found in stored.items()}
             return stated.with_strengths([learned.get(key_of(edge), edge.strength) for edge in stated.spec.edges])
         known = [record for record in records if update is None or record["update"] <= update]
         return stated.with_strengths(self.strengths_in(known[-1] if known else {}))
@@ -318,13 +381,15 @@ class Run:
 
     def _check_policy(self) -> None:
         """Raises DataError where the run has no policy, or was made with other parts than were given."""
-        if not (self.path / "policy" / "config.json").is_file():
+        if not check_regular(self.path / "policy" / "config.json"):
             raise DataError(
-                f"{self.path}: this run has no policy yet: its training did not reach the end. See {self.path / 'status.json'}."
+                f"{self.path}: this run has no policy yet (policy/config.json): its training did not reach the end. See {self.path / 'status.json'}."
             )
-        for name in ("manifest.json", "reward.json"):
-            if not (self.path / name).is_file():
-                raise DataError(
-                    f"{self.path}: {name} is missing, so the run cannot answer. Its tables and figures can still be read."
-                )
+        if not check_regular(self.path / "reward.json"):
+            raise damaged(self.path / "reward.json", "is missing")
+        check_model(self.path / "policy")
         self.own.check_same(self.manifest.get("own_parts", {}), str(self.path), self.accept_changed)
+
+
+def _empty_graph() -> AuxiliaryGraph:
+    return AuxiliaryGraph(GraphSpec.model_validate({"format": 1, "name": "damaged", "tasks": {}}))

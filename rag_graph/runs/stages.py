@@ -4,7 +4,6 @@ in the run's folder; `train.py` starts them, and resumes them."""
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
 import time
 import warnings
@@ -25,16 +24,17 @@ from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.effects import warning_of_run
 from rag_graph.graph.strengths import strengths_yaml
 from rag_graph.ppo.callbacks import keep_until
-from rag_graph.ppo.checkpoints import list_checkpoints, newest_checkpoint
+from rag_graph.ppo.checkpoints import newest_checkpoint
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.rag.room import room_warnings
 from rag_graph.runs.before import check_fits
+from rag_graph.runs.folder import clear_away
 from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.recording import RunRecorder, episode_record, evaluation_record
 from rag_graph.runs.trackers import tracked
-from rag_graph.runs.warm_up import WARM_UP, warm_up
+from rag_graph.runs.warm_up import warm_up
 from rag_graph.runs.workbench import Workbench
 from rag_graph.runtime import append_records, seed_everything, to_json, write_atomically, write_json
 
@@ -82,14 +82,19 @@ def run_stages(
     progress.say(
         f"policy {config.model.source}: {size / 1e6:.2f}M parameters, vocabulary {len(bench.tokenizer)}; {len(data.train)} training and {len(data.test)} test examples"
     )
-    Stages(bench, data, folder, progress, resumed is not None).run()
+    Stages(bench, data, folder, progress, resumed).run()
 
 
 class Stages:
-    """The stages of one run, and the seconds that each took."""
+    """The stages of one run, and the seconds that each took; `resumed` is the manifest of the run that goes on."""
 
     def __init__(
-        self, bench: Workbench, data: RunData, folder: Path, progress: StageProgress, resumed: bool = False
+        self,
+        bench: Workbench,
+        data: RunData,
+        folder: Path,
+        progress: StageProgress,
+        resumed: Mapping[str, Any] | None = None,
     ) -> None:
         self.bench, self.data, self.folder, self.progress, self.resumed = bench, data, folder, progress, resumed
         self.seconds: dict[str, float] = {}
@@ -109,8 +114,7 @@ class Stages:
         self._report_graph()
         write_json(self.folder / "results.json", self._results(before, after, without))
         write_json(self.folder / "status.json", {"status": "finished"})
-        for stale in [self.folder / WARM_UP, *list_checkpoints(self.folder)]:
-            shutil.rmtree(stale, ignore_errors=True)
+        clear_away(self.folder)
 
     def _check(self) -> None:
         """Before the long stages: what is wrong with the graph's rewards or the data shows now."""
@@ -149,7 +153,7 @@ class Stages:
             warnings.filterwarnings("ignore", message=".*pin_memory.*")
             recorder = RunRecorder(folder, self.progress, bench.reward)
             trainer = bench.trainer(folder, [recorder])
-            kept = newest_checkpoint(folder, trainer.identity()) if self.resumed else None
+            kept = newest_checkpoint(folder, trainer.identity()) if self.resumed is not None else None
             if kept is None:
                 keep_until(folder / "metrics.jsonl", 0)  # updates that no checkpoint has seen
                 self._calibrate(trainer.pipeline)

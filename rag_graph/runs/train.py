@@ -14,13 +14,15 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import TRAINING, ConfigError, DataError, TrainingError, need, redacted
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.runs.before import check_before
-from rag_graph.runs.folder import claim_folder, locked
+from rag_graph.runs.folder import check_places, claim_folder, clear_away, lacks_figures, locked
+from rag_graph.runs.manifest import CONFIG, GRAPH, check_asked, config_and_graph
 from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.run import Run
 from rag_graph.runs.trackers import check_trackers
 from rag_graph.runtime import write_json
+from rag_graph.stored_file import check_regular
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -85,16 +87,17 @@ def resume(
     command: Sequence[str] = (),
 ) -> Run:
     """Continue a run that was stopped, from its warm-up or its newest complete checkpoint. The result is the same as without the stop.
-    The arguments are those of `train`. A run with your own parts needs the same parts again.
+    The arguments are those of `train`. A run with your own parts needs the same parts again. A run that has finished and lacks its figures is returned
+    as it is: `present_run` makes them.
 
     Args:
-        accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before. What changed is written into
-            the manifest.
+        accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before, and "config.yaml" or "graph.yaml" if
+            that file was edited. What changed is written into the manifest. What was done with the old settings stays done.
         code: the folder with the modules of the scorers that the config names; None: they are where they were.
         trust_remote_code: the Python code that came with the run's model may run; see `Run`.
 
     Raises:
-        DataError: no run folder, a finished run, other parts than before, or data sets that have changed.
+        DataError: no run folder, a finished run, other parts than before, an edited config or graph, data sets that have changed, or a link in the folder.
         ConfigError: `accept_changed` names no part of the run; a tracker that is not installed.
     """
     run = Run(
@@ -102,19 +105,37 @@ def resume(
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     if run.status["status"] == "finished":
+        if lacks_figures(run.path):  # it was killed after its last result
+            check_places(run.path)
+            clear_away(run.path)
+            return run
         raise DataError(f"{path}: this run has finished; its results are in {run.path / 'results.json'}.")
+    if not check_regular(run.path / "manifest.json"):
+        raise DataError(
+            f"{path}: this run was stopped before it began (it has no manifest.json). Start it again with its config."
+        )
     manifest = run.manifest
-    if not manifest:
-        raise DataError(f"{path}: this run was stopped before it began. Start it again with its config.")
+    check_places(run.path)
+    edited = check_asked(run.path, run.config, manifest, accept_changed)
     own = replace(run.own, callbacks=tuple(callbacks))
-    own.check_same(manifest["own_parts"], str(path), accept_changed)
+    own.check_same(manifest["own_parts"], str(path), [part for part in accept_changed if part not in (CONFIG, GRAPH)])
     run.check_trust()
     check_trackers(run.config.report_to)
     own.check(run.config.retrieval)
     need("training", *TRAINING)
-    changed = own.changes_since(manifest["own_parts"])
+    changed = [*own.changes_since(manifest["own_parts"]), *edited]
     if changed:
-        manifest = {**manifest, **own.in_manifest(), "changed_parts": [*manifest.get("changed_parts", []), *changed]}
+        asked = (
+            {}
+            if not edited
+            else dict(zip(("config_hash", "graph_hash"), config_and_graph(run.path, run.config).values(), strict=True))
+        )
+        manifest = {
+            **manifest,
+            **own.in_manifest(),
+            **asked,
+            "changed_parts": [*manifest.get("changed_parts", []), *changed],
+        }
     with _at_work(run.path, progress, own) as shown:
         from rag_graph.runs.stages import run_stages
 

@@ -5,8 +5,9 @@ References of reserved examples are in none of it (`rag_graph.data.reserved`). I
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rag_graph.data.load import RunData
 from rag_graph.generation.adapters import merged
@@ -16,18 +17,24 @@ from rag_graph.generation.trunk import trained_part
 from rag_graph.ppo.checkpoints import newest_checkpoint, write_checkpoint
 from rag_graph.ppo.trainer_state import load_weights
 from rag_graph.runs.demonstrations import demonstration_batches
+from rag_graph.runs.folder import WARM_UP
+from rag_graph.runs.manifest import CONFIG
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.workbench import Workbench
 from rag_graph.runtime import append_records
 from rag_graph.state_file import load_state, save_state
 
-WARM_UP = "warm_up"
 LOG_EVERY = 10
 """Steps from one line in metrics.jsonl to the next."""
 
 
-def warm_up(bench: Workbench, data: RunData, folder: Path, progress: StageProgress, resumed: bool) -> None:
-    """Warm up the policy, and the retriever where it learns; of a run that was resumed, load what an earlier warm-up left.
+def warm_up(
+    bench: Workbench, data: RunData, folder: Path, progress: StageProgress, resumed: Mapping[str, Any] | None
+) -> None:
+    """Warm up the policy, and the retriever where it learns; of a run that goes on, load what an earlier warm-up left.
+
+    Args:
+        resumed: the manifest of the run that goes on. A warm-up with settings that it was accepted to change stays done.
 
     Raises:
         TrainingError: no example is fit for the warm-up of the retriever.
@@ -37,8 +44,10 @@ def warm_up(bench: Workbench, data: RunData, folder: Path, progress: StageProgre
     warms = retriever is not None and config.retrieval.learn.warm_up != "none"
     if sft.steps == 0 and not warms:
         return
-    about = {"config": config.fingerprint()}
-    kept = newest_checkpoint(folder / WARM_UP, about) if resumed else None
+    edits = (resumed or {}).get("changed_parts", [])
+    began = next((change["was"] for change in edits if change["part"] == CONFIG), config.fingerprint())
+    about = {"config": began}
+    kept = newest_checkpoint(folder / WARM_UP, about) if resumed is not None else None
     if kept is not None:
         load_weights(bench.model, kept)
         if retriever is not None:

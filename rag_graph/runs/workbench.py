@@ -47,6 +47,7 @@ from rag_graph.runs.ppo_arguments import ppo_arguments
 from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runtime import cache_folder, resolve_device
 from rag_graph.state_file import load_state
+from rag_graph.stored_file import using
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -126,7 +127,8 @@ class Workbench:
                 self.own.readout,
             )
         if self.saved is not None:
-            reward.load_state_dict(load_state(self.saved, "reward"))
+            with using(self.saved / "reward.json"):
+                reward.load_state_dict(load_state(self.saved, "reward"))
         elif self.config.reward.start_from is not None:
             reward.start_from(self.config.reward.start_from)
         return reward

@@ -38,15 +38,21 @@ def make(tmp_path: Path) -> Callable[..., Path]:
             "versions": {"torch": "2.13.0"},
             "git": {"commit": "a" * 40},
             "graph_hash": "g0",
+            "config_hash": "c0",
+            "graph_root": str(folder),
+            "command": [],
+            "callbacks": ["Early"],
             "own_parts": {},
             "started": f"2026-01-0{seed % 9 + 1}",
         }
         (folder / "manifest.json").write_text(json.dumps(about | manifest))
-        results = [{"task": task, "metric": "accuracy", "value": value} for task, value in after.items()]
-        part = {"task_scores": after, "results": results}
-        (folder / "results.json").write_text(
-            json.dumps({"before": {"task_scores": dict.fromkeys(after, 0.1)}, "after": part})
-        )
+        mean = dict.fromkeys(("mean", "low", "high"), 0.5)
+        shape = {"metric": "accuracy", "low": 0.0, "high": 1.0, "n": 8}
+        results = [{"task": task, "value": value, **shape} for task, value in after.items()]
+        part = {"task_scores": after, "results": results, "mean_task_score": mean, "shown": None}
+        before = {**part, "task_scores": dict.fromkeys(after, 0.1)}
+        rest: dict[str, Any] = {"gain": mean, "without_retrieval": None, "seconds": {}, "peak_memory_bytes": None}
+        (folder / "results.json").write_text(json.dumps({"before": before, "after": part, **rest}))
         (folder / "status.json").write_text('{"status": "finished"}')
         (folder / "metrics.jsonl").write_text(
             "".join(json.dumps({"stage": "ppo", "update": u, "objective/kl": u / 10}) + "\n" for u in range(1, 21))
