@@ -128,7 +128,7 @@ def train(
     for table in summary_tables(shown):
         console.print(table)
     for sentence in shown.damage:
-        console.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
+        echo(f"warning: {sentence}", err=True)
     console.print(
         f"run folder: {run.path}  (report.html, curves.png, diagnostics.png, results.json, metrics.jsonl, episodes.jsonl, policy/)"
     )

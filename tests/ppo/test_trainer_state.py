@@ -32,7 +32,14 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "kind",
-    [{}, {"lora": True}, {"separate": True}, {"length_bucketing": False}, {"train_layers": 1}, {"samples_per_prompt": 4}],
+    [
+        {},
+        {"lora": True},
+        {"separate": True},
+        {"length_bucketing": False},
+        {"train_layers": 1},
+        {"samples_per_prompt": 4},
+    ],
     ids=["shared", "lora", "separate", "stock sampling", "top layer", "four answers to a prompt"],
 )
 def test_a_resumed_run_ends_as_the_plain_one(tmp_path: Path, kind: dict[str, Any], outcome: Any) -> None:
