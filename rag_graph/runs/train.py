@@ -15,7 +15,7 @@ from rag_graph.errors import TRAINING, ConfigError, DataError, need, redacted
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
-from rag_graph.runs.folder import check_places, claim_folder, clear_away, lacks_figures, locked
+from rag_graph.runs.folder import check_places, claim_folder, locked
 from rag_graph.runs.manifest import CONFIG, GRAPH, check_asked, config_and_graph
 from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.own_parts import OwnParts
@@ -116,8 +116,7 @@ def resume(
     command: Sequence[str] = (),
 ) -> Run:
     """Continue a run that was stopped, from its warm-up or its newest complete checkpoint. The result is the same as without the stop.
-    The arguments are those of `train`. A run with your own parts needs the same parts again. A run that has finished and lacks its figures is returned
-    as it is: `present_run` makes them.
+    The arguments are those of `train`. A run with your own parts needs the same parts again.
 
     Args:
         accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before, and "config.yaml" or "graph.yaml" if
@@ -134,10 +133,6 @@ def resume(
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     if run.status["status"] == "finished":
-        if lacks_figures(run.path):  # it was killed after its last result
-            check_places(run.path)
-            clear_away(run.path)
-            return run
         raise DataError(f"{path}: this run has finished; its results are in {run.path / 'results.json'}.")
     if not check_regular(run.path / "manifest.json"):
         raise DataError(
