@@ -128,8 +128,9 @@ def resume(
         DataError: no run folder, a finished run, other parts than before, an edited config or graph, data sets that have changed, or a link in the folder.
         ConfigError: `accept_changed` names no part of the run; a tracker that is not installed.
     """
+    parts = [part for part in accept_changed if part not in (CONFIG, GRAPH)]
     run = Run(
-        path, scorers=scorers, retriever=retriever, readout=readout, code=code, accept_changed=accept_changed,
+        path, scorers=scorers, retriever=retriever, readout=readout, code=code, accept_changed=parts,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     if run.status["status"] == "finished":
@@ -142,7 +143,7 @@ def resume(
     check_places(run.path)
     edited = check_asked(run.path, run.config, manifest, accept_changed)
     own = replace(run.own, callbacks=tuple(callbacks))
-    own.check_same(manifest["own_parts"], str(path), [part for part in accept_changed if part not in (CONFIG, GRAPH)])
+    own.check_same(manifest["own_parts"], str(path), parts)
     run.check_trust()
     check_trackers(run.config.report_to)
     own.check(run.config.retrieval)
