@@ -110,10 +110,15 @@ def train(
     from rag_graph.report.present import present_run
     from rag_graph.report.summary import summary_tables
     from rag_graph.runs import train as runs
+    from rag_graph.runs.folder import check_places, clear_away, lacks_figures, state_of
     from rag_graph.runs.run import Run
 
     try:
-        if resume is not None:
+        if resume is not None and state_of(resume) == "finished" and lacks_figures(resume):
+            run = Run(resume)  # it was killed after its last result
+            check_places(resume)
+            clear_away(resume)
+        elif resume is not None:
             run = runs.resume(
                 resume, accept_changed=accept_changed, code=code, trust_remote_code=trust_remote_code, command=sys.argv
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rag_graph.config import RunConfig, read_config
 from rag_graph.display import html_table, one_line
-from rag_graph.errors import TRAINING, ConfigError, DataError, GraphFileError, need
+from rag_graph.errors import TRAINING, ConfigError, DamagedFileError, DataError, GraphFileError, need
 from rag_graph.evaluation.statistics import Interval
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.graph.reader import load_graph
@@ -80,7 +80,9 @@ class Run:
             raise DataError(f"{path}: not a run folder, it has no config.yaml.")
 
     def __repr__(self) -> str:
-        return one_line("Run", f"{str(self.path)!r}", self.state)
+        with suppress(DamagedFileError):
+            return one_line("Run", f"{str(self.path)!r}", self.state)
+        return one_line("Run", f"{str(self.path)!r}", "damaged")
 
     @property
     def damage(self) -> list[str]:

@@ -14,7 +14,7 @@ from rag_graph.config import RunConfig, load_config
 from rag_graph.errors import TRAINING, ConfigError, DataError, TrainingError, need, redacted
 from rag_graph.evaluation.functions import Scorer
 from rag_graph.runs.before import check_before
-from rag_graph.runs.folder import check_places, claim_folder, clear_away, lacks_figures, locked
+from rag_graph.runs.folder import check_places, claim_folder, locked
 from rag_graph.runs.manifest import CONFIG, GRAPH, check_asked, config_and_graph
 from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.own_parts import OwnParts
@@ -87,8 +87,7 @@ def resume(
     command: Sequence[str] = (),
 ) -> Run:
     """Continue a run that was stopped, from its warm-up or its newest complete checkpoint. The result is the same as without the stop.
-    The arguments are those of `train`. A run with your own parts needs the same parts again. A run that has finished and lacks its figures is returned
-    as it is: `present_run` makes them.
+    The arguments are those of `train`. A run with your own parts needs the same parts again.
 
     Args:
         accept_changed: parts (nodes of scorers, "retriever", "readout") whose code may be another than before, and "config.yaml" or "graph.yaml" if
@@ -100,15 +99,12 @@ def resume(
         DataError: no run folder, a finished run, other parts than before, an edited config or graph, data sets that have changed, or a link in the folder.
         ConfigError: `accept_changed` names no part of the run; a tracker that is not installed.
     """
+    parts = [part for part in accept_changed if part not in (CONFIG, GRAPH)]
     run = Run(
-        path, scorers=scorers, retriever=retriever, readout=readout, code=code, accept_changed=accept_changed,
+        path, scorers=scorers, retriever=retriever, readout=readout, code=code, accept_changed=parts,
         trust_remote_code=trust_remote_code,
     )  # fmt: skip
     if run.status["status"] == "finished":
-        if lacks_figures(run.path):  # it was killed after its last result
-            check_places(run.path)
-            clear_away(run.path)
-            return run
         raise DataError(f"{path}: this run has finished; its results are in {run.path / 'results.json'}.")
     if not check_regular(run.path / "manifest.json"):
         raise DataError(
@@ -118,7 +114,7 @@ def resume(
     check_places(run.path)
     edited = check_asked(run.path, run.config, manifest, accept_changed)
     own = replace(run.own, callbacks=tuple(callbacks))
-    own.check_same(manifest["own_parts"], str(path), [part for part in accept_changed if part not in (CONFIG, GRAPH)])
+    own.check_same(manifest["own_parts"], str(path), parts)
     run.check_trust()
     check_trackers(run.config.report_to)
     own.check(run.config.retrieval)
