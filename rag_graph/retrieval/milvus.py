@@ -187,6 +187,7 @@ def _client(uri: str) -> Any:
     need("a Milvus index", "pymilvus", *(() if is_server(uri) else ("milvus_lite",)))
     import pymilvus
 
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
     if is_server(uri):
         return pymilvus.MilvusClient(uri, token=os.environ.get(TOKEN, ""), timeout=TIMEOUT)
     # milvus-lite logs a traceback for every call that it does not support, which is harmless
