@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from rag_graph.cli import retrieve as commands
+from rag_graph.errors import ModelError
 from rag_graph.retrieval.encoder import SentenceEncoder
 
 Cli = Callable[..., CompletedProcess[str]]
