@@ -13,7 +13,7 @@ from rag_graph.retrieval.index_files import content_hash, damaged, plain_file, u
 from rag_graph.retrieval_methods import LANGUAGES, UNSTEMMED, LinkKind, is_vector_store
 
 MANIFEST = "manifest.json"
-FORMAT = 4
+FORMAT: Literal[4] = 4
 """4: a version is a folder of its own, and each file has a hash. 3 had sizes alone."""
 LARGEST = 1 << 20
 """Bytes of a manifest."""
