@@ -32,7 +32,8 @@ from rag_graph.records import ContextNode
 from rag_graph.retrieval.base import Hit, Retriever
 from rag_graph.retrieval.index import PassageIndex
 from rag_graph.retrieval.index_parts import searched_words
-from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, MilvusVectors
+from rag_graph.retrieval.milvus import MilvusVectors
+from rag_graph.retrieval.vectors import ExactVectors, FaissVectors
 from rag_graph.retrieval.walk import WalkRetriever
 
 DIMENSION = 128

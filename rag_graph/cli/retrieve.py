@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -16,6 +16,7 @@ from rag_graph.terminal import Terminal, echo
 
 if TYPE_CHECKING:
     from rag_graph.retrieval.encoder import SentenceEncoder
+    from rag_graph.retrieval.index_manifest import Fingerprint
     from rag_graph.retrieval.queries import Ranking
 
 DEFAULTS = RetrievalConfig()
@@ -83,9 +84,10 @@ def index(
             "--links, --language and --vectors are settled when an index is made: give --passages as well."
         )
     elif add is not None or delete:
-        written = IndexFolder(folder).stamp().fingerprint
-        embeds = written["encoder"] is not None and (add is not None or written["vectors"] != "exact")
-        made = PassageIndex.load(folder, _load_encoder(encoder or _encoder_of(written)) if embeds else None)
+        opened = IndexFolder(folder).open()
+        written = opened.manifest.fingerprint
+        embeds = written.encoder is not None and (add is not None or written.vectors != "exact")
+        made = PassageIndex.load(opened, _load_encoder(encoder or _encoder_of(written)) if embeds else None)
         if delete:
             made.delete(delete)
         if add is not None:
@@ -93,7 +95,7 @@ def index(
         made.save(folder)
     elif encoder is not None:
         raise ConfigError("--encoder embeds passages: give --passages or --add as well.")
-    for name, value in IndexFolder(folder).stamp().fingerprint.items():
+    for name, value in IndexFolder(folder).open().manifest.fingerprint.model_dump().items():
         if value is not None:
             echo(f"{name:<10} {', '.join(value) if isinstance(value, list) else value}")
 
@@ -153,12 +155,13 @@ def retrieve(
     found = read_passages(passages) if passages is not None else None
     dense = method in DENSE_METHODS
     if index is not None:
-        written = IndexFolder(index).stamp().fingerprint
-        if dense and written["encoder"] is None:
+        opened = IndexFolder(index).open()
+        written = opened.manifest.fingerprint
+        if dense and written.encoder is None:
             raise ConfigError(
                 f"--method {method}: {index} has no embeddings. Make it with --encoder NAME, or use bm25 or walk."
             )
-        pool = PassageIndex.load(index, _load_encoder(encoder or _encoder_of(written)) if dense else None, found)
+        pool = PassageIndex.load(opened, _load_encoder(encoder or _encoder_of(written)) if dense else None, found)
     else:
         assert found is not None
         made_by = _load_encoder(encoder or DEFAULTS.encoder) if dense else None
@@ -226,9 +229,9 @@ def _load_encoder(name: str | None) -> SentenceEncoder | None:
     return SentenceEncoder(name)
 
 
-def _encoder_of(written: Mapping[str, Any]) -> str:
+def _encoder_of(written: Fingerprint) -> str:
     """The name of the encoder that an index was made with."""
-    return str(written["encoder"]).rsplit(" ", 1)[0]
+    return str(written.encoder).rsplit(" ", 1)[0]
 
 
 def _link_kinds(text: str | None) -> tuple[LinkKind, ...]:

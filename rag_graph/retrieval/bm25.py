@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from rag_graph.errors import need
 from rag_graph.retrieval.base import Hit, best_hits, check_pool
 from rag_graph.retrieval.stems import Stems
-from rag_graph.retrieval.terms import TermCounts
+from rag_graph.retrieval.terms import PARTS, TermCounts, checked
 from rag_graph.retrieval_methods import AUTO
 
 
@@ -68,18 +69,21 @@ class Bm25Retriever:
             found.append(best_hits(self._index.get_scores_from_ids(known), k) if known else [])
         return found
 
-    def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in ("data", "indices", "indptr"):
-            np.save(folder / f"{part}.npy", self._index.scores[part])
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weights by columns of terms: `data` and `indices` [weights], `indptr` [terms + 1]."""
+        return {part: self._index.scores[part] for part in PARTS}
 
     @classmethod
-    def load(cls, folder: Path, terms: TermCounts, stems: Stems) -> Bm25Retriever:
-        """Memory-mapped: only the columns of the words of a query are read."""
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]], terms: TermCounts, stems: Stems) -> Bm25Retriever:
+        """From `arrays`, which are not copied: only the columns of the words of a query are read when it searches.
+
+        Raises:
+            ValueError: they do not fit each other, or the terms.
+        """
+        checked(sparse.csc_matrix, arrays, terms.table.shape)
         found = object.__new__(cls)
         found.terms, found.stems, found._index = terms, stems, _new_index()
-        parts = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("data", "indices", "indptr")}
-        found._index.scores = {**parts, "num_docs": len(terms)}
+        found._index.scores = {**arrays, "num_docs": len(terms)}
         return found
 
 

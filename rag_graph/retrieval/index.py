@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,22 @@ from rag_graph.retrieval.bm25 import Bm25Retriever
 from rag_graph.retrieval.dense import DenseRetriever
 from rag_graph.retrieval.encoder import Encoder
 from rag_graph.retrieval.fusion import FusedRetriever, WeightedRetriever
-from rag_graph.retrieval.index_folder import IndexFolder, Stamp
+from rag_graph.retrieval.index_folder import IndexFolder
 from rag_graph.retrieval.index_parts import Parts, corpus_hash
 from rag_graph.retrieval.links import Links, phrase_edges
-from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, MilvusVectors, VectorStore
+from rag_graph.retrieval.milvus import (
+    MilvusVectors,
+    check_server,
+    collection_name,
+    collection_of,
+    drop_collection,
+    is_file,
+    is_milvus,
+    is_server,
+    name_in_folder,
+)
+from rag_graph.retrieval.opened_index import Opened
+from rag_graph.retrieval.vectors import ExactVectors, FaissVectors, VectorStore
 from rag_graph.retrieval.walk import ContextGraph, WalkRetriever
 from rag_graph.retrieval_methods import AUTO, DENSE_METHODS, WALK_METHODS, LinkKind, is_vector_store
 
@@ -33,7 +44,8 @@ class PassageIndex:
         encoder: of passages and queries; None leaves out the dense methods.
         links: which edges the context graph has: "link" (stated in the file), "title" (a text names a title), "phrase" (two passages
             share a capitalised name).
-        vectors: where embeddings are searched: "exact", "faiss", or the URI of a Milvus (see `vectors.py`).
+        vectors: where embeddings are searched: "exact", "faiss", or the URI of a Milvus (see `MilvusVectors`). A saved index has its file of
+            milvus-lite in its own folder, under the same name.
         language: whose stemmer BM25 uses for passages and queries: a name or ISO 639-1 code, "none", or "auto", the language of most
             passages. It is settled here: passages that are added later do not change it.
         keep: embeddings are kept in the cache folder, and taken from there.
@@ -41,6 +53,7 @@ class PassageIndex:
     Raises:
         DataError: no passage, or an id that stands there twice.
         ConfigError: `vectors` names no place, or there is no encoder to fill it; there is no stemmer of this language.
+        ModelError: no Milvus answers at this address.
     """
 
     def __init__(
@@ -61,13 +74,14 @@ class PassageIndex:
             raise ConfigError(f"vectors '{vectors}': exact, faiss, a file ending in .db, or the address of a Milvus.")
         if encoder is None and vectors != "exact":
             raise ConfigError(f"vectors '{vectors}' searches embeddings: name an encoder to make them.")
-        is_file = _is_milvus(vectors) and "://" not in vectors
+        if is_server(vectors):
+            check_server(vectors)
         embedded_by = None if encoder is None else f"{encoder.name} {encoder.fingerprint()}"
         self._begin(
             Parts.of(passages, encoder, links, language, keep, progress),
             encoder,
             embedded_by,
-            str(Path(vectors).resolve()) if is_file else vectors,
+            str(Path(vectors).resolve()) if is_file(vectors) else vectors,
         )
 
     def _begin(
@@ -78,6 +92,7 @@ class PassageIndex:
         searched_by: str,
         index_id: str | None = None,
         folder: IndexFolder | None = None,
+        opened: Opened | None = None,
     ) -> None:
         """Sets every attribute, of an index that is made and of one that is read.
 
@@ -88,7 +103,7 @@ class PassageIndex:
         self.parts = parts
         self.encoder, self.embedded_by, self.searched_by = encoder, embedded_by, searched_by
         self.id = index_id or uuid.uuid4().hex
-        self._folder = folder
+        self._folder, self._opened = folder, opened
         self._store: FaissVectors | MilvusVectors | None = None
 
     def __len__(self) -> int:
@@ -124,7 +139,7 @@ class PassageIndex:
             )
         parts = self.parts.grown(passages, self.encoder)
         self._change_store(parts, added=len(passages))
-        self.parts = parts
+        self.parts, self._opened = parts, None
 
     def delete(self, ids: Sequence[str]) -> None:
         """Take passages out by id.
@@ -134,7 +149,7 @@ class PassageIndex:
         """
         parts = self.parts.without(ids)
         self._change_store(parts)
-        self.parts = parts
+        self.parts, self._opened = parts, None
 
     def _change_store(self, parts: Parts, added: int = 0) -> None:
         """Bring faiss or Milvus from the parts there are to new ones. Where that fails it is opened, and mended, anew."""
@@ -167,17 +182,23 @@ class PassageIndex:
             return ExactVectors(vectors, keys)
         if self._store is None:
             if self.searched_by != "faiss":
-                self._store = MilvusVectors(self.searched_by, self._collection(), vectors.shape[1])
-                self._store.fill(vectors, keys)
+                filled = self._milvus(vectors.shape[1])
+                filled.fill(vectors, keys)
+                self._store = filled
             else:
-                kept = None if self._folder is None else self._folder.faiss(keys)
+                kept = self._opened.faiss() if self._opened is not None else None
                 self._store = kept or FaissVectors(vectors, keys)
         return self._store
 
-    def _collection(self) -> str:
+    def _milvus(self, dimension: int) -> MilvusVectors:
         """The collection of this index in Milvus: of a folder its own, also when the folder is copied; in memory that of its content."""
-        about = f"{self.parts.corpus}/{self.embedded_by}" if self._folder is None else f"{self.id}/{self._folder.path}"
-        return _collection_name(about)
+        folder = self._folder
+        if folder is not None and not folder.is_current():
+            raise DataError(f"{folder.path}: another has changed this index since it was opened. Open it again.")
+        if folder is not None:
+            return collection_of(folder.path, self.searched_by, self.id, dimension)
+        name = collection_name(f"{self.parts.corpus}/{self.embedded_by}")
+        return MilvusVectors(self.searched_by, name, dimension)
 
     def dense(self, encoder: Encoder | None = None) -> DenseRetriever:
         """
@@ -229,7 +250,7 @@ class PassageIndex:
         """
         index = object.__new__(PassageIndex)
         parts = self.parts.with_links(kinds)
-        index._begin(parts, self.encoder, self.embedded_by, self.searched_by, self.id, self._folder)
+        index._begin(parts, self.encoder, self.embedded_by, self.searched_by, self.id, self._folder, self._opened)
         return index
 
     def describe(self, via: Via | None, task: str = "the task") -> str:
@@ -255,15 +276,16 @@ class PassageIndex:
             "dimension": None if vectors is None else int(vectors.shape[1]),
             "links": list(self.parts.link_kinds),
             "language": self.parts.stems.language,
-            "vectors": self.searched_by,
+            "vectors": name_in_folder(self.searched_by),
         }
 
     def save(self, folder: str | Path) -> None:
-        """Written beside and moved into place: the folder holds the old index or the new one, whole.
+        """A reader of the folder gets the old index or the new one, whole.
 
         Raises:
-            DataError: something else is at this place; another has changed the folder since this index was opened from it; it cannot
-                be written.
+            DataError: something else is at this place; another has changed the folder since this index was opened from it, or is writing it; it
+                cannot be written.
+            ModelError: Milvus cannot be used.
         """
         target = IndexFolder(folder)
         if self._folder is not None and self._folder.path == target.path:
@@ -272,24 +294,27 @@ class PassageIndex:
             self._store.drop()  # a folder has a collection of its own
             self._store = None
         faiss = self.store if self.searched_by == "faiss" and self.parts.vectors is not None else None
-        stamp = Stamp(self.id, self.parts.next_key, self.fingerprint())
-        replaced = target.write(self.parts, faiss if isinstance(faiss, FaissVectors) else None, stamp)
-        self._folder = target
-        if replaced is not None and replaced.id != self.id and _is_milvus(replaced.fingerprint["vectors"]):
-            name = _collection_name(f"{replaced.id}/{target.path}")
-            MilvusVectors(replaced.fingerprint["vectors"], name, replaced.fingerprint["dimension"]).drop()
+        faiss = faiss if isinstance(faiss, FaissVectors) else None
+        replaced = target.write(self.parts, faiss, self.id, self.fingerprint())
+        self._folder, self.searched_by = target, name_in_folder(self.searched_by)
+        if replaced is not None and replaced.id != self.id:
+            old = replaced.fingerprint
+            drop_collection(target.path, replaced.id, old.vectors, old.dimension)
+        if is_milvus(self.searched_by):
+            self.store  # noqa: B018 - its vectors go there now
 
     @classmethod
     def load(
         cls,
-        folder: str | Path,
+        folder: str | Path | Opened,
         encoder: Encoder | None = None,
         passages: Sequence[ContextNode] | None = None,
         links: Sequence[LinkKind] | None = None,
     ) -> PassageIndex:
-        """An index from its folder, memory-mapped: what is not searched is not read.
+        """An index from its folder, memory-mapped. Every file is hashed once.
 
         Args:
+            folder: or what `IndexFolder.open` gave.
             encoder: of the queries; must be the one that embedded the passages. None leaves out the dense methods.
             passages: what the index must have been made of; None takes its own.
             links: the kinds of edges that it must have; None takes its own.
@@ -297,9 +322,8 @@ class PassageIndex:
         Raises:
             DataError: no index there, a damaged one, another format, or one that was made of something else; says what differs.
         """
-        place = IndexFolder(folder)
-        stamp = place.stamp()
-        written = stamp.fingerprint
+        opened = folder if isinstance(folder, Opened) else IndexFolder(folder).open()
+        place, written = IndexFolder(opened.folder, opened.text), opened.manifest.fingerprint.model_dump()
         wanted: dict[str, tuple[Any, bool]] = {}
         if passages is not None:
             wanted["passages"] = len(passages), len(passages) == written["passages"]
@@ -313,17 +337,10 @@ class PassageIndex:
         differing = [f"{name} is {written[name]}, wanted {value}" for name, (value, fits) in wanted.items() if not fits]
         if differing:
             raise DataError(
-                f"{folder}: this index does not fit: {'; '.join(differing)}. Build it again: rag-graph index {folder} --passages FILE"
+                f"{place.path}: this index does not fit: {'; '.join(differing)}. Build it again: rag-graph index {place.path} --passages FILE"
             )
         index = object.__new__(cls)
         encoder = encoder if written["encoder"] is not None else None
-        index._begin(place.read(stamp), encoder, written["encoder"], written["vectors"], stamp.id, place)
+        made_by, searched_by = written["encoder"], written["vectors"]
+        index._begin(opened.parts(), encoder, made_by, searched_by, opened.manifest.id, place, opened)
         return index
-
-
-def _is_milvus(vectors: str) -> bool:
-    return vectors not in ("exact", "faiss")
-
-
-def _collection_name(about: str) -> str:
-    return f"rag_graph_{hashlib.sha256(about.encode()).hexdigest()[:16]}"

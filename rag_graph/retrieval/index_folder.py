@@ -1,238 +1,180 @@
-"""An index as a folder: written beside and moved into place, stamped, memory-mapped when read."""
+"""An index as a folder: a version in a folder of its own, and a manifest that names it and is replaced in one step.
+
+Who opens an index opens all files of the version that the manifest names. Where that version is deleted meanwhile, the manifest names another
+one by then, and that is opened: so a reader gets the old index or the new one, whole.
+"""
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
+import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
+from filelock import FileLock, Timeout
 
 from rag_graph.errors import DataError
-from rag_graph.records import ContextNode
-from rag_graph.retrieval.bm25 import Bm25Retriever
+from rag_graph.retrieval.index_files import content_hash, plain_file
+from rag_graph.retrieval.index_manifest import MANIFEST, Fingerprint, Manifest, manifest_text
 from rag_graph.retrieval.index_parts import Parts
-from rag_graph.retrieval.links import Links
-from rag_graph.retrieval.stems import Stems
-from rag_graph.retrieval.terms import TermCounts
-from rag_graph.retrieval.vectors import FaissVectors, Keys
+from rag_graph.retrieval.opened_index import FAISS, TYPES, Opened
+from rag_graph.retrieval.vectors import FaissVectors
 from rag_graph.runtime import to_json
 
-FORMAT = 3
-"""3: stems of titles and texts, and their language. 2 had words, and a title only where its text lacks it."""
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """Which index a folder holds, the number that the next passage gets, and the fingerprint that must fit."""
-
-    id: str
-    next_key: int
-    fingerprint: dict[str, Any]
+LOCK = ".lock"
+VERSION = re.compile(r"[0-9a-f]{32}")
 
 
 class IndexFolder:
     """
     Args:
         folder: where the index is, or is to be.
+        seen: the manifest that was there, if it was opened.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, seen: str | None = None) -> None:
         self.path = Path(folder).resolve()
-        self._seen: str | None = None
+        self._seen = seen
 
-    def stamp(self) -> Stamp:
-        """What the folder says of itself; every file has the size that was written.
+    def open(self) -> Opened:
+        """The index that is there, with every file hashed.
 
         Raises:
-            DataError: there is no index, it is damaged, or it is of another format.
+            DataError: there is none, it is damaged, or it is of another format; names the file.
         """
-        path = self.path / MANIFEST
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise DataError(
-                f"{self.path}: no index is there. Make one: rag-graph index {self.path} --passages FILE"
-            ) from None
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-        with self._reading(MANIFEST):
-            content = json.loads(text)
-            if content["format"] != FORMAT:
-                raise DataError(
-                    f"{self.path}: an index of format {content['format']}; this version reads {FORMAT}. Build it again."
-                )
-            stamp = Stamp(content["id"], content["next_key"], dict(content["fingerprint"]))
-            for name in ("passages", "corpus", "encoder", "dimension", "links", "language", "vectors"):
-                stamp.fingerprint[name]  # a KeyError says that it is damaged
-            for name, size in content["files"].items():
-                if (self.path / name).stat().st_size != size:
-                    raise ValueError(f"'{name}' has not the size that was written")
-        self._seen = text
-        return stamp
+        while True:
+            manifest, text = Manifest.read(self.path / MANIFEST)
+            try:
+                return Opened(self.path, manifest, text)
+            except DataError:
+                if self._text() == text:
+                    raise  # else it was replaced meanwhile
 
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[None]:
+    def is_current(self) -> bool:
+        """False where another index was put here since this one was opened or written."""
+        return self._text() == self._seen
+
+    def _text(self) -> str | None:
         try:
-            yield
+            return manifest_text(self.path / MANIFEST)
         except DataError:
-            raise
-        except (OSError, ValueError, EOFError, KeyError, TypeError, RuntimeError, AttributeError) as error:
-            raise DataError(
-                f"{self.path}: this index is damaged ({what}: {error}). Build it again: rag-graph index {self.path} --passages FILE"
-            ) from None
-
-    def read(self, stamp: Stamp) -> Parts:
-        """Everything but the faiss index, memory-mapped.
-
-        Raises:
-            DataError: a file is missing or damaged.
-        """
-        folder = self.path
-        with self._reading("files"):
-            terms = TermCounts.load(folder / "terms")
-            names = TermCounts.load(folder / "names") if "phrase" in stamp.fingerprint["links"] else TermCounts()
-            links = Links(_mapped(folder / "links.npy"), _mapped(folder / "link_kinds.npy"))
-            vectors = None if stamp.fingerprint["encoder"] is None else _mapped(folder / "vectors.npy")
-            stems = Stems(stamp.fingerprint["language"])
-            bm25 = Bm25Retriever.load(folder / "bm25", terms, stems)
-            return Parts(
-                tuple(stamp.fingerprint["links"]),
-                stems,
-                PassageFile(folder),
-                np.load(folder / "keys.npy"),
-                stamp.next_key,
-                terms,
-                names,
-                links,
-                vectors,
-                bm25,
-                stamp.fingerprint["corpus"],
-            )
-
-    def faiss(self, keys: Keys) -> FaissVectors | None:
-        """The faiss index that was kept; None where there is none, or it holds other passages."""
-        path = self.path / "faiss.index"
-        if not path.is_file():
             return None
-        with self._reading("faiss.index"):
-            found = FaissVectors.load(path)
-        return found if len(found) == len(keys) else None
 
-    def write(self, parts: Parts, faiss: FaissVectors | None, stamp: Stamp) -> Stamp | None:
-        """Replace what the folder holds; what it held before.
+    def write(
+        self, parts: Parts, faiss: FaissVectors | None, id: str, fingerprint: Mapping[str, Any]
+    ) -> Manifest | None:
+        """Replace what the folder holds; the manifest of what it held before, None where there was none that can be read.
 
         Raises:
             DataError: see `PassageIndex.save`.
         """
-        replaced = self._replaceable()
-        beside: Path | None = None
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".new", dir=self.path.parent))
-            beside.chmod(0o755)
-            _fill(beside, parts, faiss)
-            sizes = {str(f.relative_to(beside)): f.stat().st_size for f in sorted(beside.rglob("*")) if f.is_file()}
-            text = json.dumps({"format": FORMAT, **asdict(stamp), "files": sizes}, indent=2) + "\n"
-            (beside / MANIFEST).write_text(text, encoding="utf-8")
-            self._replaceable()  # again: writing took a while
-            self._swap(beside)
+            self._check_place()
+            was_there = self.path.exists()
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                replaced = self._replaced()
+                version = self.path / uuid.uuid4().hex
+                try:
+                    manifest = Manifest(
+                        id=id,
+                        version=version.name,
+                        next_key=parts.next_key,
+                        fingerprint=Fingerprint(**fingerprint),
+                        files=_fill(version, parts, faiss),
+                    )
+                    with _new_file(version / MANIFEST) as handle:
+                        handle.write(manifest.text().encode())
+                    os.replace(version / MANIFEST, self.path / MANIFEST)
+                except BaseException:
+                    shutil.rmtree(version, ignore_errors=True)
+                    if not was_there:
+                        with suppress(OSError):
+                            (self.path / LOCK).unlink()
+                            self.path.rmdir()
+                    raise
+                self._seen = manifest.text()
+                self._delete_others(version.name)
         except (OSError, UnicodeError) as error:
             raise DataError(f"{self.path}: the index cannot be written: {error}.") from None
-        finally:
-            if beside is not None:
-                shutil.rmtree(beside, ignore_errors=True)
-        self._seen = text
         return replaced
 
-    def _replaceable(self) -> Stamp | None:
-        """The stamp of what is there, None where nothing is."""
-        if not self.path.exists():
-            return None
-        if not (self.path / MANIFEST).is_file():
+    def _check_place(self) -> None:
+        """Nothing of others is there: an index, what is left of one, or an empty folder."""
+        if os.path.lexists(self.path / MANIFEST) or not self.path.exists():
+            return
+        if not self.path.is_dir() or any(not _is_ours(found.name) for found in self.path.iterdir()):
             raise DataError(f"{self.path}: there is something else at this place already. Choose another folder.")
-        mine = self._seen
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = FileLock(self.path / LOCK)
         try:
-            found = self.stamp()
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise DataError(f"{self.path}: another process is writing this index. Try again when it is done.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _replaced(self) -> Manifest | None:
+        try:
+            found, text = Manifest.read(self.path / MANIFEST)
         except DataError:
             return None  # a damaged index may be replaced
-        if mine is not None and mine != self._seen:
-            self._seen = mine
+        if self._seen not in (None, text):
             raise DataError(
                 f"{self.path}: another has changed this index since it was opened. Open it again and repeat the change."
             )
         return found
 
-    def _swap(self, beside: Path) -> None:
-        if not self.path.exists():
-            os.replace(beside, self.path)
-            return
-        old = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".old", dir=self.path.parent))
-        try:
-            os.replace(self.path, old)
-            try:
-                os.replace(beside, self.path)
-            except OSError:
-                os.replace(old, self.path)
-                raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
+    def _delete_others(self, version: str) -> None:
+        for found in self.path.iterdir():
+            if VERSION.fullmatch(found.name) and found.name != version:
+                shutil.rmtree(found, ignore_errors=True)
 
 
-def _fill(folder: Path, parts: Parts, faiss: FaissVectors | None) -> None:
+def _is_ours(name: str) -> bool:
+    return name == LOCK or VERSION.fullmatch(name) is not None
+
+
+def _fill(folder: Path, parts: Parts, faiss: FaissVectors | None) -> dict[str, str]:
+    """Write the files of a version, onto the disk; name -> hash."""
+    folder.mkdir()
     offsets = [0]
-    with (folder / "passages.jsonl").open("wb") as handle:
+    with _new_file(folder / "passages.jsonl") as handle:
         for node in parts.passages:
             offsets.append(offsets[-1] + handle.write(to_json(asdict(node)).encode() + b"\n"))
-    np.save(folder / "offsets.npy", np.array(offsets, np.int64))
-    parts.terms.save(folder / "terms")
-    parts.bm25.save(folder / "bm25")
-    parts.names.save(folder / "names")
-    np.save(folder / "keys.npy", parts.keys)
-    np.save(folder / "links.npy", parts.links.ends)
-    np.save(folder / "link_kinds.npy", parts.links.kinds)
-    if parts.vectors is not None:
-        np.save(folder / "vectors.npy", parts.vectors)
+    arrays = {"offsets": np.array(offsets, np.int64), "keys": parts.keys, "links": parts.links.ends}
+    arrays |= {"link_kinds": parts.links.kinds} | ({} if parts.vectors is None else {"vectors": parts.vectors})
+    arrays |= {f"bm25_{part}": array for part, array in parts.bm25.arrays().items()}
+    for name, counts in (("terms", parts.terms), ("names", parts.names)):
+        arrays |= {f"{name}_{part}": array for part, array in counts.arrays().items()}
+        with _new_file(folder / f"{name}_vocabulary.json") as handle:
+            handle.write(to_json(list(counts.vocabulary)).encode())
+    for name, array in arrays.items():
+        with _new_file(folder / f"{name}.npy") as handle:
+            np.lib.format.write_array(handle, np.ascontiguousarray(array, TYPES[name]), (1, 0), allow_pickle=False)
     if faiss is not None:
-        faiss.save(folder / "faiss.index")
+        faiss.save(folder / FAISS)
+    hashes = {}
+    for path in sorted(folder.iterdir()):
+        with plain_file(path) as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            hashes[path.name] = content_hash(content)
+    return hashes
 
 
-def _mapped(path: Path) -> Any:
-    return np.load(path, mmap_mode="r")
-
-
-class PassageFile(Sequence[ContextNode]):
-    """Passages of an index folder, read from a memory-mapped file when asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self._offsets: NDArray[np.int64] = _mapped(folder / "offsets.npy")
-        with (folder / "passages.jsonl").open("rb") as handle:
-            self._bytes = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    @overload
-    def __getitem__(self, place: int) -> ContextNode: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[ContextNode]: ...
-    def __getitem__(self, place: int | slice) -> ContextNode | Sequence[ContextNode]:
-        if isinstance(place, slice):
-            return [self[number] for number in range(*place.indices(len(self)))]
-        if not -len(self) <= place < len(self):
-            raise IndexError(place)
-        place %= len(self)
-        row = json.loads(self._bytes[int(self._offsets[place]) : int(self._offsets[place + 1])])
-        return ContextNode(**{**row, "links": tuple(row["links"])})
-
-    def __iter__(self) -> Iterator[ContextNode]:
-        return (self[place] for place in range(len(self)))
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    with path.open("xb") as handle:
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from array import array
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-
-from rag_graph.runtime import to_json, write_atomically
 
 
 class TermCounts:
@@ -51,16 +48,36 @@ class TermCounts:
         """[terms] the number of passages that contain each term."""
         return np.bincount(self.table.indices, minlength=self.table.shape[1])
 
-    def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "vocabulary.json", to_json(list(self.vocabulary)))
-        for part in ("data", "indices", "indptr"):
-            np.save(folder / f"{part}.npy", getattr(self.table, part))
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The table as arrays: `data` and `indices` [counts], `indptr` [passages + 1]."""
+        return {part: getattr(self.table, part) for part in PARTS}
 
     @classmethod
-    def load(cls, folder: Path) -> TermCounts:
-        """Memory-mapped: only the requested parts are read."""
-        vocabulary = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        parts = [np.load(folder / f"{part}.npy", mmap_mode="r") for part in ("data", "indices", "indptr")]
-        table = sparse.csr_matrix(tuple(parts), (len(parts[2]) - 1, len(vocabulary)))
-        return cls({term: column for column, term in enumerate(vocabulary)}, table)
+    def of_arrays(cls, vocabulary: Sequence[str], arrays: Mapping[str, NDArray[Any]]) -> TermCounts:
+        """From `arrays` and the terms in the order of their columns; the arrays are not copied.
+
+        Raises:
+            ValueError: they do not fit each other, or a term stands twice.
+        """
+        columns = {term: column for column, term in enumerate(vocabulary)}
+        if len(columns) < len(vocabulary):
+            raise ValueError("a term stands twice")
+        shape = (len(arrays["indptr"]) - 1, len(columns))
+        return cls(columns, checked(sparse.csr_matrix, arrays, shape))
+
+
+PARTS = ("data", "indices", "indptr")
+Table = TypeVar("Table", sparse.csr_matrix, sparse.csc_matrix)
+
+
+def checked(kind: type[Table], arrays: Mapping[str, NDArray[Any]], shape: tuple[int, int]) -> Table:
+    """A sparse table of `PARTS`, of which every place is inside: outside of it, SciPy would read and write memory of others.
+
+    Raises:
+        ValueError: one is outside, or the arrays do not fit each other.
+    """
+    table = kind(tuple(arrays[part] for part in PARTS), shape)
+    table.check_format(full_check=True)
+    if table.indptr[-1] != len(arrays["indices"]):
+        raise ValueError("the places and their number differ")
+    return table

@@ -1,20 +1,19 @@
-"""Search in embeddings with one protocol: exact in NumPy, approximate by faiss, or in Milvus.
+"""Search in embeddings with one protocol: exact in NumPy, or approximate by faiss; `rag_graph.retrieval.milvus` has Milvus.
 
 Every vector has a key, a whole number that does not change when other vectors are deleted.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Sequence
+from mmap import mmap
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag_graph.errors import DataError, ModelError, need
+from rag_graph.errors import DataError, need
 from rag_graph.retrieval.base import largest
 
 Vectors = NDArray[np.float32]
@@ -72,7 +71,7 @@ class ExactVectors:
         self.vectors, self.keys = self.vectors[kept], self.keys[kept]
 
 
-def _first(keys: Keys, scores: Vectors, k: int) -> tuple[Keys, Vectors]:
+def first(keys: Keys, scores: Vectors, k: int) -> tuple[Keys, Vectors]:
     """The k best, ties by key."""
     scores = scores.round(DECIMALS)
     order = np.lexsort((keys, -scores))[:k]
@@ -97,7 +96,7 @@ class FaissVectors:
 
         self._faiss: Any = faiss
         self.index = index
-        self._mapped = False
+        self._held: Any = None
         if self.index is None:
             cells = max(1, min(int(4 * len(vectors) ** 0.5), len(vectors) // 39))  # faiss wants 39 points a cell
             dimension = vectors.shape[1]
@@ -117,7 +116,7 @@ class FaissVectors:
     def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
         scores, keys = self.index.search(np.ascontiguousarray(queries), min(k + TIES, max(1, self.index.ntotal)))
         return [
-            _first(row_keys[row_keys >= 0], row_scores[row_keys >= 0], k)
+            first(row_keys[row_keys >= 0], row_scores[row_keys >= 0], k)
             for row_keys, row_scores in zip(keys, scores, strict=True)
         ]
 
@@ -133,122 +132,33 @@ class FaissVectors:
         return int(self.index.ntotal)
 
     def _thaw(self) -> None:
-        """A memory-mapped index is copied into memory before it changes, because faiss would write into the file."""
-        if self._mapped:
+        """An index that reads the bytes of others is copied before it changes."""
+        if self._held is not None:
             faiss, probes = self._faiss, self.index.nprobe
-            self.index, self._mapped = faiss.deserialize_index(faiss.serialize_index(self.index)), False
+            self.index = faiss.deserialize_index(faiss.serialize_index(self.index))
+            self._held = None
             self.index.nprobe = probes
 
     def save(self, path: Path) -> None:
         self._faiss.write_index(self.index, str(path))
 
     @classmethod
-    def load(cls, path: Path, probes: int = 32) -> FaissVectors:
+    def of_content(cls, content: mmap | bytes, probes: int = 32) -> FaissVectors:
+        """From the bytes of a file that `save` wrote; they are not copied, and may be memory-mapped.
+
+        Raises:
+            RuntimeError: faiss does not understand them.
+        """
         need("an approximate index of vectors", "faiss")
         import faiss
 
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        held = np.frombuffer(content, np.uint8)
+        index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(held), held.size), faiss.IO_FLAG_MMAP_IFC)
+        if not isinstance(index, faiss.IndexIVFFlat):
+            raise RuntimeError(f"a faiss index of the kind {type(index).__name__}")
         opened = cls(np.empty((0, index.d), np.float32), np.empty(0, np.int64), probes, index)
-        opened._mapped = True
+        opened._held = held
         return opened
-
-
-TOKEN = "MILVUS_TOKEN"
-
-
-class MilvusVectors:
-    """Milvus, by its URI: a file ending in .db is milvus-lite inside this process, `http://host:19530` a server or a cluster.
-
-    The vectors stay there between runs, in a collection of this index.
-
-    Args:
-        uri: of the database. Its token is read from the environment variable MILVUS_TOKEN (`user:password`, or an API key) and written nowhere.
-        collection: its name there.
-
-    Raises:
-        MissingPackageError: pymilvus is not installed.
-        ModelError: the server does not answer.
-    """
-
-    CHUNK = 1000
-
-    def __init__(self, uri: str, collection: str, dimension: int) -> None:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # otherwise its C core writes messages about keep-alives
-        need("a Milvus index", "pymilvus", *(() if "://" in uri else ("milvus_lite",)))
-        import pymilvus
-
-        self.uri, self.collection, self.dimension = uri, collection, dimension
-        if "://" not in uri:  # milvus-lite logs a traceback for every call that it does not support, which is harmless
-            logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
-        try:
-            self._client = pymilvus.MilvusClient(uri, token=os.environ.get(TOKEN, "") if "://" in uri else "")
-            self._open()
-        except pymilvus.MilvusException as error:
-            raise ModelError(
-                f"Milvus at '{uri}' cannot be used: {error}. Is the server up, the folder there?"
-            ) from None
-
-    def _open(self) -> None:
-        if not self._client.has_collection(self.collection):
-            self._client.create_collection(
-                self.collection,
-                dimension=self.dimension,
-                metric_type="IP",
-                auto_id=False,
-                consistency_level="Strong",
-            )
-        self._client.load_collection(self.collection)
-
-    def __len__(self) -> int:
-        rows = self._client.query(self.collection, filter="id >= 0", output_fields=["count(*)"])
-        return int(rows[0]["count(*)"])
-
-    def search(self, queries: Vectors, k: int) -> list[tuple[Keys, Vectors]]:
-        answers = []
-        for start in range(0, len(queries), BLOCK):
-            part = queries[start : start + BLOCK]
-            for hits in self._client.search(self.collection, data=part.tolist(), limit=k + TIES, output_fields=["id"]):
-                keys = np.array([int(hit["id"]) for hit in hits], np.int64)
-                answers.append(_first(keys, np.array([hit["distance"] for hit in hits], np.float32), k))
-        return answers
-
-    def add(self, vectors: Vectors, keys: Keys) -> None:
-        for start in range(0, len(keys), self.CHUNK):
-            end = start + self.CHUNK
-            rows = [
-                {"id": int(key), "vector": vector.tolist()}
-                for key, vector in zip(keys[start:end], vectors[start:end], strict=True)
-            ]
-            self._client.upsert(self.collection, rows)
-
-    def delete(self, keys: Keys) -> None:
-        if len(keys):
-            self._client.delete(self.collection, ids=[int(key) for key in keys])
-
-    def fill(self, vectors: Vectors, keys: Keys) -> None:
-        """Make the collection contain exactly these vectors. A key never gets another vector, so existing keys are not sent again."""
-        there = self.keys()
-        self.delete(np.setdiff1d(there, keys))
-        missing = ~np.isin(keys, there)
-        self.add(vectors[missing], keys[missing])
-
-    def keys(self) -> Keys:
-        """The keys of all vectors in the collection, ascending."""
-        found: list[int] = []
-        rows = self._client.query_iterator(
-            self.collection, batch_size=self.CHUNK, filter="id >= 0", output_fields=["id"]
-        )
-        while batch := rows.next():
-            found += [int(row["id"]) for row in batch]
-        rows.close()
-        return np.array(sorted(found), np.int64)
-
-    def drop(self) -> None:
-        """Delete the collection."""
-        self._client.drop_collection(self.collection)
-
-    def close(self) -> None:
-        self._client.close()
 
 
 def positions_of(keys: Sequence[int] | Keys, found: Keys) -> NDArray[np.intp]:

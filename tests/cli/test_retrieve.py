@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from rag_graph.cli import retrieve as commands
+from rag_graph.errors import ModelError
 from rag_graph.retrieval.encoder import SentenceEncoder
 
 Cli = Callable[..., CompletedProcess[str]]
@@ -143,3 +145,14 @@ def test_the_language_of_an_index_is_said_and_used(run_cli: Cli, files: Path) ->
     found = run_cli("retrieve", "--index", "some.idx", "--queries", "Q.jsonl", "--out", "R.jsonl", cwd=files)
     assert found.returncode == 0, found.stderr
     assert json.loads((files / "R.jsonl").read_text())["ids"] == ["far"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pymilvus") is None, reason="pymilvus is not installed")
+def test_vectors_for_a_server_that_is_not_there_make_no_index(
+    files: Path, monkeypatch: pytest.MonkeyPatch, scratch_encoder: SentenceEncoder
+) -> None:
+    monkeypatch.setattr(commands, "_load_encoder", lambda name: scratch_encoder)
+    with pytest.raises(ModelError, match=r"Milvus at 'http://127\.0\.0\.1:1' cannot be used: .*Is the server up"):
+        commands.index(files / "i.idx", passages=files / "P.jsonl", encoder="any", vectors="http://127.0.0.1:1")
+    assert not (files / "i.idx").exists()
+    assert ModelError.exit_code == 1

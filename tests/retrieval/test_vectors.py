@@ -10,7 +10,7 @@ import pytest
 
 from rag_graph.retrieval.base import Retriever
 from rag_graph.retrieval.index import PassageIndex
-from rag_graph.retrieval.vectors import MilvusVectors
+from rag_graph.retrieval.milvus import MilvusVectors
 from tests.contracts.retriever import WithEncoder, as_passages
 
 
