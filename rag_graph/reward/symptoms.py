@@ -17,7 +17,7 @@ class Symptom(NamedTuple):
     alarm: str
     of: str
     values: list[float]
-    episodes: list[tuple[Episode, ...]]
+    episodes: Sequence[tuple[Episode, ...]]
     references: list[float]
 
 
