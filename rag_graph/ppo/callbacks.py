@@ -22,6 +22,8 @@ from rag_graph.state_file import load_state, save_state
 from rag_graph.stored_file import check_regular, read_records, using
 
 METRICS = "metrics.jsonl"
+ALARM = "alarms/"
+"""Metrics that are 1 where something is wrong."""
 LEARNED = "learning_rewards"
 """File of the rewards' state in checkpoints of trainers that do not know them."""
 
@@ -72,7 +74,8 @@ def write_completions(folder: Path, name: str, rows: Iterable[Mapping[str, Any]]
 
 
 class ProgressBar(TrainerCallback):  # type: ignore[misc]
-    """A bar of updates with score, reward, KL and the time left. The score is there where a reward reports one, as `GraphReward` does."""
+    """A bar of updates with score, reward, KL and the time left. The score is there where a reward reports one, as `GraphReward` does; so are the
+    alarms that are on."""
 
     bar: Any = None
 
@@ -85,8 +88,10 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         shown = {"score": "score", "reward": "objective/scores", "kl": "objective/kl", "held-out score": "eval_score", "held-out reward": "eval_objective/scores"}  # fmt: skip
         numbers = {label: logs[name] for label, name in shown.items() if logs and name in logs}
+        on = [name.removeprefix(ALARM) for name, value in (logs or {}).items() if name.startswith(ALARM) and value]
         if self.bar is not None and numbers:
-            self.bar.set_postfix({label: f"{value:.3f}" for label, value in numbers.items() if not math.isnan(value)})
+            told = {label: f"{value:.3f}" for label, value in numbers.items() if not math.isnan(value)}
+            self.bar.set_postfix({**({"alarm": ",".join(on)} if on else {}), **told})
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.bar is not None:

@@ -22,6 +22,7 @@ from rag_graph.graph.reader import find_graph, is_text
 from rag_graph.report.episode_pack import pack_episodes
 from rag_graph.report.page_data import page_data
 from rag_graph.report.summary import JUDGE_COLUMNS, LEFT_OUT, judge_failures, judge_rows
+from rag_graph.reward.alarms import ADVICE
 from rag_graph.runs.run import Run
 from rag_graph.runtime import to_json, write_atomically
 from rag_graph.version import __version__
@@ -102,9 +103,7 @@ def _texts(run: Run, data: dict[str, Any]) -> dict[str, Any]:
         "state": _state(run, records),
         "results": _results(results) if results else None,
         "alarms": alarms,
-        "no_alarms": f"No alarm for reward hacking went on in {len(records)} updates."
-        if records
-        else "No update has been made yet.",
+        "no_alarms": f"No alarm went on in {len(records)} updates." if records else "No update has been made yet.",
         "changes": changes,
         "proposals": proposals,
         "no_proposals": f"None{later}.",
@@ -143,7 +142,9 @@ def _alarms_on(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for record in records:
         now = {key: value for key, value in record.items() if key.startswith("alarms/")}
         new = [key for key, value in now.items() if value and not before.get(key)]
-        found += [{"update": record["update"], "alarm": key.removeprefix("alarms/"), "seen": "went on"} for key in new]
+        for name in (key.removeprefix("alarms/") for key in new):
+            entry = {"update": record["update"], "alarm": name, "seen": "went on", "advice": ADVICE.get(name, "")}
+            found.append({**entry, "part": "train", "episodes": [], "examples": []})
         before = now
     return found
 

@@ -89,7 +89,8 @@ def _graph(run: Run) -> list[Table]:
     if report["alarms"]:
         table = Table("update", "alarm", "seen", title="Alarms: look before you trust this reward", **_PLAIN)
         for alarm in report["alarms"]:
-            table.add_row(*map(styled, (str(alarm["update"]), alarm["alarm"], alarm["seen"])))
+            answers = "".join(f"\n{one['id']}: {one['response']!r}" for one in alarm["examples"])
+            table.add_row(str(alarm["update"]), alarm["alarm"], f"{alarm['seen']}{answers}\n{alarm['advice']}")
         tables.append(table)
     return tables
 

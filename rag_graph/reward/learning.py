@@ -6,14 +6,16 @@ compared with a score that it was fitted to in the same update.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rag_graph.config import RewardConfig
-from rag_graph.reward.alarms import Alarms
+from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
+from rag_graph.records import Episode
+from rag_graph.reward.alarms import MOST_ERROR, Alarms
 from rag_graph.reward.batch import Batch
 from rag_graph.reward.diagnostics import Calibration, leakage, mean_goals, weighted_score
 from rag_graph.reward.imputers.base import hide
@@ -21,6 +23,7 @@ from rag_graph.reward.imputers.graph_network import HEADS
 from rag_graph.reward.memory import EPISODES, Memory
 from rag_graph.reward.model import RewardModel
 from rag_graph.reward.readout import Paid
+from rag_graph.reward.symptoms import Symptom, length_bands, symptoms
 
 FIT_SCORES = 6144
 """Node scores in one gradient step of the imputer at most: on large graphs a step takes fewer episodes."""
@@ -37,34 +40,38 @@ class RewardLearning:
         model: what is fitted and moved.
         text_size: numbers of one embedding of a text.
         seed: of what is hidden, and of the episodes that a fit draws.
+        graph: as in the file.
     """
 
-    def __init__(self, model: RewardModel, config: RewardConfig, text_size: int, seed: int) -> None:
+    def __init__(
+        self, model: RewardModel, config: RewardConfig, text_size: int, seed: int, graph: AuxiliaryGraph
+    ) -> None:
         self.model, self.config = model, config
         groups = model.parameter_groups(config.learning_rate)
         self.optimizer = torch.optim.AdamW(groups) if model.readout.fit == "gradient" else None
         self.generator = torch.Generator().manual_seed(seed)
         self.memory = Memory(EPISODES, HEADS, text_size)
         self.calibration = Calibration(len(model.topology.nodes))
-        self.alarms = Alarms()
+        self.alarms = Alarms(list(graph.spec.tasks))
+        self.bands = length_bands(graph)
         self.new_alarms: Sequence[str] = ()
         self.fits = 0
         self.task_means: dict[str, float] = {}
         """Goal task -> its mean goal in the last update that had an episode of it."""
 
     def learn(
-        self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float, auxiliary: float
+        self, batch: Batch, episodes: Sequence[Episode], paid: Paid, goal: Tensor, reserved: Tensor, auxiliary: float
     ) -> dict[str, float]:
         """Returns the metrics of the update.
 
         Args:
-            paid: what each episode of the batch was paid.
+            batch, episodes: the scored episodes as tensors, and as they are; alarms look at their answers.
+            paid: what each of them was paid.
             goal, reserved: [B] see `Observation.reserved_goals`.
-            kl: of the policy to its reference; NaN: not known.
             auxiliary: eta.
         """
         with torch.no_grad():
-            watched = self._watch(batch, paid, goal, reserved, kl)
+            watched = self._watch(batch, episodes, paid, goal, reserved)
             self.model.observe(batch.scores, batch.weights)
         self.memory.add(batch, self.generator)
         goals = batch.scores.observed & batch.scores.is_task
@@ -75,7 +82,9 @@ class RewardLearning:
         self.model.align(batch.scores, goal, reserved)
         return watched | {"reward/imputer_loss": loss}
 
-    def _watch(self, batch: Batch, paid: Paid, goal: Tensor, reserved: Tensor, kl: float) -> dict[str, float]:
+    def _watch(
+        self, batch: Batch, episodes: Sequence[Episode], paid: Paid, goal: Tensor, reserved: Tensor
+    ) -> dict[str, float]:
         """Predict what is known with it hidden, and compare; before anything is learned from it.
 
         A goal is predicted as it is where it is hidden or reserved: without itself and what reads its reference, from all else, and the
@@ -104,7 +113,9 @@ class RewardLearning:
         utility = model.utility(paid.scores, scores, self.config.auxiliary, model.topology)
         residual, error = average(gaps[audited]), average(units[compared].square()) ** 0.5
         held_out, mean_utility = average(goal[reserved]), average(utility.sum(-1)[paid.paid])
-        self.new_alarms = self.alarms.see(mean_utility, held_out, residual, error, kl, int(audited.sum()))
+        errors = (torch.where(compared, units, 0.0).square().sum(-1) / compared.sum(-1).clamp(min=1)).sqrt()
+        seen = [*symptoms(episodes, self.bands), *_of_scores(episodes, known, gaps, audited, errors, compared.any(-1))]
+        self.new_alarms = self.alarms.see(max(e.round for e in episodes), seen, mean_utility)
         found = {
             "reward/utility": mean_utility,
             "reward/held_out_goal": held_out,
@@ -172,3 +183,25 @@ class RewardLearning:
             self.model.imputer.forget()
             if len(self.memory):
                 self.model.refit(self.memory.all(), weights=self.memory.weights())
+
+
+def _of_scores(
+    episodes: Sequence[Episode], known: Tensor, gaps: Tensor, audited: Tensor, errors: Tensor, compared: Tensor
+) -> Iterator[Symptom]:
+    """goal_falls per task, miscalibration in both directions, imputer_error.
+
+    Args:
+        known, gaps: [B, N] scores, and prediction - score. audited: bool [B, N], at goals that are known.
+        errors: [B] root mean squared error on hidden scores, in deviations; compared: bool [B], where there is one.
+    """
+    rows, columns = audited.nonzero(as_tuple=True)
+    mine = [(episodes[row],) for row in rows.tolist()]
+    losses, off = 1 - known[rows, columns], gaps[rows, columns].clamp(-1, 1)
+    for task in dict.fromkeys(one.example.task for (one,) in mine):
+        of_task = [number for number, (one,) in enumerate(mine) if one.example.task == task]
+        yield Symptom("goal_falls", task, losses[of_task].tolist(), [mine[number] for number in of_task], [])
+    for direction, values in (("higher", (1 + off) / 2), ("lower", (1 - off) / 2)):
+        yield Symptom("miscalibration", direction, values.tolist(), mine, [])
+    shares = (errors / MOST_ERROR).clamp(max=1)
+    hidden = compared.nonzero().flatten().tolist()
+    yield Symptom("imputer_error", "", shares[hidden].tolist(), [(episodes[row],) for row in hidden], [])

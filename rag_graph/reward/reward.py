@@ -124,11 +124,9 @@ class GraphReward(Observation):
                 f"reward.budget.mode is 'active', which asks for what says most about the goal, and readout '{self.model.readout.name}' knows no uncertainty of a "
                 "goal. Use the readout expected_goal, or mode: random."
             )
-        self.learning = RewardLearning(self.model, config, text.shape[1], seed)
+        self.learning = RewardLearning(self.model, config, text.shape[1], seed, graph)
         self.progress = 0.0
         """Share of training that is done, in [0, 1]; eta falls with it."""
-        self.kl = float("nan")
-        """KL of the policy to its reference, if it is known; an alarm uses it."""
         self.updates = 0
         self.last_episodes: list[Episode] = []
         self.last_rewards: NodeRewards | None = None
@@ -293,13 +291,18 @@ class GraphReward(Observation):
             episodes, batch = [episodes[row] for row in sound], batch.rows(sound)
             paid = Paid(*(column[sound] for column in paid))
         goal, reserved = self.reserved_goals(episodes)
-        learned = self.learning.learn(batch, paid, goal, reserved, self.kl, self.auxiliary)
+        learned = self.learning.learn(batch, episodes, paid, goal, reserved, self.auxiliary)
         self.last_metrics = self._of_nodes() | self._failed(self.last_episodes) | spent | learned
 
     @property
     def new_alarms(self) -> Sequence[str]:
         """Messages of the alarms that started in the last update."""
         return self.learning.new_alarms
+
+    @property
+    def alarms(self) -> list[dict[str, Any]]:
+        """Every alarm that went on, see `rag_graph.reward.alarms`: update, alarm, of (a task), seen, advice, episodes (ids), examples (two answers)."""
+        return self.learning.alarms.history
 
     def prefer(self, better: Episode, worse: Episode) -> None:
         """Say that one answered episode's goal is better than another's (Bradley & Terry 1952); learned from with every later fit.
@@ -340,9 +343,8 @@ class GraphReward(Observation):
         self.model.meta_step(batch.scores, torch.tensor(influence), self.auxiliary, batch.contexts)
 
     def advance(self, progress: float, kl: float) -> None:
-        """How much of the training is done, in [0, 1], and the policy's KL to its reference; NaN: not known."""
+        """How much of the training is done, in [0, 1]; the policy's KL to its reference, which trainers pass as well, is not needed here."""
         self.progress = progress
-        self.kl = self.kl if math.isnan(kl) else kl
 
     def learned_graph(self) -> AuxiliaryGraph:
         """The graph with the strengths as learned so far."""
@@ -473,7 +475,6 @@ class GraphReward(Observation):
         return {
             "model": dict(self.model.state_dict()),
             "progress": self.progress,
-            "kl": self.kl,
             "updates": self.updates,
             "budget": self.budget.state_dict(),
             **self.learning.state_dict(),
@@ -482,7 +483,7 @@ class GraphReward(Observation):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state from `state_dict`."""
         self.model.load_state_dict(state["model"])
-        self.progress, self.kl, self.updates = float(state["progress"]), float(state["kl"]), int(state["updates"])
+        self.progress, self.updates = float(state["progress"]), int(state["updates"])
         self.budget.load_state_dict(state["budget"])
         self.learning.load_state_dict(state)
         self._kept.clear()

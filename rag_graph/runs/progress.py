@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -61,9 +62,11 @@ class StageProgress:
         elif not self.quiet:
             self._line(f"{name} ...")
 
-    def advance(self, steps: int = 1, **numbers: float) -> None:
+    def advance(self, steps: int = 1, alarms: Sequence[str] = (), **numbers: float) -> None:
+        """So many steps are done. Beside the bar stand the alarms that are on, by name, and the numbers."""
         self._done += steps
-        note = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        told = [f"{name} {value:.3f}" for name, value in numbers.items()]
+        note = "  ".join(([f"alarm {', '.join(alarms)}"] if alarms else []) + told)
         if self._bars and self._task is not None:
             self._bars.update(self._task, advance=steps, note=note)
             return

@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from rag_graph.errors import TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
 from rag_graph.ppo.callbacks import keep_until
@@ -36,7 +38,7 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
         folder, reward = self.folder, self.reward
         logs = logs or {}
         for message in reward.new_alarms:
-            self.progress.say(f"  alarm at update {state.global_step}: {message}")
+            self.progress.say(f"  alarm at update {state.global_step}: {escape(message)}")
         assert reward.last_rewards is not None
         append_records(
             folder / "episodes.jsonl",
@@ -57,7 +59,7 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
                 f"update {state.global_step}: {error}. See the fields 'failed' and 'error' in {folder / 'episodes.jsonl'}."
             ) from None
         score, reward_mean, kl = (logs.get(n, float("nan")) for n in ("score", "objective/scores", "objective/kl"))
-        self.progress.advance(score=score, reward=reward_mean, kl=kl)
+        self.progress.advance(alarms=reward.learning.alarms.on, score=score, reward=reward_mean, kl=kl)
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.rag.room import room_warnings
 from rag_graph.runs.before import check_fits
 from rag_graph.runs.folder import clear_away
+from rag_graph.reward.held_out_alarms import compare_held_out
 from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
@@ -111,6 +112,10 @@ class Stages:
         if config.evaluation.without_retrieval:
             name = "without_retrieval"
             without = self._timed(f"evaluation_{name}", lambda: self._evaluate(name, retrieval=False))
+        for message in compare_held_out(
+            bench.reward.learning.alarms, config.ppo.updates, before, after, bench.reward.learning.bands
+        ):
+            self.progress.say(f"  alarm after training: {escape(message)}")
         self._report_graph()
         write_json(self.folder / "results.json", self._results(before, after, without))
         write_json(self.folder / "status.json", {"status": "finished"})
@@ -202,9 +207,7 @@ class Stages:
         reward = self.bench.reward
         write_atomically(self.folder / "strengths.yaml", strengths_yaml(self.bench.graph, reward.learned_graph()))
         proposals = [proposal.as_dict() for proposal in reward.proposals()]
-        write_json(
-            self.folder / "graph_report.json", {"proposals": proposals, "alarms": reward.learning.alarms.history}
-        )
+        write_json(self.folder / "graph_report.json", {"proposals": proposals, "alarms": reward.alarms})
 
     def _results(self, before: Evaluation, after: Evaluation, without: Evaluation | None) -> dict[str, Any]:
         lost = None

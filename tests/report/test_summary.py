@@ -47,16 +47,27 @@ def test_nodes_first_and_last(finished_run: Path) -> None:
     assert f"{scores[0]:.3f} -> {scores[-1]:.3f}" in line
 
 
+ALARM = {
+    "update": 7,
+    "alarm": "length",
+    "seen": "[bold]b[/bold]",
+    "advice": "Do this.",
+    "examples": [{"id": "1/a/2", "prompt": "p", "response": "[i]x[/i]"}],
+}
+
+
 def test_alarms_and_proposals_are_text_and_nothing_is_said_without_them(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(finished_run)
     proposal = {"kind": "flip", "source": "topic", "target": "summary", "stated": "supports", "proposed": "conflicts", "evidence": "[red]a[/red]"}  # fmt: skip
-    report = {"proposals": [proposal], "alarms": [{"update": 7, "alarm": "leakage", "seen": "[bold]b[/bold]"}]}
+    report = {"proposals": [proposal], "alarms": [ALARM]}
     monkeypatch.setattr(Run, "graph_report", property(lambda run: report))
     text = shown(summary_tables(run), 200)
     assert "[red]a[/red]" in text
     assert "[bold]b[/bold]" in text
+    assert "1/a/2: '[i]x[/i]'" in text
+    assert "Do this." in text
     report |= {"proposals": [], "alarms": []}
     monkeypatch.setattr(Run, "graph", lambda run: run.stated_graph)
     assert [str(table.title)[:5] for table in summary_tables(run)] == ["Held-", "Nodes"]

@@ -350,6 +350,9 @@ async function setUpEpisodes() {
   for (const id of ["part", "task", "only"]) $(id).addEventListener("change", search);
   let waiting = 0;
   $("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(search, 120); });
+  for (const link of document.querySelectorAll(".to-episode")) {
+    link.addEventListener("click", () => { $("part").value = link.dataset.part; $("task").value = ""; $("only").value = ""; $("search").value = link.dataset.episode; search(); });
+  }
   $("previous").addEventListener("click", () => { page--; drawRows(); });
   $("next").addEventListener("click", () => { page++; drawRows(); });
   search();
