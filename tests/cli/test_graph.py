@@ -20,7 +20,7 @@ def test_check_says_every_problem_and_exits_2(run_cli: Cli, tmp_path: Path) -> N
         "bad.yaml:5:32: edges[0].relation: unknown relation 'prequisite'. Did you mean 'prerequisite'?" in done.stdout
     )
     assert "bad.yaml:5:19: edges[0].to: unknown node 'y'." in done.stdout
-    assert "parcels: ok, 9 nodes, 10 relations: 5 facts, 1 rule, 4 neither" in done.stdout
+    assert "parcels: ok, 10 nodes, 12 relations: 6 facts, 2 rules, 4 neither" in done.stdout
     assert "gone.yaml:1:1: no such file." in done.stdout
 
 
@@ -51,7 +51,7 @@ def test_show_draw_convert(run_cli: Cli, tmp_path: Path) -> None:
     assert run_cli("graph", "convert", "parcels", tmp_path / "g.graphml").returncode == 0
     assert run_cli("graph", "convert", tmp_path / "g.graphml", tmp_path / "g.yaml").returncode == 0
     assert (
-        "g.yaml: ok, 9 nodes, 10 relations: 5 facts, 1 rule, 4 neither"
+        "g.yaml: ok, 10 nodes, 12 relations: 6 facts, 2 rules, 4 neither"
         in run_cli("graph", "check", tmp_path / "g.yaml").stdout
     )
     assert "exists already" in run_cli("graph", "convert", "parcels", tmp_path / "g.yaml").stderr
