@@ -92,6 +92,12 @@ class ModelConfig(Settings):
     trust_remote_code: bool = Field(False, description="run the Python code that comes with a model; read it first")
     scratch: ScratchConfig = ScratchConfig()
     lora: LoraSettings | None = None
+    train_layers: int | None = Field(
+        None,
+        ge=1,
+        description="train only the top layers, this many, with an adapter or without; what the frozen layers below give is computed once for "
+        "each token. None: all are trained",
+    )
     trim_vocabulary: bool = Field(
         False, description="remove tokens that the text of the run never uses; results on this text stay the same"
     )
@@ -108,6 +114,10 @@ class ModelConfig(Settings):
         if self.source == "scratch" and needed > self.scratch.max_length:
             raise ValueError(
                 f"max_prompt_tokens + max_new_tokens is {needed}, more than scratch.max_length {self.scratch.max_length}."
+            )
+        if self.source == "scratch" and (self.train_layers or 0) > self.scratch.num_layers:
+            raise ValueError(
+                f"train_layers {self.train_layers} is more than scratch.num_layers {self.scratch.num_layers}."
             )
         return self
 

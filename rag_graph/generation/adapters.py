@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
@@ -21,12 +22,15 @@ def base_model(model: Any) -> Any:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def with_adapter(model: Any, config: PeftConfig) -> Any:
-    """The model under a fresh adapter. Where the config names no layers, they are peft's own choice for the architecture, or else all
-    linear layers.
+def with_adapter(model: Any, config: PeftConfig, only: Sequence[int] | None = None) -> Any:
+    """The model under a fresh adapter. Where the config names no modules, they are peft's own choice for the architecture, or else all
+    linear ones.
+
+    Args:
+        only: numbers of the layers that the adapter is put on, where the config does not say; None: all.
 
     Raises:
-        ModelError: the model has an adapter already, or lacks the layers that the config names.
+        ModelError: the model has an adapter already, or lacks the modules that the config names.
     """
     if not isinstance(config, PeftConfig):
         raise ModelError(
@@ -42,6 +46,8 @@ def with_adapter(model: Any, config: PeftConfig) -> Any:
     known = model.config.model_type in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     if isinstance(chosen, LoraConfig) and chosen.target_modules is None and not known:
         chosen.target_modules = "all-linear"
+    if only is not None and getattr(chosen, "layers_to_transform", only) is None:
+        chosen.layers_to_transform = list(only)
     try:
         with warnings.catch_warnings():
             # peft reads names that transformers has deprecated, and says that it sets fan_in_fan_out right for GPT-2.

@@ -8,7 +8,7 @@ from pathlib import Path
 from peft import LoraConfig, PeftConfig
 
 from rag_graph.config import LoraSettings, ModelConfig
-from rag_graph.generation.model_checks import check_positions
+from rag_graph.generation.model_checks import check_layers, check_positions
 from rag_graph.generation.pretrained import Described, LanguageModel, locate, separate_pad
 from rag_graph.generation.scratch import make_model, make_tokenizer
 from rag_graph.generation.vocabulary import trim_vocabulary
@@ -53,6 +53,7 @@ def _described(config: ModelConfig) -> Described:
     found = Described.of(config.source, config.revision, config.trust_remote_code, f"model.source '{config.source}'")
     settings = ("model.max_prompt_tokens", "model.max_new_tokens")
     check_positions(found.config, config.max_prompt_tokens, config.max_new_tokens, settings)
+    check_layers(found.config, config.train_layers, "model.train_layers")
     return found
 
 

@@ -108,6 +108,13 @@ def check_positions(config: Any, prompt: int, answer: int, names: tuple[str, str
     )
 
 
+def check_layers(config: Any, train_layers: int | None, name: str) -> None:
+    """Raises ModelError where more layers are to be trained than a model of this config has; `name` is what the setting is called."""
+    number = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if train_layers is not None and number is not None and not 1 <= train_layers <= number:
+        raise ModelError(f"{name} is {train_layers}, and the model has {number} layers: 1 to {number} is expected.")
+
+
 def check_trainable(model: Any, name: str = "model") -> None:
     """Raises ModelError where nothing can be trained, as in an adapter that was loaded to be used."""
     if not any(parameter.requires_grad for parameter in model.parameters()):

@@ -25,7 +25,7 @@ def _says(default: Any, text: str) -> Any:
 
 @dataclass
 class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
-    """Settings of `GraphPPOTrainer`: transformers' `TrainingArguments`, the fields of TRL 1.12's `PPOConfig`, and two of our own.
+    """Settings of `GraphPPOTrainer`: transformers' `TrainingArguments`, the fields of TRL 1.12's `PPOConfig`, and a few of our own.
 
     Not taken over from `PPOConfig`, because PPO reads none of them: `dataset_num_proc`, `sft_model_path`, `reward_model_path`. The sizes
     that follow from other fields (`batch_size`, `local_batch_size`, `micro_batch_size`, `mini_batch_size`, `local_mini_batch_size`,
@@ -61,6 +61,10 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     temperature: float = _says(0.7, "Sampling temperature, also of the log-probabilities.")
     missing_eos_penalty: float | None = _says(
         None, "Taken from the reward of an answer without a stop token; positive."
+    )
+    train_layers: int | None = _says(
+        None,
+        "Train only the top layers, this many; what the frozen layers below give is computed once for each token. None: all are trained.",
     )
     model_adapter_name: str | None = _says(None, "Name of the adapter that is trained, where there are several.")
     ref_adapter_name: str | None = _says(None, "Name of the adapter that is the reference, where there are several.")

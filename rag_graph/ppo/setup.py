@@ -20,10 +20,10 @@ from transformers import (
 )
 
 from rag_graph.errors import TrainingError
-from rag_graph.generation.adapters import with_adapter
 from rag_graph.generation.dropout import disable_dropout
 from rag_graph.generation.end_tokens import declare_end_tokens, end_token_ids
 from rag_graph.generation.pretrained import load_pretrained
+from rag_graph.generation.trunk import trained_part
 from rag_graph.ppo.actor_critic import ActorCritic, SharedValueHead
 from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.ppo.callbacks import MetricsFile, ProgressBar
@@ -88,7 +88,7 @@ class PPOSetup(Trainer):  # type: ignore[misc]
             model.config, "use_cache", True
         )  # transformers writes it into the config that is saved
         self.value_model = SharedValueHead(model) if value_model == "shared" else value_model
-        self.policy_model = model if peft_config is None else with_adapter(model, peft_config)
+        self.policy_model = trained_part(model, peft_config, args.train_layers)
         in_float32(self.policy_model)
         if not isinstance(self.value_model, SharedValueHead):
             in_float32(self.value_model)

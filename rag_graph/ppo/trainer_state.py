@@ -46,6 +46,7 @@ def identity(trainer: Any) -> dict[str, Any]:
         "model": _digest("\n".join(shapes)),
         "reference model": _reference(trainer),
         "train_dataset": f"{len(dataset)} rows, {_digest(rows)}",
+        "train_layers": args.train_layers,
         "reward_funcs": list(trainer.rewards.names),
         "seed": args.seed,
         "batch_size": args.batch_size,

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rag_graph.data.load import RunData
-from rag_graph.generation.adapters import merged, with_adapter
+from rag_graph.generation.adapters import merged
 from rag_graph.generation.language_model import lora_config
 from rag_graph.generation.sft import train_sft
+from rag_graph.generation.trunk import trained_part
 from rag_graph.ppo.checkpoints import newest_checkpoint, write_checkpoint
 from rag_graph.ppo.trainer_state import load_weights
 from rag_graph.runs.demonstrations import demonstration_batches
@@ -44,7 +45,7 @@ def warm_up(bench: Workbench, data: RunData, folder: Path, progress: StageProgre
             retriever.load_state_dict(load_state(kept, "retriever"))
         return
     (folder / "metrics.jsonl").unlink(missing_ok=True)  # of a warm-up that did not reach its end
-    adapted = bench.model if lora is None else with_adapter(bench.model, lora_config(lora))
+    adapted = trained_part(bench.model, None if lora is None else lora_config(lora), config.model.train_layers)
     progress.stage("supervised warm-up", sft.steps)
     batches = demonstration_batches(
         bench.graph,
