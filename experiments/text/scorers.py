@@ -9,14 +9,14 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1] / "pool"))
 
-import criteria as pool  # noqa: E402
-import criteria_short as short  # noqa: E402
-from answers import COMMON, Drawn  # noqa: E402
-from rules import SENTIMENT, TOPIC, Rule  # noqa: E402
+import criteria as pool
+import criteria_short as short
+from answers import COMMON, Drawn
+from rules import SENTIMENT, TOPIC, Rule
 
-from rag_graph.evaluation.metrics import Judged, rouge_l, token_f1, words  # noqa: E402
-from rag_graph.records import Episode  # noqa: E402
-from rag_graph.words import answer_words  # noqa: E402
+from rag_graph.evaluation.metrics import Judged, rouge_l, token_f1, words
+from rag_graph.records import Episode
+from rag_graph.words import answer_words
 
 Score = Callable[[Episode], float | None]
 
