@@ -27,9 +27,9 @@ from rag_graph.ppo.callbacks import keep_until
 from rag_graph.ppo.checkpoints import newest_checkpoint
 from rag_graph.rag.pipeline import RagPipeline
 from rag_graph.rag.room import room_warnings
+from rag_graph.reward.held_out_alarms import compare_held_out
 from rag_graph.runs.before import check_fits
 from rag_graph.runs.folder import clear_away
-from rag_graph.reward.held_out_alarms import compare_held_out
 from rag_graph.runs.manifest import check_data, describe_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
@@ -115,7 +115,7 @@ class Stages:
         for message in compare_held_out(
             bench.reward.learning.alarms, config.ppo.updates, before, after, bench.reward.learning.bands
         ):
-            self.progress.say(f"  alarm after training: {escape(message)}")
+            self.progress.say(f"  alarm after training: {message}")
         self._report_graph()
         write_json(self.folder / "results.json", self._results(before, after, without))
         write_json(self.folder / "status.json", {"status": "finished"})
