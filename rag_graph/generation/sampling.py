@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -138,7 +138,8 @@ def _continue(
     going = torch.ones(len(queries), dtype=torch.bool, device=device)
     stops = torch.tensor(stop_ids, dtype=torch.long, device=device)
     lines = _Lines(len(queries), width + max_new_tokens)
-    with nullcontext([]) if memory is None else memory.trunk.heard() as heard:
+    listening: AbstractContextManager[list[Tensor]] = nullcontext([]) if memory is None else memory.trunk.heard()
+    with listening as heard:
         logits = step_logits(model, known, ids, mask, positions, cache)
         if len(distinct) < len(queries):
             place = {query: number for number, query in enumerate(distinct)}

@@ -213,8 +213,8 @@ def _replaced(forwards: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None
     try:
         yield
     finally:
-        for module, forward in own.items():
-            if forward is None:
+        for module, before in own.items():
+            if before is None:
                 del module.forward
             else:
-                module.forward = forward  # type: ignore[method-assign]
+                module.forward = before  # type: ignore[method-assign]

@@ -51,13 +51,13 @@ def task_tree(graph: AuxiliaryGraph) -> Tree:
         branch = tree.add(styled((name, "bold"), f"  {task.title}  ", (about, "dim")))
         for edge in graph.spec.edges:
             if edge.target == name:
-                about = [*([] if edge.tuned else ["frozen"]), *asking(graph, edge.source)]
+                notes = [*([] if edge.tuned else ["frozen"]), *asking(graph, edge.source)]
                 branch.add(
                     styled(
                         f"{edge.source} ",
                         (f"{edge.relation} ({graph.role(edge)})", "dim"),
                         f" {edge.strength:g}",
-                        *((f" {part}", "dim") for part in about),
+                        *((f" {part}", "dim") for part in notes),
                     )
                 )
     return tree

@@ -153,7 +153,11 @@ def _fill(folder: Path, parts: Parts, faiss: FaissVectors | None) -> dict[str, s
     with _new_file(folder / "passages.jsonl") as handle:
         for node in parts.passages:
             offsets.append(offsets[-1] + handle.write(to_json(asdict(node)).encode() + b"\n"))
-    arrays = {"offsets": np.array(offsets, np.int64), "keys": parts.keys, "links": parts.links.ends}
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "offsets": np.array(offsets, np.int64),
+        "keys": parts.keys,
+        "links": parts.links.ends,
+    }
     arrays |= {"link_kinds": parts.links.kinds} | ({} if parts.vectors is None else {"vectors": parts.vectors})
     arrays |= {f"bm25_{part}": array for part, array in parts.bm25.arrays().items()}
     for name, counts in (("terms", parts.terms), ("names", parts.names)):

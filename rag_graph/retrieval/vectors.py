@@ -153,7 +153,7 @@ class FaissVectors:
         import faiss
 
         held = np.frombuffer(content, np.uint8)
-        index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(held), held.size), faiss.IO_FLAG_MMAP_IFC)
+        index = faiss.read_index(faiss.ZeroCopyIOReader(faiss.swig_ptr(held), held.size), faiss.IO_FLAG_MMAP_IFC)  # type: ignore[attr-defined]
         if not isinstance(index, faiss.IndexIVFFlat):
             raise RuntimeError(f"a faiss index of the kind {type(index).__name__}")
         opened = cls(np.empty((0, index.d), np.float32), np.empty(0, np.int64), probes, index)

@@ -106,10 +106,21 @@ class ProposalRecord(Shape):
     evidence: str
 
 
+class QuotedAnswer(Shape):
+    id: str
+    prompt: str
+    response: str
+
+
 class Alarm(Shape):
     update: int
     alarm: str
+    of: str
     seen: str
+    advice: str
+    part: str
+    episodes: list[str]
+    examples: list[QuotedAnswer]
 
 
 class GraphReport(Shape):

@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from rag_graph.errors import TrainingError
 from rag_graph.evaluation.evaluate import Evaluation
 from rag_graph.ppo.callbacks import keep_until
@@ -38,7 +36,7 @@ class RunRecorder(TrainerCallback):  # type: ignore[misc]
         folder, reward = self.folder, self.reward
         logs = logs or {}
         for message in reward.new_alarms:
-            self.progress.say(f"  alarm at update {state.global_step}: {escape(message)}")
+            self.progress.say(f"  alarm at update {state.global_step}: {message}")
         assert reward.last_rewards is not None
         append_records(
             folder / "episodes.jsonl",
