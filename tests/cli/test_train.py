@@ -76,7 +76,7 @@ tasks:
   a:
     kind: generation
     goal: 1
-    dataset: {path: a.jsonl}
+    dataset: {path: a.jsonl, test: a.jsonl}
     fields: {input: text, reference: answer}
     prompt: "{input}"
 criteria: {form: {}}
@@ -85,6 +85,7 @@ criteria: {form: {}}
 
 def test_what_scores_each_node_is_known_before_a_run_begins(run_cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "g.yaml").write_text(SCORED)
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "answer": "b"}\n' * 70)
     (tmp_path / "mine.py").write_text("def half(episode):\n    return 0.5\n")
     config = tmp_path / "config.yaml"
     config.write_text("name: g\ngraph: g.yaml\nmodel: {source: scratch}\nscorers: {a: mine:half, form: mine:half}\n")
