@@ -162,6 +162,50 @@ def family_model() -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
+def deep_model() -> Callable[[str], Any]:
+    """Family of models -> an untrained model of it of four layers, in float64: windows and full attention by turns, layers that give tuples."""
+    import torch
+    import transformers
+
+    shape = {
+        "hidden_size": 16,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 64,
+    }
+    mixed = {
+        "head_dim": 8,
+        "sliding_window": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "pad_token_id": 0,
+    }
+    own: dict[str, dict[str, Any]] = {
+        "llama": {**shape, "num_key_value_heads": 1, "tie_word_embeddings": True},
+        "qwen2": {**shape, "num_key_value_heads": 1},
+        "qwen3": {**shape, "num_key_value_heads": 1, "head_dim": 8},
+        "gemma2": {**shape, **mixed, "num_key_value_heads": 1, "final_logit_softcapping": 3.0},
+        "gemma3_text": {**shape, **mixed, "num_key_value_heads": 1},
+        "gpt2": {"n_embd": 16, "n_layer": 4, "n_head": 2, "n_positions": 64},
+        "falcon": {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "alibi": False},
+    }
+
+    def make(name: str) -> Any:
+        torch.manual_seed(0)
+        config = transformers.AutoConfig.for_model(name, vocab_size=97, **own[name])
+        return transformers.AutoModelForCausalLM.from_config(config).double().eval()
+
+    return make
+
+
+@pytest.fixture(params=["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "gpt2", "falcon"])
+def deep_family(request: pytest.FixtureRequest) -> str:
+    """What `deep_model` makes."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
 def make_chat_tokenizer() -> Callable[..., Any]:
     """template, and whether a begin token is added -> a tokenizer whose turns end with `<end>`, and whose documents with `<eos>`."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +23,12 @@ def base_model(model: Any) -> Any:
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def with_adapter(model: Any, config: PeftConfig, only: Sequence[int] | None = None) -> Any:
+def with_adapter(model: Any, config: PeftConfig, without: Sequence[nn.Module] = ()) -> Any:
     """The model under a fresh adapter. Where the config names no modules, they are peft's own choice for the architecture, or else all
     linear ones.
 
     Args:
-        only: numbers of the layers that the adapter is put on, where the config does not say; None: all.
+        without: layers of the model that the adapter leaves out, where the config does not say itself which it does (`exclude_modules`).
 
     Raises:
         ModelError: the model has an adapter already, or lacks the modules that the config names.
@@ -46,8 +47,9 @@ def with_adapter(model: Any, config: PeftConfig, only: Sequence[int] | None = No
     known = model.config.model_type in TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
     if isinstance(chosen, LoraConfig) and chosen.target_modules is None and not known:
         chosen.target_modules = "all-linear"
-    if only is not None and getattr(chosen, "layers_to_transform", only) is None:
-        chosen.layers_to_transform = list(only)
+    if without and getattr(chosen, "exclude_modules", without) is None:
+        names = [re.escape(name) for name, part in model.named_modules() if any(part is layer for layer in without)]
+        chosen.exclude_modules = rf"({'|'.join(names)})\..*"
     try:
         with warnings.catch_warnings():
             # peft reads names that transformers has deprecated, and says that it sets fan_in_fan_out right for GPT-2.

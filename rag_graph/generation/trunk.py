@@ -9,7 +9,7 @@ Shapes: n rows, L tokens, H hidden size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,8 @@ def trained_part(model: Any, adapter: PeftConfig | None, train_layers: int | Non
         ModelError: see `with_adapter` and `freeze_trunk`.
     """
     if adapter is not None:
-        model = with_adapter(model, adapter, None if train_layers is None else top_indices(model, train_layers))
+        below = [] if train_layers is None else decoder_layers(model)[: top_indices(model, train_layers)[0]]
+        model = with_adapter(model, adapter, below)
     if train_layers is not None:
         freeze_trunk(model, train_layers)
     return model
@@ -113,7 +114,7 @@ class Trunk:
         model.eval()
         try:
             trunk = cls._tried(base_model(model), layers[:first], layers[first:])
-        except (TypeError, AttributeError, ValueError, RuntimeError, IndexError):
+        except (TypeError, AttributeError, ValueError, RuntimeError, LookupError):
             trunk = None
         finally:
             model.train(was_training)
@@ -146,6 +147,10 @@ class Trunk:
         Args:
             activations: [n, L, H], what the trunk gives for these tokens.
         """
+        if torch.is_grad_enabled() and any(getattr(layer, "gradient_checkpointing", False) for layer in self.top):
+            activations = (
+                activations.detach().requires_grad_()
+            )  # torch's reentrant checkpoints drop gradients otherwise
         with _replaced(dict.fromkeys(self.layers[:-1], self._passing) | {self.layers[-1]: self._giving(activations)}):
             yield
 
@@ -175,6 +180,28 @@ class Trunk:
     def _bare(output: Any) -> Tensor:
         found: Tensor = output[0] if isinstance(output, tuple) else output
         return found
+
+
+def begun(trunk: Trunk | None, activations: Tensor | None) -> AbstractContextManager[None]:
+    """`trunk.given(activations)`; nothing where either is not there."""
+    return nullcontext() if trunk is None or activations is None else trunk.given(activations)
+
+
+def same_trunk(model: Any, other: Any, train_layers: int) -> bool:
+    """Whether two models give the same activations below their top layers: weights of the same names and values, but for those of the top
+    layers and of heads."""
+    found = []
+    for each in (model, other):
+        base = base_model(each)
+        top = decoder_layers(each)[top_indices(each, train_layers)[0] :]
+        apart = {id(weight) for layer in top for weight in layer.parameters()}
+        backbone = getattr(base, base.base_model_prefix)
+        found.append({name: weight for name, weight in backbone.named_parameters() if id(weight) not in apart})
+    own, others = found
+    return own.keys() == others.keys() and all(
+        weight is others[name] or (weight.shape == others[name].shape and torch.equal(weight, others[name]))
+        for name, weight in own.items()
+    )
 
 
 @contextmanager

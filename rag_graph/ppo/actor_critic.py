@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rag_graph.generation.adapters import base_model
+from rag_graph.generation.trunk import Trunk, begun
 from rag_graph.ppo.token_logprobs import at_least_float32, token_logprobs, token_logprobs_and_entropy
 
 
@@ -24,9 +25,16 @@ class Tokens(NamedTuple):
     ids: Tensor  # int64 [b, L], 0 where padded
     response: Tensor  # bool [b, T]: a token of the response
     states: Tensor  # int64 [b, T+1]: the position before each response token, and the last one's
+    below: Tensor | None = None  # [b, L, H]: what the policy's frozen trunk gives for them, where it is known
 
     @classmethod
-    def of(cls, queries: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], device: Any = "cpu") -> Tokens:
+    def of(
+        cls,
+        queries: Sequence[Sequence[int]],
+        responses: Sequence[Sequence[int]],
+        device: Any = "cpu",
+        below: Tensor | None = None,
+    ) -> Tokens:
         """A response may be empty, a prompt may not."""
         pairs = list(zip(queries, responses, strict=True))
         length, width = max(len(q) + len(r) for q, r in pairs), max(1, *map(len, responses))
@@ -34,7 +42,7 @@ class Tokens(NamedTuple):
         starts = torch.tensor([len(q) for q, _ in pairs], device=device)[:, None]
         lengths = torch.tensor([len(r) for _, r in pairs], device=device)[:, None]
         steps = torch.arange(width + 1, device=device)[None]
-        return cls(ids, steps[:, :-1] < lengths, (starts - 1 + steps.minimum(lengths)))
+        return cls(ids, steps[:, :-1] < lengths, (starts - 1 + steps.minimum(lengths)), below)
 
     def labels(self) -> Tensor:
         """int64 [n]: the response tokens, row after row."""
@@ -77,9 +85,13 @@ class PolicyForward:
     Where the model's logits are its output layer on its last hidden states (probed once on a few tokens: some models scale or cap
     theirs) and its weights are whole on this process, the layer runs on response tokens only and its logits are never kept.
     Otherwise the model computes its logits itself.
+
+    Args:
+        trunk: the model's; `Tokens.below` is then not computed again.
     """
 
-    def __init__(self, policy: PreTrainedModel, whole_weights: bool = True) -> None:
+    def __init__(self, policy: PreTrainedModel, whole_weights: bool = True, trunk: Trunk | None = None) -> None:
+        self.trunk = trunk
         self.num_logits = "logits_to_keep" in inspect.signature(base_model(policy).forward).parameters
         self.fused = whole_weights and _is_plain(policy)
 
@@ -90,7 +102,8 @@ class PolicyForward:
         labels, spread = tokens.labels(), None
         if self.fused:
             base = base_model(policy)
-            hidden = tokens.pick(getattr(base, base.base_model_prefix)(input_ids=tokens.ids, use_cache=False)[0])
+            with begun(self.trunk, tokens.below):
+                hidden = tokens.pick(getattr(base, base.base_model_prefix)(input_ids=tokens.ids, use_cache=False)[0])
             layer, states = base.get_output_embeddings(), hidden[:, :-1][tokens.response]
             score = token_logprobs_and_entropy if entropy else token_logprobs
             result = score(states, layer.weight, layer.bias, labels, temperature)
@@ -99,7 +112,8 @@ class PolicyForward:
             # Only the positions from the first response on, where the model can leave out the others.
             first = int(tokens.states.min())
             keep = {"logits_to_keep": tokens.ids.shape[1] - first} if self.num_logits else {}
-            output = policy(input_ids=tokens.ids, use_cache=False, output_hidden_states=True, **keep)
+            with begun(self.trunk, tokens.below):
+                output = policy(input_ids=tokens.ids, use_cache=False, output_hidden_states=True, **keep)
             hidden = tokens.pick(output.hidden_states[-1])
             rows = torch.arange(len(tokens.ids), device=labels.device)[:, None]
             picked = output.logits[rows, tokens.states[:, :-1] - (first if keep else 0)][tokens.response]
@@ -113,22 +127,36 @@ class PolicyForward:
 
 
 class ActorCritic(nn.Module):
-    """Policy and value model in one module, so that one `prepare` wraps both."""
+    """Policy and value model in one module, so that one `prepare` wraps both.
 
-    def __init__(self, policy: PreTrainedModel, value_model: nn.Module, whole_weights: bool = True) -> None:
+    Args:
+        trunk: the policy's, where only its top layers are trained.
+        value_trunk: a separate value model's, where it gives the same.
+    """
+
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        value_model: nn.Module,
+        whole_weights: bool = True,
+        trunk: Trunk | None = None,
+        value_trunk: Trunk | None = None,
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.value_model = value_model
         self.shared = isinstance(value_model, SharedValueHead)
         self.config = policy.config
-        self.policy_forward = PolicyForward(policy, whole_weights)
+        self.policy_forward = PolicyForward(policy, whole_weights, trunk)
+        self.value_trunk = value_trunk
 
     def forward(self, tokens: Tokens, temperature: float, entropy: bool = False) -> TokenScores:
         """Score responses. Values are at least float32, whatever the precision of the backbone."""
         logprobs, spread, hidden = self.policy_forward(self.policy, tokens, temperature, entropy)
         if not self.shared:
             critic = getattr(self.value_model, str(self.value_model.base_model_prefix))
-            hidden = tokens.pick(critic(input_ids=tokens.ids, use_cache=False)[0])
+            with begun(self.value_trunk, tokens.below):
+                hidden = tokens.pick(critic(input_ids=tokens.ids, use_cache=False)[0])
         score: nn.Module = self.value_model.score  # type: ignore[assignment]
         values = score(hidden.to(next(score.parameters()).dtype)).squeeze(-1)
         return TokenScores(logprobs, values.to(at_least_float32(values.dtype)), spread)

@@ -18,6 +18,8 @@ from transformers import PreTrainedModel
 
 from rag_graph.errors import TrainingError
 from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
+from rag_graph.generation.trunk import Trunk
+from rag_graph.generation.trunk_memory import TrunkMemory
 from rag_graph.ppo.actor_critic import PolicyForward, Tokens
 from rag_graph.ppo.models import StartingAdapter
 from rag_graph.ppo.objective import ClipRanges, ppo_loss
@@ -38,6 +40,7 @@ class Engine:
         generating: gives the bare `ActorCritic`, its weights gathered, for sampling.
         pad_id, stop_ids: token ids; each of `stop_ids` ends an answer.
         starting_adapter: where the policy came with a trained adapter, that adapter is the reference.
+        ref_trunk: the reference model's trunk, where it gives what the policy's gives.
     """
 
     args: Any
@@ -50,13 +53,16 @@ class Engine:
     stop_ids: Sequence[int]
     whole_weights: bool
     starting_adapter: StartingAdapter | None
+    ref_trunk: Trunk | None = None
 
     def __post_init__(self) -> None:
         self.samples_itself = bool(self.args.length_bucketing) and (
             not self.whole_weights or decodes_step_by_step(self.bare.policy)
         )
         if self.ref_model is not None:
-            self.reference_forward = PolicyForward(self.ref_model, self.whole_weights)
+            self.reference_forward = PolicyForward(self.ref_model, self.whole_weights, self.ref_trunk)
+        trunk = self.bare.policy_forward.trunk
+        self.memory = None if trunk is None else TrunkMemory(trunk)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @property
@@ -90,15 +96,19 @@ class Engine:
 
     @torch.no_grad()
     def generate(self, queries: Sequences, uniforms: Tensor | None, greedy: bool = False) -> list[list[int]]:
-        """Responses, the token that ended them included. `uniforms` [B, response_length] decide, where the model is not left to transformers'
+        """Responses, the token that ended them included; what the trunk gave for them is kept, unless they are `greedy`. `uniforms` [B, response_length] decide, where the model is not left to transformers'
         `generate` and its random numbers."""
         args, batch_size = self.args, self.args.local_rollout_forward_batch_size
         with self.generating() as model, self.autocast():
             policy = model.policy
             policy.eval()
+            memory = None if greedy else self.memory
+            if memory is not None:
+                memory.forget()
             if self.samples_itself:
                 responses = sample_responses(
-                    policy, queries, args.response_length, None if greedy else uniforms, self.temperature, self.stop_ids, self.pad_id, batch_size
+                    policy, queries, args.response_length, None if greedy else uniforms, self.temperature, self.stop_ids, self.pad_id, batch_size,
+                    memory,
                 )  # fmt: skip
             else:
                 temperature = None if greedy else self.temperature
@@ -121,7 +131,7 @@ class Engine:
         model = self.bare if self.whole_weights else self.model
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            tokens = self._tokens(rows, queries, responses)
+            tokens = self.tokens(rows, queries, responses)
             with self.autocast():
                 scores = model(tokens, self.temperature, entropy=True)
                 reference = self._reference_logprobs(tokens)
@@ -137,6 +147,8 @@ class Engine:
         if self.ref_model is not None:
             return self.reference_forward(self.ref_model, tokens, self.temperature)[0]
         bare = self.bare
+        if self.args.ref_adapter_name is not None:  # whose trunk may be another
+            tokens = tokens._replace(below=None)
         with self._reference_adapter(bare.policy):
             logprobs: Tensor = bare.policy_forward(bare.policy, tokens, self.temperature)[0]
             return logprobs
@@ -158,8 +170,14 @@ class Engine:
             return list(rows)
         return sorted(rows, key=lambda row: len(queries[row]) + len(responses[row]))
 
-    def _tokens(self, rows: Sequence[int], queries: Sequences, responses: Sequences) -> Tokens:
-        return Tokens.of([queries[row] for row in rows], [responses[row] for row in rows], self.accelerator.device)
+    def tokens(self, rows: Sequence[int], queries: Sequences, responses: Sequences) -> Tokens:
+        """Some of the episodes as a block, with what the trunk gives for them where only the layers above are trained."""
+        own, written = [queries[row] for row in rows], [responses[row] for row in rows]
+        below = None
+        if self.memory is not None:
+            with self.autocast():
+                below = self.memory.block(self.bare.policy, [[*q, *r] for q, r in zip(own, written, strict=True)])
+        return Tokens.of(own, written, self.accelerator.device, below)
 
     # ------------------------------------------------------------------ optimisation
 
@@ -208,7 +226,7 @@ class Engine:
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 with self.autocast():
                     scores = self.model(
-                        self._tokens(rows, rollout.episodes.query_ids, rollout.episodes.completion_ids),
+                        self.tokens(rows, rollout.episodes.query_ids, rollout.episodes.completion_ids),
                         self.temperature,
                     )
                 index = torch.tensor(rows, device=self.accelerator.device)

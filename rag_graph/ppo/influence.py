@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from rag_graph.errors import TrainingError
-from rag_graph.ppo.actor_critic import Tokens
 from rag_graph.ppo.engine import Engine, Sequences
 
 STEP = 1e-2
@@ -88,6 +87,6 @@ def _chunks(
     size = engine.args.per_device_train_batch_size
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        tokens = Tokens.of([queries[row] for row in part], [responses[row] for row in part], engine.accelerator.device)
+        tokens = engine.tokens(part, queries, responses)
         logprobs = engine.bare.policy_forward(engine.bare.policy, tokens, engine.temperature)[0]
         yield part, logprobs.sum(1)

@@ -16,6 +16,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from rag_graph.errors import ModelError, TrainingError
 from rag_graph.generation.model_checks import half_precision
+from rag_graph.generation.trunk import Trunk, freeze_trunk, same_trunk
 from rag_graph.ppo.sharding import shard_frozen
 
 
@@ -80,7 +81,8 @@ def starting_adapter(policy: Any, reference: Any, args: Any, whole_weights: bool
     if reference is not None or not isinstance(policy, PeftModel) or args.ref_adapter_name is not None:
         return None
     trained = [(name, weight) for name, weight in policy.named_parameters() if weight.requires_grad]
-    if all("lora_A" in name or ("lora_B" in name and not weight.any()) for name, weight in trained):
+    below = [(name, weight) for name, weight in policy.named_parameters() if "lora_B" in name]  # frozen ones too
+    if all("lora_A" in name or ("lora_B" in name and not weight.any()) for name, weight in trained + below):
         return None
     if not whole_weights:
         raise ModelError(
@@ -89,9 +91,12 @@ def starting_adapter(policy: Any, reference: Any, args: Any, whole_weights: bool
     return StartingAdapter(policy)
 
 
-def reference_model(policy: Any, given: Any) -> Any:
+def reference_model(policy: Any, given: Any, share: bool = False) -> Any:
     """What the KL is measured from: the model given, a frozen copy of the policy, or None where it is the
     policy with another adapter, or with none.
+
+    Args:
+        share: the copy holds the very weights of the policy that are not trained.
 
     Raises:
         TrainingError: the reference is the policy itself, or no copy can be made.
@@ -104,7 +109,25 @@ def reference_model(policy: Any, given: Any) -> Any:
         raise TrainingError(
             "under DeepSpeed ZeRO-3 a model cannot be copied. Load the reference model and give it as ref_model."
         )
-    return copy.deepcopy(policy).requires_grad_(False).eval()
+    frozen = {id(weight): weight for weight in policy.parameters() if share and not weight.requires_grad}
+    return copy.deepcopy(policy, frozen).requires_grad_(False).eval()
+
+
+def shared_trunk(policy: Any, other: Any, train_layers: int | None) -> Trunk | None:
+    """The trunk of a reference or value model, where it gives what the policy's gives; None where it does not, or there is none."""
+    if train_layers is None or not isinstance(other, PreTrainedModel):
+        return None
+    try:
+        return Trunk.of(other, train_layers) if same_trunk(policy, other, train_layers) else None
+    except ModelError:  # another architecture
+        return None
+
+
+def freeze_value_trunk(policy: Any, value_model: Any, train_layers: int | None) -> None:
+    """Of a separate value model that starts from the policy's weights, train the top layers and the head only; another stays as it is."""
+    if shared_trunk(policy, value_model, train_layers) is not None:
+        freeze_trunk(value_model, int(train_layers or 0))
+        value_model.score.requires_grad_(True)
 
 
 def place_reference(reference: Any, accelerator: Accelerator, deepspeed: bool) -> Any:

@@ -23,14 +23,22 @@ from rag_graph.errors import TrainingError
 from rag_graph.generation.dropout import disable_dropout
 from rag_graph.generation.end_tokens import declare_end_tokens, end_token_ids
 from rag_graph.generation.pretrained import load_pretrained
-from rag_graph.generation.trunk import trained_part
+from rag_graph.generation.trunk import Trunk, trained_part
 from rag_graph.ppo.actor_critic import ActorCritic, SharedValueHead
 from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.ppo.callbacks import MetricsFile, ProgressBar
 from rag_graph.ppo.checks import check_settings
 from rag_graph.ppo.engine import Engine
 from rag_graph.ppo.episode_order import EpisodeOrder, as_dataset
-from rag_graph.ppo.models import checkpoint_activations, in_float32, place_reference, reference_model, starting_adapter
+from rag_graph.ppo.models import (
+    checkpoint_activations,
+    freeze_value_trunk,
+    in_float32,
+    place_reference,
+    reference_model,
+    shared_trunk,
+    starting_adapter,
+)
 from rag_graph.ppo.reward_functions import Rewards
 from rag_graph.ppo.reward_protocols import RewardFunction, Row
 from rag_graph.ppo.rollout import Rollout
@@ -89,11 +97,11 @@ class PPOSetup(Trainer):  # type: ignore[misc]
         )  # transformers writes it into the config that is saved
         self.value_model = SharedValueHead(model) if value_model == "shared" else value_model
         self.policy_model = trained_part(model, peft_config, args.train_layers)
+        freeze_value_trunk(self.policy_model, self.value_model, args.train_layers)
         in_float32(self.policy_model)
         if not isinstance(self.value_model, SharedValueHead):
             in_float32(self.value_model)
-        self.ref_model = reference_model(self.policy_model, ref_model)
-        for module in (self.policy_model, self.ref_model, self.value_model):
+        for module in (self.policy_model, ref_model, self.value_model):
             if module is not None:
                 disable_dropout(module)
         if args.gradient_checkpointing:
@@ -111,13 +119,14 @@ class PPOSetup(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
         if self.pop_callback(ProgressCallback) is not None:
             self.add_callback(ProgressBar())
+        self.ref_model = reference_model(self.policy_model, ref_model, share=self._whole_weights)
         self._prepare_models()
         process = (self.accelerator.process_index, self.accelerator.num_processes)
         self.order = EpisodeOrder(args.seed, len(train_dataset), args.local_batch_size, *process)
-        whole_weights = not (self.is_deepspeed_enabled or self.is_fsdp_enabled)
+        whole_weights = self._whole_weights
         self.engine = Engine(
             args, self.accelerator, self.model_wrapped, self.ref_model, self.optimizer, self._generating, processing_class.pad_token_id,
-            stop_ids, whole_weights, starting_adapter(self.policy_model, self.ref_model, args, whole_weights),
+            stop_ids, whole_weights, starting_adapter(self.policy_model, self.ref_model, args, whole_weights), self.ref_trunk,
         )  # fmt: skip
         if not self.engine.whole_weights and args.save_strategy != "no":
             raise TrainingError(
@@ -141,14 +150,25 @@ class PPOSetup(Trainer):  # type: ignore[misc]
 
     def _prepare_models(self) -> None:
         """Policy and value model as one module, its optimizer and schedule, and all of them on what accelerate runs on."""
-        whole_weights = not (self.is_deepspeed_enabled or self.is_fsdp_enabled)
-        self.model = ActorCritic(self.policy_model, self.value_model, whole_weights)
+        own = value = reference = None
+        if self.args.train_layers is not None and self._whole_weights:
+            own = Trunk.of(self.policy_model, self.args.train_layers)
+            value, reference = (
+                shared_trunk(self.policy_model, other, self.args.train_layers)
+                for other in (self.value_model, self.ref_model)
+            )
+        self.ref_trunk = reference
+        self.model = ActorCritic(self.policy_model, self.value_model, self._whole_weights, own, value)
         self.create_optimizer_and_scheduler(self.args.num_total_batches)
         self.model_wrapped, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
         self.ref_model = place_reference(self.ref_model, self.accelerator, self.is_deepspeed_enabled)
         self.callback_handler.optimizer, self.callback_handler.lr_scheduler = self.optimizer, self.lr_scheduler
         # For rewards that draw from the global generator: processes must not draw the same.
         torch.manual_seed(self.args.seed + 100003 * self.accelerator.process_index)
+
+    @property
+    def _whole_weights(self) -> bool:
+        return not (self.is_deepspeed_enabled or self.is_fsdp_enabled)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """As in transformers; an optimizer of the caller's also gets the weights that the caller could not know."""

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 
+from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.trunk import Trunk, trained_part
+from rag_graph.generation.trunk_memory import TrunkMemory
 from rag_graph.ppo.actor_critic import ActorCritic, PolicyForward, SharedValueHead, Tokens
 
 
@@ -66,3 +70,39 @@ def test_values_are_the_head_on_the_states_around_the_tokens(tiny_model: Callabl
             states = other.model(torch.tensor([query + response]))[0][0, len(query) - 1 :]
             expected = states @ critic.score.weight[0] + 0.5
             assert torch.allclose(values[row, : len(response) + 1], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_gradients_are_those_of_a_pass_through_all_layers(
+    deep_family: str, deep_model: Callable[[str], Any], lora: bool
+) -> None:
+    """The trunk's activations come from sampling; policy and value head learn from them."""
+    whole, stops = deep_model(deep_family), list(range(20, 40))
+    adapter = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False) if lora else None
+    critic = SharedValueHead(whole)
+    torch.nn.init.normal_(critic.score.weight)
+    policy = trained_part(whole, adapter, 2).eval()
+    trunk = Trunk.of(policy, 2)
+    assert trunk is not None
+    both, memory = ActorCritic(policy, critic, True, trunk), TrunkMemory(trunk)
+    queries = [[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 9, 10], [11], [12, 13, 14]]
+    noise = torch.rand((4, 6), generator=torch.Generator().manual_seed(2))
+    responses = sample_responses(policy, queries, 6, noise, 0.8, stops, 0, 4, memory)
+    if deep_family == "gemma2":  # its attention takes its softmax in float32, so that step by step is not exact
+        memory.forget()
+    weights = [weight for weight in both.parameters() if weight.requires_grad]
+
+    def gradients(below: torch.Tensor | None) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        tokens = Tokens.of(queries, responses, below=below)
+        scores = both(tokens, 0.8)
+        signs = torch.linspace(-1, 1, scores.logprobs.numel()).reshape(scores.logprobs.shape).double()
+        loss = (signs * scores.logprobs).sum() + scores.values[:, :6].square().sum()
+        return loss.detach(), torch.autograd.grad(loss, weights)
+
+    loss, expected = gradients(None)
+    kept_loss, found = gradients(memory.block(policy, [[*q, *r] for q, r in zip(queries, responses, strict=True)]))
+    assert len(memory) == len({(*q, *r) for q, r in zip(queries, responses, strict=True)})
+    assert abs(float(loss - kept_loss)) < 1e-9
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-9)
+        assert other.abs().max() > 1e-6

@@ -27,7 +27,11 @@ def launch(processes: int, folder: Path, *options: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("options", [(), ("--lora",), ("--separate", "--sgd")], ids=["shared", "lora", "separate"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--lora",), ("--separate", "--sgd"), ("--top", "--sgd")],
+    ids=["shared", "lora", "separate", "top layer"],
+)
 def test_two_processes_do_what_one_does(tmp_path: Path, options: tuple[str, ...], outcome: Any) -> None:
     # The first step of Adam makes a gradient of 1e-10 as large as any other: with a value model of its own, SGD compares gradients.
     for processes in (1, 2):

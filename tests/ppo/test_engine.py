@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaForSequenceClassification
 
+from rag_graph.config import LoraSettings
 from rag_graph.errors import TrainingError
+from rag_graph.generation.language_model import lora_config
+from rag_graph.generation.trunk import decoder_layers
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from tests.ppo.tiny_run import BATCH, ROWS, arguments, constant, make
 
@@ -165,3 +169,56 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_last_good_weights(
     assert all(torch.equal(p, states[2][name]) for name, p in trainer.model.named_parameters())
     assert (tmp_path / "checkpoint-2").is_dir()
     assert not (tmp_path / "checkpoint-3").exists()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"lora": True}, {"separate": True}, {"length_bucketing": False}, {"temperature": 1.3, "stop_token_id": 300}],
+    ids=["all weights", "lora", "separate value model", "stock sampling", "answers of full length"],
+)
+def test_a_frozen_trunk_is_computed_once_and_changes_nothing(
+    tiny_model: Any, tmp_path: Path, kind: dict[str, Any]
+) -> None:
+    def run(keep: bool) -> tuple[GraphPPOTrainer, int]:
+        changes: dict[str, Any] = {**kind, "train_layers": 1, "optim": "sgd", "learning_rate": 0.3}
+        if changes.get("stop_token_id") is not None:
+            changes["stop_token"] = None
+        if changes.pop("lora", False):
+            changes["peft_config"] = lora_config(LoraSettings(r=4, alpha=8))
+        if changes.pop("separate", False):
+            base = tiny_model(1)[0]
+            base.config.num_labels = 1
+            changes["value_model"] = value = LlamaForSequenceClassification(base.config)
+            value.model.load_state_dict(base.model.state_dict())
+            torch.nn.init.zeros_(value.score.weight)
+        trainer = make(
+            tiny_model, tmp_path, lambda completion_ids, **_: [len(set(i)) / 6 for i in completion_ids], **changes
+        )
+        models = [trainer.policy_model, *([] if trainer.ref_model is None else [trainer.ref_model])]
+        models += [trainer.value_model] if "value_model" in changes else []
+        layers = {id(layer): layer for layer in (decoder_layers(model)[0] for model in models)}
+        passes: list[int] = []
+        for layer in layers.values():
+            layer.mlp.register_forward_hook(lambda mlp, given, output: passes.append(output.shape[1]))
+        if not keep:
+            trainer.engine.memory = None
+        torch.manual_seed(3)
+        trainer.train()
+        return trainer, sum(passes)
+
+    kept, passed = run(keep=True)
+    plain, passed_again = run(keep=False)
+    rollout, expected = kept.last_rollout, plain.last_rollout
+    assert rollout is not None
+    assert expected is not None
+    assert rollout.episodes.completion_ids == expected.episodes.completion_ids
+    for name in ("logprobs", "ref_logprobs", "entropy", "values"):
+        assert torch.allclose(getattr(rollout.judged, name), getattr(expected.judged, name), atol=1e-5), name
+    for (name, weight), (_, other) in zip(kept.model.named_parameters(), plain.model.named_parameters(), strict=True):
+        assert torch.allclose(weight, other, atol=1e-5), name
+    longest = max(
+        len(q) + len(r) for q, r in zip(rollout.episodes.query_ids, rollout.episodes.completion_ids, strict=True)
+    )
+    own = longest if "length_bucketing" not in kind else 2 * longest  # transformers' generate is not listened to
+    assert passed <= own
+    assert passed_again >= own + 3 * longest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import FalconConfig, FalconForCausalLM, GPT2Config, GPT2LMHead
 
 from rag_graph.errors import ModelError
 from rag_graph.ppo.arguments import GraphPPOConfig
-from rag_graph.ppo.models import StartingAdapter
+from rag_graph.ppo.models import StartingAdapter, freeze_value_trunk, shared_trunk
 from rag_graph.ppo.trainer import GraphPPOTrainer
 from rag_graph.ppo.trainer_state import identity
 
@@ -163,3 +164,43 @@ def test_an_adapter_on_a_bfloat16_base_learns_in_float32(tiny_model: Any, tmp_pa
     dtypes = {weight.dtype for weight in trainer.policy_model.parameters() if weight.requires_grad}
     assert dtypes == {torch.float32}
     assert {weight.dtype for weight in trainer.policy_model.parameters()} == {torch.float32, torch.bfloat16}
+
+
+def test_a_copy_as_reference_holds_the_very_weights_that_are_not_trained(tiny_model: Any, tmp_path: Path) -> None:
+    model, tokenizer = tiny_model(1)
+    trainer = trainer_of(model, tokenizer, tmp_path, train_layers=1)
+    for (name, own), (_, kept) in zip(model.named_parameters(), trainer.ref_model.named_parameters(), strict=True):
+        assert (own is kept) == (".layers.1." not in name), name
+        assert not kept.requires_grad
+    before = {name: weight.clone() for name, weight in trainer.ref_model.named_parameters()}
+    trainer.train()
+    assert all(torch.equal(before[name], weight) for name, weight in trainer.ref_model.named_parameters())
+
+
+def test_a_trained_adapter_whose_lower_part_stays_is_the_reference(tiny_model: Any, tmp_path: Path) -> None:
+    """Only below the top the adapter says something: switched off, the policy would be another model."""
+    base, tokenizer = tiny_model(1)
+    model = get_peft_model(base, LoraConfig(**LORA))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "layers.0" in name and "lora_B" in name:
+                weight.normal_()
+    trainer = trainer_of(model, tokenizer, tmp_path, train_layers=1)
+    trainer.train()
+    assert trainer.last_rollout is not None
+    assert trainer.last_rollout.kl.abs().max() < 1e-5
+
+
+def test_another_value_model_than_a_copy_learns_as_a_whole(tiny_model: Any, tmp_path: Path) -> None:
+    base, other = tiny_model(1)[0], tiny_model(2)[0]
+    assert shared_trunk(base, other, 1) is None
+    assert shared_trunk(base, copy.deepcopy(base), 1) is not None
+    assert shared_trunk(base, copy.deepcopy(base), None) is None
+    other.score = torch.nn.Linear(32, 1)
+    freeze_value_trunk(base, other, 1)
+    assert all(weight.requires_grad for weight in other.parameters())
+    alike = copy.deepcopy(base)
+    alike.score = torch.nn.Linear(32, 1)
+    freeze_value_trunk(base, alike, 1)
+    learns = {name for name, weight in alike.named_parameters() if weight.requires_grad}
+    assert learns == {name for name, _ in alike.named_parameters() if "layers.1" in name or "score" in name}

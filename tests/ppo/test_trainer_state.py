@@ -32,8 +32,8 @@ def weights(trainer: Any) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "kind",
-    [{}, {"lora": True}, {"separate": True}, {"length_bucketing": False}],
-    ids=["shared", "lora", "separate", "stock sampling"],
+    [{}, {"lora": True}, {"separate": True}, {"length_bucketing": False}, {"train_layers": 1}],
+    ids=["shared", "lora", "separate", "stock sampling", "top layer"],
 )
 def test_a_resumed_run_ends_as_the_plain_one(tmp_path: Path, kind: dict[str, Any], outcome: Any) -> None:
     plain = train(tmp_path / "plain", 4, **kind)

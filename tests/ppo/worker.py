@@ -1,6 +1,6 @@
 """A small PPO run as a process of its own: killed and resumed, or one of several under torchrun.
 
-python worker.py FOLDER [--updates 8] [--resume] [--lora] [--separate] [--sgd] [--kill-after 3.2] [--stop-at 3]
+python worker.py FOLDER [--updates 8] [--resume] [--lora] [--top] [--separate] [--sgd] [--kill-after 3.2] [--stop-at 3]
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=8)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--lora", action="store_true")
+    parser.add_argument("--top", action="store_true", help="train one layer of two")
     parser.add_argument("--separate", action="store_true")
     parser.add_argument("--sgd", action="store_true", help="so that weights tell gradients apart as they are")
     parser.add_argument("--kill-after", type=float, help="seconds of training before SIGKILL")
@@ -122,6 +123,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     changes: dict[str, Any] = {"optim": "sgd", "learning_rate": 0.3} if options.sgd else {}
+    changes |= {"train_layers": 1} if options.top else {}
     trainer = make(options.folder, options.updates, options.lora, options.separate, options.stop_at, **changes)
     if options.kill_after is not None:
         threading.Thread(target=_kill, args=(options.kill_after,), daemon=True).start()
