@@ -36,9 +36,11 @@ from rag_graph.rag.episode_builder import EpisodeBuilder
 from rag_graph.records import Example
 from rag_graph.reward import GraphReward
 
-ANSWERS = 2
+ANSWERS = 4
 """Answers that are drawn to each prompt of an update."""
-LOOKED_AT = (0.125, 0.25, 0.5, 0.75, 1.0)
+TOGETHER = 8
+"""Prompts that are padded to one length."""
+LOOKED_AT = (0.25, 0.5, 1.0)
 """Shares of the updates after which the policy is evaluated."""
 
 
@@ -88,6 +90,8 @@ class Policy:
         self.prompts = prompts_of(config, self.graph, self.tokenizer)
         self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.reference = [weight.detach().clone() for weight in self.trained]
+        self.before: Tensor | None = None
+        """Log-probabilities of the held-out prompts by the reference, once they were computed."""
         self.activations = self._activations(kept)
 
     def _activations(self, kept: Path) -> dict[str, Tensor]:
@@ -111,7 +115,15 @@ class Policy:
         return torch.tensor([self.prompts.ids[name] + [0] * (length - len(self.prompts.ids[name])) for name in names])
 
     def logprobs(self, names: Sequence[str]) -> Tensor:
-        """Log-probabilities of the answer's token, [b, V]."""
+        """Log-probabilities of the answer's token, [b, V]. Prompts of like length go through the layers together."""
+        by_length = sorted(range(len(names)), key=lambda row: len(self.prompts.ids[names[row]]))
+        found: dict[int, Tensor] = {}
+        for start in range(0, len(names), TOGETHER):
+            rows = by_length[start : start + TOGETHER]
+            found |= zip(rows, self._logprobs([names[row] for row in rows]), strict=True)
+        return torch.stack([found[row] for row in range(len(names))])
+
+    def _logprobs(self, names: Sequence[str]) -> Tensor:
         ids = self._padded(names)
         rows = [self.activations[name] for name in names]
         given = torch.stack([F.pad(row, (0, 0, 0, ids.shape[1] - len(row))) for row in rows])
@@ -120,9 +132,9 @@ class Policy:
         last = torch.tensor([len(row) - 1 for row in rows])
         return self.model.get_output_embeddings()(hidden[torch.arange(len(rows)), last]).log_softmax(-1)
 
-    def take(self, weights: Sequence[Tensor]) -> None:
-        """These weights of the top layers, as policy and as reference."""
-        self.reference = [weight.clone() for weight in weights]
+    def take(self, weights: Sequence[Tensor], before: Tensor | None = None) -> None:
+        """These weights of the top layers, as policy and as reference; `before`: what `before` said after they were taken last."""
+        self.reference, self.before = [weight.clone() for weight in weights], before
         for weight, taken in zip(self.trained, weights, strict=True):
             weight.data.copy_(taken)
 
@@ -149,22 +161,19 @@ class Policy:
     def measured(self) -> dict[str, Any]:
         """On the held-out prompts: the expected goal (probability of the right label) in the mean over tasks, accuracy of the likeliest answer, KL to
         the reference in nats."""
-        by_length = sorted(self.prompts.test, key=lambda e: len(self.prompts.ids[e.id]))
-        found: dict[str, list[tuple[float, float, float]]] = {}
-        for start in range(0, len(by_length), 64):
-            batch = by_length[start : start + 64]
-            names = [example.id for example in batch]
-            logs = self.logprobs(names)
+        test = self.prompts.test
+        logs = self.logprobs([example.id for example in test])
+        if self.before is None:
             with self.as_reference():
-                before = self.logprobs(names)
-            for example, log, then in zip(batch, logs, before, strict=True):
-                right = self.prompts.right[example.id]
-                kl = float((log.exp() * (log - then)).sum())
-                found.setdefault(example.task, []).append((float(log[right].exp()), float(log.argmax() == right), kl))
-        means = {task: torch.tensor(rows).mean(0).tolist() for task, rows in sorted(found.items())}
-        expected, greedy, kl = torch.tensor(list(means.values())).mean(0).tolist()
-        each = {task: [round(value, 4) for value in values[:2]] for task, values in means.items()}
-        return {"score": round(expected, 5), "greedy": round(greedy, 5), "kl": round(kl, 4), "tasks": each}
+                self.before = self.logprobs([example.id for example in test])
+        kl = (logs.exp() * (logs - self.before)).sum(-1)
+        right = torch.tensor([self.prompts.right[example.id] for example in test])
+        each = torch.stack([logs.exp().gather(1, right[:, None])[:, 0], (logs.argmax(-1) == right).float(), kl], 1)
+        tasks = sorted({example.task for example in test})
+        means = torch.stack([each[[example.task == task for example in test]].mean(0) for task in tasks])
+        expected, greedy, nats = means.mean(0).tolist()
+        shown = {task: [round(float(value), 4) for value in row[:2]] for task, row in zip(tasks, means, strict=True)}
+        return {"score": round(expected, 5), "greedy": round(greedy, 5), "kl": round(nats, 4), "tasks": shown}
 
 
 def order(examples: Sequence[Example], number: int, seed: int) -> Iterator[list[Example]]:
@@ -253,10 +262,10 @@ class Cells:
         self.policy, self.config = Policy(config, place / "trunk.pt"), config
         self.fresh = [weight.detach().clone() for weight in self.policy.trained]
         self.demonstrations, self.target = demonstrations, target
-        self._warm: dict[int, tuple[list[Tensor], dict[str, Any]]] = {}
+        self._warm: dict[int, tuple[list[Tensor], Tensor | None, dict[str, Any]]] = {}
 
-    def warmed(self, seed: int) -> tuple[list[Tensor], dict[str, Any]]:
-        """The weights from which all arms of a seed start, and what they score."""
+    def warmed(self, seed: int) -> tuple[list[Tensor], Tensor | None, dict[str, Any]]:
+        """The weights from which all arms of a seed start, what they say of the held-out prompts, and their score."""
         if seed not in self._warm:
             policy, sft = self.policy, self.config.sft
             policy.take(self.fresh)
@@ -264,14 +273,15 @@ class Cells:
             for _ in learn_references(policy, shown, sft.steps, sft.batch_size, sft.learning_rate, seed):
                 pass
             policy.take([weight.detach().clone() for weight in policy.trained])
-            self._warm = {seed: (policy.reference, policy.measured())}
+            score = policy.measured()
+            self._warm = {seed: (policy.reference, policy.before, score)}
         return self._warm[seed]
 
     def train(self, arm: str, seed: int) -> dict[str, Any]:
         """Train an arm, and look at it on the way."""
-        weights, before = self.warmed(seed)
+        weights, logs, before = self.warmed(seed)
         policy, ppo = self.policy, self.config.ppo
-        policy.take(weights)
+        policy.take(weights, logs)
         torch.manual_seed(seed)
         started, processor = time.perf_counter(), time.process_time()
         training: list[dict[str, float]] = []

@@ -1,0 +1,121 @@
+"""Do generator and retriever learn together on real text? SmolLM2 and MiniLM on hotpotqa, musique and two_wiki.
+
+    python experiments/cotrain/real_text.py --runs FOLDER            all arms, 3 seeds; cell by cell, goes on where it was stopped
+    python experiments/cotrain/real_text.py --runs FOLDER --show     run nothing; the table of what is there
+
+Arms, at equal updates and episodes: `generator` (PPO, the retriever stays), `retriever` (perplexity distillation, the generator stays), `both`, and
+`both_likelihood` (a warm-up by RAG-Sequence likelihood first). `before` is the state after the supervised warm-up, of each seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+FROZEN, NO_LEARNING = "ppo.learning_rate=1.0e-12", "retrieval.learn.method=none"
+ARMS = {
+    "generator": [NO_LEARNING],
+    "retriever": [FROZEN],
+    "both": [],
+    "both_likelihood": ["retrieval.learn.warm_up=likelihood"],
+}
+FOUND = 5
+"""R@5: share of the supporting passages among the first five."""
+
+
+def recall(bench: Any, examples: list[Any]) -> float:
+    """Mean over data sets of R@5 on the held-out questions, by the encoder as it is."""
+    by_task: dict[str, list[float]] = {}
+    for example in examples:
+        (found,) = bench.pools["test"].candidates(example.task, [example.text], [example.id], FOUND)
+        ids = {piece.context.local_id for piece in found[:FOUND]}
+        by_task.setdefault(example.task, []).append(len(ids & set(example.supporting)) / len(set(example.supporting)))
+    return sum(sum(rows) / len(rows) for rows in by_task.values()) / len(by_task)
+
+
+def one_cell(arm: str, seed: int, folder: Path, changes: list[str]) -> dict[str, Any]:
+    import rag_graph
+    from rag_graph.data.load import load_data
+
+    shutil.rmtree(folder, ignore_errors=True)
+    settings = [*changes, *ARMS[arm], f"seed={seed}", f"output_dir={folder}"]
+    run = rag_graph.train(HERE / "real_config.yaml", settings)
+    data = load_data(run.stated_graph, run.config.data, seed)
+    cell: dict[str, Any] = {"arm": arm, "seed": seed, "updates": run.config.ppo.updates}
+    for part in ("before", "after"):
+        record = json.loads((folder / "evaluation" / f"{part}.json").read_text(encoding="utf-8"))
+        wanted = {"f1": "token_f1", "em": "exact_match"}
+        for name, metric in wanted.items():
+            values = {row["task"]: row["value"] for row in record["results"] if row["metric"] == metric}
+            cell[f"{name}_{part}"] = round(sum(values.values()) / len(values), 5)
+            cell[f"{name}_{part}_tasks"] = values
+        cell[f"shown_{part}"] = record["retrieval"]["retrieval/recall"]
+    cell["recall@5"] = round(recall(run._bench, data.test), 5)
+    shutil.rmtree(folder / "policy", ignore_errors=True)
+    return cell
+
+
+def show(cells: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from rag_graph.evaluation.statistics import holm, paired_p_value, run_interval
+
+    def mean(values: list[float]) -> str:
+        return str(run_interval([[value] for value in values])).replace("[", "\\[")
+
+    table = Table("arm", "seeds", "F1 before", "F1", "EM", "R@5", box=None)
+    for arm in ARMS:
+        mine = [cell for cell in cells if cell["arm"] == arm]
+        if mine:
+            columns = [
+                mean([cell[name] for cell in mine]) for name in ("f1_before", "f1_after", "em_after", "recall@5")
+            ]
+            table.add_row(arm, str(len(mine)), *columns)
+    console = Console(width=150)
+    console.print(table)
+    f1 = {arm: {cell["seed"]: cell["f1_after"] for cell in cells if cell["arm"] == arm} for arm in ARMS}
+    pairs = {
+        f"{one} - {two}": [[f1[one][seed] - f1[two][seed]] for seed in sorted(f1[one].keys() & f1[two].keys())]
+        for one in ("both", "both_likelihood")
+        for two in ("generator", "retriever")
+        if f1[one].keys() & f1[two].keys()
+    }
+    adjusted = holm([paired_p_value(values) for values in pairs.values()])
+    for (name, values), p in zip(pairs.items(), adjusted, strict=True):
+        gap, low, high = run_interval(values, len(pairs))
+        text = f"F1, {name}: {gap:+.3f} [{low:+.3f}, {high:+.3f}], p {p:.3f} (together: Bonferroni, Holm)"
+        console.print(text, markup=False, highlight=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the cells")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of all arms")
+    parser.add_argument("--show", action="store_true", help="run nothing, only the table")
+    options = parser.parse_args()
+    for seed in options.seeds if not options.show else []:
+        for arm in options.arms:
+            done = options.runs / f"{arm}-seed{seed}.json"
+            if done.is_file():
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                cell = one_cell(arm, seed, options.runs.absolute() / f"{arm}-seed{seed}", options.set)
+            done.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+            print(
+                f"{arm} seed {seed}: F1 {cell['f1_before']:.3f} -> {cell['f1_after']:.3f}, R@5 {cell['recall@5']:.3f}",
+                flush=True,
+            )
+    show([json.loads(path.read_text(encoding="utf-8")) for path in sorted(options.runs.glob("*-seed*.json"))])
+
+
+if __name__ == "__main__":
+    main()
