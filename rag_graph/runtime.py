@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rag_graph.errors import ConfigError, DataError, TrainingError
+from rag_graph.stored_file import plain_file
 
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -117,9 +118,9 @@ def open_text(path: Path, newline: str | None = None) -> io.TextIOWrapper:
         newline: as in `open`; None: every kind of line end is read as "\\n".
 
     Raises:
-        OSError: it is missing or cannot be read.
+        OSError: it is missing, cannot be read, or is a folder, a pipe or a device.
     """
-    with path.open("rb") as handle:
+    with plain_file(path, follow=True) as handle:
         zipped = handle.read(2) == b"\x1f\x8b"
     raw: IO[bytes] = gzip.open(path) if zipped else path.open("rb")  # type: ignore[assignment]  # noqa: SIM115
     try:

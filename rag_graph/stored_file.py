@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from rag_graph.errors import DamagedFileError, RagGraphError
 
@@ -73,10 +74,34 @@ def check_regular(path: Path) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def plain_file(path: Path, follow: bool = False) -> BinaryIO:
+    """Open a file for reading that is no folder, pipe or device: these are not waited for.
+
+    Args:
+        follow: it may be reached through a link.
+
+    Raises:
+        OSError: it is missing, cannot be read, or is no plain file.
+    """
+    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_BINARY"))
+    if not follow:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
+        if path.is_symlink():
+            raise OSError("it is a link, which is not followed")
     try:
-        with path.open("rb") as handle:
+        number = os.open(path, flags)
+    except ValueError as error:  # a null character in the path
+        raise OSError(str(error)) from None
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError("not a regular file")
+    return os.fdopen(number, "rb")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with plain_file(path, follow=True) as handle:
             yield handle
     except OSError as error:
         raise damaged(path, f"cannot be read ({error.strerror or error})") from None

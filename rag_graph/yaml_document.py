@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from rag_graph.stored_file import plain_file
+
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
@@ -87,13 +89,8 @@ def read_bounded(path: Path, limit: int = MAX_BYTES) -> bytes:
     Raises:
         OSError: missing, unreadable, or not a regular file.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("not a regular file.")
-        with path.open("rb") as handle:
-            return handle.read(limit + 1)
-    except ValueError as error:  # a null byte in the path
-        raise OSError(str(error)) from None
+    with plain_file(path, follow=True) as handle:
+        return handle.read(limit + 1)
 
 
 def load_document(raw: bytes, file: str) -> Document:

@@ -10,7 +10,7 @@ import pytest
 
 from rag_graph.errors import DamagedFileError
 from rag_graph.runtime import append_records, write_json
-from rag_graph.stored_file import check_regular, last_record, read_json, read_records, read_text, using
+from rag_graph.stored_file import check_regular, last_record, plain_file, read_json, read_records, read_text, using
 
 
 def test_lines_survive_a_crash(tmp_path: Path) -> None:
@@ -116,3 +116,18 @@ def test_what_fails_while_a_file_is_used_names_it(tmp_path: Path) -> None:
     own = DamagedFileError("another file")
     with pytest.raises(DamagedFileError, match="another file"), using(tmp_path / "x"):
         raise own
+
+
+def test_links_pipes_and_devices_are_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    os.mkfifo(tmp_path / "pipe")
+    with plain_file(tmp_path / "real") as handle:
+        assert handle.read() == b"x"
+    for path in (tmp_path / "link", tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(OSError, match=r"link|regular"):
+            plain_file(path)
+    with plain_file(tmp_path / "link", follow=True) as handle:
+        assert handle.read() == b"x"
+    with pytest.raises(OSError, match="regular"):
+        plain_file(tmp_path / "pipe", follow=True)

@@ -12,6 +12,7 @@ from typing import Any
 from rag_graph.data.beir import beir_rows, is_qrels
 from rag_graph.errors import DataError, need
 from rag_graph.runtime import not_utf8, open_text, read_jsonl
+from rag_graph.stored_file import plain_file
 
 Rows = Iterator[tuple[str, dict[str, Any]]]
 """(where, row): "file.jsonl:12" and its columns."""
@@ -86,7 +87,8 @@ def _parquet_rows(path: Path) -> Rows:
     from pyarrow import parquet
 
     try:
-        rows = parquet.read_table(path).to_pylist()
+        with plain_file(path, follow=True) as handle:
+            rows = parquet.read_table(handle).to_pylist()
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as parquet: {error}") from None
     for number, row in enumerate(rows, 1):

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from rag_graph.errors import TrainingError
+from rag_graph.errors import DamagedFileError, TrainingError
+from rag_graph.stored_file import read_json
 
 FORMAT = "rag_graph.ppo/1"
 DESCRIPTION = "checkpoint.json"
@@ -113,14 +114,17 @@ def check_checkpoint(path: Path, about: Mapping[str, Any]) -> int:
         TrainingError: it is torn (a file is missing or has changed), foreign, or was written by a run that differs; says in what.
     """
     try:
-        description = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-        if description["format"] != FORMAT:
-            raise TrainingError(f"{path}: a checkpoint of another format ({description['format']}), not {FORMAT}.")
-        files, written, step = dict(description["files"]), dict(description["about"]), int(description["step"])
-    except FileNotFoundError:
-        raise TrainingError(f"{path}: no checkpoint of this trainer: it has no {DESCRIPTION}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path}: {DESCRIPTION} cannot be read ({error}): the checkpoint is torn.") from None
+        description = read_json(path / DESCRIPTION)
+    except DamagedFileError as error:
+        raise TrainingError(f"{path}: {DESCRIPTION} cannot be read: the checkpoint is torn. {error}") from None
+    if description is None:
+        raise TrainingError(f"{path}: no checkpoint of this trainer: it has no {DESCRIPTION}.")
+    parts = description if isinstance(description, dict) else {}
+    files, written, step = parts.get("files"), parts.get("about"), parts.get("step")
+    if not isinstance(files, dict) or not isinstance(written, dict) or type(step) is not int:
+        raise TrainingError(f"{path}: {DESCRIPTION} does not describe a checkpoint: it is torn.")
+    if parts.get("format") != FORMAT:
+        raise TrainingError(f"{path}: a checkpoint of another format ({parts.get('format')!r:.40}), not {FORMAT}.")
     for name, digest in files.items():
         if not (path / name).is_file():
             raise TrainingError(f"{path}: {name} is missing: the checkpoint is torn.")

@@ -9,21 +9,19 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from rag_graph.errors import DataError
+from rag_graph.errors import DataError, RagGraphError
+from rag_graph.stored_file import plain_file
 
 Content = mmap.mmap | bytes
-WRONG = (OSError, ValueError, EOFError, KeyError, IndexError, TypeError, RuntimeError, AttributeError, MemoryError)
-"""What libraries raise on content that they do not understand; `RuntimeError` has `RecursionError` below it."""
 
 
 def content_hash(content: Content) -> str:
@@ -31,28 +29,14 @@ def content_hash(content: Content) -> str:
     return xxhash.xxh3_128_hexdigest(content)
 
 
-def plain_file(path: Path) -> BinaryIO:
-    """Open a file for reading that is neither a link nor a pipe nor a device: these are not followed, and not waited for.
-
-    Raises:
-        OSError: it is missing, cannot be read, or is no plain file.
-    """
-    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
-    if path.is_symlink():
-        raise OSError("it is a link, which is not followed")
-    number = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError("it is no plain file")
-    return os.fdopen(number, "rb")
-
-
 @contextmanager
 def understood(path: Path) -> Iterator[None]:
     """Raises DataError with the name of the file where its content is not understood."""
     try:
         yield
-    except WRONG as error:
+    except RagGraphError:
+        raise
+    except Exception as error:  # libraries raise errors of many types on content that they do not understand
         what = (getattr(error, "strerror", None) or str(error) or type(error).__name__).splitlines()[0]
         raise damaged(path, f"{what:.200}") from None
 

@@ -21,12 +21,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from rag_graph.errors import DataError
-from rag_graph.retrieval.index_files import content_hash, plain_file
+from rag_graph.retrieval.index_files import content_hash
 from rag_graph.retrieval.index_manifest import MANIFEST, Fingerprint, Manifest, manifest_text
 from rag_graph.retrieval.index_parts import Parts
 from rag_graph.retrieval.opened_index import FAISS, TYPES, Opened
 from rag_graph.retrieval.vectors import FaissVectors
 from rag_graph.runtime import to_json
+from rag_graph.stored_file import plain_file
 
 LOCK = ".lock"
 VERSION = re.compile(r"[0-9a-f]{32}")

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rag_graph.errors import DataError, check_no_secret
-from rag_graph.retrieval.index_files import content_hash, damaged, plain_file, understood
+from rag_graph.retrieval.index_files import content_hash, damaged, understood
 from rag_graph.retrieval_methods import LANGUAGES, UNSTEMMED, LinkKind, is_vector_store
+from rag_graph.stored_file import plain_file
 
 MANIFEST = "manifest.json"
 FORMAT: Literal[4] = 4

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from rag_graph.retrieval.encoder import Encoder
 from rag_graph.runtime import cache_folder
+from rag_graph.stored_file import plain_file
 
 FORMAT = 1
 
@@ -64,11 +65,11 @@ def _key(texts: Sequence[str], encoder: Encoder) -> str:
 def _read(path: Path, count: int) -> NDArray[np.float32] | None:
     """None where there is no whole array of so many rows."""
     try:
-        found = np.load(path)
-    except (OSError, ValueError, EOFError):
+        with plain_file(path) as handle:
+            found = np.lib.format.read_array(handle, allow_pickle=False)
+    except Exception:  # NumPy raises errors of many types on content that it does not understand
         return None
-    whole = isinstance(found, np.ndarray) and found.ndim == 2 and len(found) == count and found.dtype == np.float32
-    return found if whole else None
+    return found if found.ndim == 2 and len(found) == count and found.dtype == np.float32 else None
 
 
 def _write(path: Path, vectors: NDArray[np.float32]) -> None:

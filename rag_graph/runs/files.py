@@ -300,14 +300,17 @@ def check_model(folder: Path) -> None:
     """Whether the files of a saved model can be read; whether they fit each other is seen when it is loaded.
 
     Raises:
-        DamagedFileError: one of them is no file, no JSON object, or not as long as it should be.
+        DamagedFileError: one of them is no file, no JSON of its kind, or not as long as it should be.
     """
     from safetensors import safe_open
 
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and not path.is_symlink() and not path.suffix:
+            continue  # a module of an encoder
         check_regular(path)
-        if path.suffix == ".json" and not isinstance(read_json(path, finite=False), dict):
-            raise damaged(path, "is no JSON object")
+        kind = list if path.name == "modules.json" else dict
+        if path.suffix == ".json" and not isinstance(read_json(path, finite=False), kind):
+            raise damaged(path, f"is no JSON {'list' if kind is list else 'object'}")
         if path.suffix == ".safetensors":
             with using(path), safe_open(path, "numpy"):
                 pass

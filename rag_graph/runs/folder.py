@@ -136,14 +136,24 @@ def check_places(path: Path) -> None:
     """
     for place, folders, files in os.walk(path):
         for name in [*folders, *files]:
-            found = Path(place) / name
-            mode = found.lstat().st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                what = "a link" if stat.S_ISLNK(mode) else "a pipe or a device"
-                raise DataError(
-                    f"{found}: {what}, and a run writes only to files of its own folder. Put the file itself there, or delete it."
-                )
+            check_place(Path(place) / name)
         folders[:] = [name for name in folders if name not in OF_TRACKERS]
+
+
+def check_place(path: Path) -> None:
+    """Check that nothing but a file or a folder is at this place of a run.
+
+    Raises:
+        DataError: a link, a pipe or a device is there.
+    """
+    if not os.path.lexists(path):
+        return
+    mode = path.lstat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        what = "a link" if stat.S_ISLNK(mode) else "a pipe or a device"
+        raise DataError(
+            f"{path}: {what}, and a run writes only to files of its own folder. Put the file itself there, or delete it."
+        )
 
 
 def lacks_figures(path: Path) -> bool:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,7 +25,7 @@ LINE_EVERY_S = 10.0
 class StageProgress:
     """`with StageProgress() as progress: progress.stage("PPO", 120); progress.advance(reward=.4)`."""
 
-    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+    def __init__(self, console: Terminal | None = None, quiet: bool = False) -> None:
         self.console = console or Terminal(stderr=True)
         self.quiet = quiet
         columns = (

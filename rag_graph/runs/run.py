@@ -18,7 +18,7 @@ from rag_graph.graph.reader import load_graph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.graph.strengths import Key, Learned, key_of, read_strengths
 from rag_graph.runs.files import GraphReport, Manifest, Part, Results, RunFiles, Status, check_model, missing_updates
-from rag_graph.runs.folder import state_of
+from rag_graph.runs.folder import check_place, state_of
 from rag_graph.runs.named_scorers import scorers_of_run
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.stored_file import check_regular, damaged, last_record, read_text
@@ -347,6 +347,8 @@ class Run:
             check_task(tasks, task)
         if out is not None and not Path(out).parent.is_dir():
             raise ConfigError(f"out (--out) {out}: no such folder: {Path(out).parent}")
+        if out is None:
+            check_place(self.path / "evaluation")
         file = Path(data) if data is not None else None
         if file is None:
             examples = [example for example in self._data.test if task in (None, example.task)]
@@ -390,6 +392,7 @@ class Run:
         if not check_regular(self.path / "reward.json"):
             raise damaged(self.path / "reward.json", "is missing")
         check_model(self.path / "policy")
+        check_model(self.path / "retriever")
         self.own.check_same(self.manifest.get("own_parts", {}), str(self.path), self.accept_changed)
 
 

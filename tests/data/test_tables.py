@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pandas
@@ -95,3 +96,10 @@ def test_a_tsv_is_separated_by_tabs_whatever_else_its_header_holds(tmp_path: Pat
 def test_csv_as_the_world_writes_it(tmp_path: Path, content: bytes, rows: list[dict[str, str]]) -> None:
     (tmp_path / "d.csv").write_bytes(content)
     assert [row for _, row in read_table(tmp_path / "d.csv")] == rows
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.csv", "d.tsv.gz", "d.parquet"])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=f"{name}: cannot be read.*not a regular file"):
+        list(read_table(tmp_path / name))

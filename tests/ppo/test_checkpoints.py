@@ -67,6 +67,15 @@ def cut_description(path: Path) -> None:
     (path / "checkpoint.json").write_text((path / "checkpoint.json").read_text()[:40])
 
 
+def deep_description(path: Path) -> None:
+    (path / "checkpoint.json").write_text("[" * 100_000 + "]" * 100_000)
+
+
+def odd_description(path: Path) -> None:
+    description = json.loads((path / "checkpoint.json").read_text())
+    (path / "checkpoint.json").write_text(json.dumps({**description, "files": [[1, 2]]}))
+
+
 def other_format(path: Path) -> None:
     description = json.loads((path / "checkpoint.json").read_text())
     (path / "checkpoint.json").write_text(json.dumps({**description, "format": "other/3"}))
@@ -80,7 +89,9 @@ def other_format(path: Path) -> None:
         (flipped_bit, "deep/weights.bin is not what was written: the checkpoint is torn"),
         (no_description, "no checkpoint of this trainer: it has no checkpoint.json"),
         (cut_description, "checkpoint.json cannot be read"),
-        (other_format, r"another format \(other/3\)"),
+        (deep_description, "checkpoint.json cannot be read"),
+        (odd_description, "checkpoint.json does not describe a checkpoint"),
+        (other_format, r"another format \('other/3'\)"),
     ],
 )
 def test_torn_and_foreign_ones_are_refused_by_name_and_passed_over(tmp_path: Path, damage: Any, reason: str) -> None:

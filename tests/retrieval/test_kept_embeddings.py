@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,9 @@ from rag_graph.records import ContextNode
 from rag_graph.retrieval.index import PassageIndex
 from rag_graph.retrieval.kept_embeddings import embed_once
 from tests.contracts.retriever import TEXTS
+
+HEADER = b"\x93NUMPY\x01\x00\x07\x00{'a': ("
+"""NumPy asks Python's tokenizer about it, which raises an error of its own."""
 
 
 class Counting:
@@ -70,15 +74,20 @@ def test_another_encoder_embeds() -> None:
     assert other.embedded == len(TEXTS)
 
 
-@pytest.mark.parametrize("harm", ["empty", "half", "other rows", "no array"])
+@pytest.mark.parametrize("harm", ["empty", "half", "other rows", "no array", "header", "pipe", "link"])
 def test_a_damaged_file_is_made_again(cache: Path, harm: str) -> None:
     made = embed_once(TEXTS, Counting())
     (path,) = cache.glob("*.npy")
     if harm == "other rows":
         np.save(path, made[:2])
+    elif harm in ("pipe", "link"):
+        path.unlink()
+        os.mkfifo(path) if harm == "pipe" else path.symlink_to("/dev/zero")
     else:
         content = path.read_bytes()
-        path.write_bytes({"empty": b"", "half": content[: len(content) // 2], "no array": b"x" * 400}[harm])
+        path.write_bytes(
+            {"empty": b"", "half": content[: len(content) // 2], "no array": b"x" * 400, "header": HEADER}[harm]
+        )
     encoder = Counting()
     np.testing.assert_array_equal(embed_once(TEXTS, encoder), made)
     assert encoder.embedded == len(TEXTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,10 @@ def test_a_saved_model_is_looked_at_file_by_file(finished_run: Path, tmp_path: P
     (policy / "config.json").write_text(json.dumps([]))
     with pytest.raises(DamagedFileError, match=r"config.json: is no JSON object"):
         check_model(policy)
+    encoder = tmp_path / "retriever" / "queries"
+    (encoder / "1_Pooling").mkdir(parents=True)
+    (encoder / "modules.json").write_text("[]")
+    check_model(encoder.parent)
+    os.mkfifo(encoder / "1_Pooling" / "config.json")
+    with pytest.raises(DamagedFileError, match=r"1_Pooling/config.json: a folder, a pipe or a device"):
+        check_model(encoder.parent)

@@ -135,6 +135,18 @@ def test_evaluating(finished_run: Path, tmp_path: Path) -> None:
         run.evaluate(task="topik")
 
 
+def test_an_evaluation_is_not_written_through_a_link(finished_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    shutil.rmtree(run / "evaluation")
+    (tmp_path / "elsewhere").mkdir()
+    (run / "evaluation").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="evaluation: a link, and a run writes only to files of its own folder"):
+        Run(run).evaluate()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    Run(run).evaluate(out=tmp_path / "e.json")
+    assert json.loads((tmp_path / "e.json").read_text())["data"] == "held-out part"
+
+
 def test_data_that_have_changed_stop_an_evaluation_and_no_question(finished_run: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished_run, tmp_path / "run"))
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rag_graph.terminal import Terminal
@@ -26,7 +25,7 @@ class ShowsProgress(Protocol):
 class Bar:
     """A bar for each stage, which goes when the fit is done."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Terminal | None = None) -> None:
         self.console = console or Terminal(stderr=True)
         columns = (
             TextColumn("{task.description:<16}", markup=False),

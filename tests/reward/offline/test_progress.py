@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
-
 from rag_graph.reward.offline.progress import Bar
+from rag_graph.terminal import Terminal
 
 
 def shown(terminal: bool) -> str:
     out = io.StringIO()
-    with Bar(Console(file=out, force_terminal=terminal, width=100)) as bar:
+    with Bar(Terminal(file=out, force_terminal=terminal, width=100)) as bar:
         bar.stage("fit", 2)
         bar.advance()
         bar._bars.refresh()
