@@ -16,8 +16,8 @@ from pydantic import Field, field_validator
 
 from rag_graph.config import RunConfig, Settings, load_config, read_config
 from rag_graph.errors import ConfigError
-from rag_graph.runs.executors import is_open, run_here, run_on_ray
-from rag_graph.runs.folder import is_locked, locked
+from rag_graph.runs.executors import is_open, log_of, run_here, run_on_ray
+from rag_graph.runs.folder import check_place, is_locked, locked
 from rag_graph.runtime import write_atomically
 from rag_graph.settings_file import read_settings, to_yaml
 
@@ -139,6 +139,7 @@ class Sweep:
         write_atomically(self.folder / "sweep.resolved.yaml", to_yaml(resolved))
         for run in self.runs:
             run.path.parent.mkdir(parents=True, exist_ok=True)
+            check_place(log_of(run.path))
             write_atomically(run.path.with_suffix(".yaml"), run.config.to_yaml())
             if run.path.is_dir() and not (run.path / "manifest.json").is_file() and not is_locked(run.path):
                 shutil.rmtree(run.path)

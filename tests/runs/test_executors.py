@@ -83,10 +83,11 @@ def test_a_ray_that_is_started_here_listens_on_the_loopback_address_only(tmp_pat
     code = (
         "import sys\nfrom pathlib import Path\nfrom rag_graph.runs import executors\n"
         f"executors.command_of = lambda run: [sys.executable, '-c', {LISTENING!r}, str(run)]\n"
-        f"print(list(executors.run_on_ray([Path({str(tmp_path / 'during')!r})], None, 1, 0))[0][1])"
+        f"print(list(executors.run_on_ray([Path({str(tmp_path / 'during')!r})], None, 1, 0))[0][1])\n"
+        "import os\nprint('statistics', os.environ['RAY_USAGE_STATS_ENABLED'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "0", done.stderr
+    assert done.stdout.split() == ["0", "statistics", "0"], done.stderr
     opened = set((tmp_path / "during").read_text().split()) - before
     assert opened, "nothing listens: this test looks at the wrong place"
     hosts = {address.partition(":")[0] for address in opened}

@@ -18,7 +18,7 @@ import yaml
 
 from rag_graph.config import load_config
 from rag_graph.errors import ConfigError, DataError
-from rag_graph.runs.executors import shown_state
+from rag_graph.runs.executors import log_of, shown_state
 from rag_graph.runs.folder import locked
 from rag_graph.runs.named_scorers import named_scorers
 from rag_graph.runs.sweep import Sweep
@@ -202,3 +202,14 @@ def test_ray_runs_them_too(write: Callable[..., Path], tmp_path: Path) -> None:
     wrong = subprocess.run([TOOL, "sweep", str(nowhere)], capture_output=True, text=True, timeout=600)
     assert wrong.returncode == 1
     assert "no Ray cluster answers there" in wrong.stderr
+
+
+def test_a_log_is_not_written_through_a_link(write: Callable[..., Path], tmp_path: Path) -> None:
+    sweep = Sweep(write(seeds=[0]))
+    (run,) = sweep.runs
+    run.path.parent.mkdir(parents=True)
+    (tmp_path / "victim").write_text("precious")
+    log_of(run.path).symlink_to(tmp_path / "victim")
+    with pytest.raises(DataError, match="a link, and a run writes only to files of its own folder"):
+        sweep.run()
+    assert (tmp_path / "victim").read_text() == "precious"
