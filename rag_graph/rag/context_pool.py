@@ -23,6 +23,7 @@ from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
 from rag_graph.retrieval.fusion import WeightedRetriever
 from rag_graph.retrieval.index import PassageIndex
 from rag_graph.retrieval_methods import DENSE_METHODS
+from rag_graph.stored_file import damaged
 
 MakeRetriever = Callable[[Sequence[ContextNode]], Retriever]
 """Passages of one task -> what ranks them; a hit's position is the passage's place among them."""
@@ -241,12 +242,19 @@ def load_encoders(
         nodes: all that can be retrieved; the word pieces of an encoder from scratch are made of their texts.
         saved: where `Encoders.save` may have put what a run ended with.
         trusted: Python code that comes with an encoder may run.
+
+    Raises:
+        DamagedFileError: one of the saved two is missing.
+        ModelError: an encoder cannot be loaded.
     """
     if config.method not in DENSE_METHODS:
         return None
     if saved is not None and saved.is_dir():
-        parts = (SentenceEncoder(str(saved / name), trust_remote_code=trusted) for name in ("passages", "queries"))
-        return Encoders(*parts)
+        parts = [saved / name for name in ("passages", "queries")]
+        for part in parts:
+            if not (part / "modules.json").is_file():  # a name that is no folder would be looked up on the hub
+                raise damaged(part / "modules.json", "is missing")
+        return Encoders(*(SentenceEncoder(str(part), trust_remote_code=trusted) for part in parts))
     corpus = (f"{node.title} {node.text}" for node in nodes) if config.encoder == SCRATCH else ()
     encoder = SentenceEncoder(config.encoder, corpus=corpus, seed=seed, trust_remote_code=trusted)
     learns = config.learning != "none" or config.learn.warm_up != "none"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rag_graph.config import RetrievalConfig
+from rag_graph.errors import DamagedFileError
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.rag import ContextPool
+from rag_graph.rag.context_pool import load_encoders
 from rag_graph.records import ContextNode
 
 
@@ -102,3 +107,10 @@ def test_the_walk_reaches_what_no_word_does() -> None:
 
 def test_none_retrieves_nothing() -> None:
     assert make_pool([node("a", "red kettle")], "none").retrieve("t", ["red kettle"]) == [()]
+
+
+def test_a_saved_encoder_that_is_gone_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:
+    (tmp_path / "passages").mkdir()
+    (tmp_path / "passages" / "modules.json").write_text("[]")
+    with pytest.raises(DamagedFileError, match="queries/modules.json: is missing"):
+        load_encoders(RetrievalConfig(method="dense"), [], saved=tmp_path)
