@@ -20,6 +20,8 @@ DEMONSTRATIONS = {"labels": 16, "headline": 32, "dialogue": 64, "question": 64}
 """Examples of each task whose references the warm-up sees."""
 KL_TARGET = {"labels": 0.3, "headline": 4.0, "dialogue": 4.0, "question": 2.0}
 """Nats per answer, to which the coefficient of the KL is steered in every arm."""
+EQUAL_KL = {task: target / 2 for task, target in KL_TARGET.items()}
+"""Nats at which the goals of the arms are read off their curves: half of the target, which runs with little to learn from do not reach."""
 SEQUENCES_PER_EPISODE = 3
 """An episode of PPO costs the forward passes of generation, scoring and reference, and two epochs of forward and backward (three forward passes):
 9. A sequence of supervised training costs 3."""

@@ -148,6 +148,14 @@ def test_differences_are_paired_by_seed_and_adjusted_over_the_arms(text: Any) ->
     assert "+0.100 [" in told.getvalue()
 
 
+def test_the_goal_at_equal_kl_is_read_off_the_line_between_two_looks(text: Any) -> None:
+    curve = [{"kl": 0.0, "score": 0.4}, {"kl": 0.2, "score": 0.6}, {"kl": 0.3, "score": 0.5}]
+    assert text.table.at_kl(curve, 0.15) == pytest.approx(0.55)
+    assert text.table.at_kl(curve, 0.25) == pytest.approx(0.55)
+    assert text.table.at_kl(curve, 0.9) == pytest.approx(0.5)
+    assert text.table.at_kl([{"kl": 0.2, "goal": 0.6}], 0.1) is None
+
+
 def test_a_new_cell_takes_the_place_of_the_same(text: Any) -> None:
     kept = text.run.kept([cell("flat", 0, 0.1), cell("flat", 1, 0.2)], [cell("flat", 1, 0.3)])
     assert [one["score"] for one in kept] == [0.1, 0.3]
