@@ -40,7 +40,7 @@ ANSWERS = 4
 """Answers that are drawn to each prompt of an update."""
 TOGETHER = 8
 """Prompts that are padded to one length."""
-LOOKED_AT = (0.25, 0.5, 1.0)
+LOOKED_AT = (0.5, 1.0)
 """Shares of the updates after which the policy is evaluated."""
 
 
@@ -248,10 +248,10 @@ def learn_rewards(
             token == policy.prompts.right[name] for token, name in zip(tokens.flatten().tolist(), asked, strict=True)
         ]
         curve.append({
-            "kl": round(float(kl), 4), "goal": round(sum(right) / len(right), 4), "kl_coef": round(coefficient, 5),
+            "kl": round(float(kl.detach()), 4), "goal": round(sum(right) / len(right), 4), "kl_coef": round(coefficient, 5),
             "observed": round(float(observed.float().mean()), 3),
         })  # fmt: skip
-        coefficient = steered(coefficient, float(kl), target)
+        coefficient = steered(coefficient, float(kl.detach()), target)
         yield update + 1
 
 

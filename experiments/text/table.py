@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from settings import PPO, SUPERVISED
+from settings import EQUAL_KL, PPO, SUPERVISED
 
 from rag_graph.evaluation.statistics import detectable_difference, holm, paired_p_value, run_interval
 
@@ -22,6 +23,17 @@ def scores_of(cells: Sequence[Cell], name: str = "score") -> dict[str, dict[int,
         if cell.get(name) is not None:
             found.setdefault(cell["arm"], {})[cell["seed"]] = cell[name]
     return found
+
+
+def at_kl(curve: Sequence[dict[str, float]], nats: float) -> float | None:
+    """The goal where the KL of a run first reached so many nats, on the line between the two looks around it; the last one where it never did. None
+    without looks."""
+    looks = [one for one in curve if "score" in one]
+    for one, two in pairwise(looks):
+        if two["kl"] >= nats:
+            share = (nats - one["kl"]) / (two["kl"] - one["kl"])
+            return one["score"] + share * (two["score"] - one["score"])
+    return looks[-1]["score"] if looks else None
 
 
 def mean_of(values: Sequence[float]) -> str:
@@ -42,11 +54,13 @@ def differences(cells: Sequence[Cell]) -> list[tuple[str, list[list[float]], flo
 
 
 def show(console: Console, task: str, cells: Sequence[Cell]) -> None:
-    scores, kl = scores_of(cells), scores_of(cells, "kl")
+    nats = EQUAL_KL[task]
+    cells = [{**cell, "at_kl": at_kl(cell.get("curve", ()), nats)} for cell in cells]
+    scores, kl, equal = scores_of(cells), scores_of(cells, "kl"), scores_of(cells, "at_kl")
     tested = {arm: (values, p) for arm, values, p in differences(cells)}
     sizes = sorted({len(of_arm) for of_arm in scores.values()})
     table = Table(
-        "arm", "seeds", "goal on dev", f"{DEFAULT} less it", "p (Holm)", "could find", "KL at the end", "seconds",
+        "arm", "seeds", "goal on dev", f"{DEFAULT} less it", "p (Holm)", "could find", "KL at the end", f"goal at KL {nats}", "seconds",
         title=f"{task}: held-out goal after training; 95% t intervals over {'/'.join(map(str, sizes))} seeds, those of differences together",
         title_justify="left", box=None,
     )  # fmt: skip
@@ -63,6 +77,7 @@ def show(console: Console, task: str, cells: Sequence[Cell]) -> None:
             row += [f"{mean:+.3f} \\[{low:+.3f}, {high:+.3f}]", f"{p:.3f}", f"{found:.3f}"]
         else:
             row += ["", "", ""]
-        row += [mean_of(list(kl[arm].values())) if arm in kl else "", f"{sum(seconds) / len(seconds):.0f}"]
+        row += [mean_of(list(of_arm[arm].values())) if arm in of_arm else "" for of_arm in (kl, equal)]
+        row += [f"{sum(seconds) / len(seconds):.0f}"]
         table.add_row(*row)
     console.print(table)
