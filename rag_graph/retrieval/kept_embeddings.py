@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +34,26 @@ def embed_once(texts: Sequence[str], encoder: Encoder, progress: bool = False) -
         float32 [len(texts), dimension], rows of length 1.
     """
     path = cache_folder() / "embeddings" / f"{_key(texts, encoder)}.npy"
+    return kept(path, len(texts), lambda: encoder.encode(texts, progress))
+
+
+def kept(path: Path, count: int, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """The array in this file, else what is made now, and kept there; see `embed_once`.
+
+    Args:
+        count: rows of the array.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))
         lock.acquire()
     except (OSError, NotImplementedError) as error:
-        return _unkept(encoder.encode(texts, progress), path, error)
+        return _unkept(make(), path, error)
     try:
-        kept = _read(path, len(texts))
-        if kept is not None:
-            return kept
-        made = encoder.encode(texts, progress)
+        found = _read(path, count)
+        if found is not None:
+            return found
+        made = make()
         try:
             _write(path, made)
         except OSError as error:
@@ -88,6 +97,6 @@ def _write(path: Path, vectors: NDArray[np.float32]) -> None:
 def _unkept(vectors: NDArray[np.float32], path: Path, error: Exception) -> NDArray[np.float32]:
     warnings.warn(
         f"{path.parent}: embeddings cannot be kept: {error}. Set RAG_GRAPH_CACHE to a folder that can be written, or every call embeds anew.",
-        stacklevel=3,
+        stacklevel=4,
     )
     return vectors

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 
 from rag_graph.graph.auxiliary_graph import AuxiliaryGraph
 from rag_graph.records import ContextNode
+from rag_graph.retrieval.kept_embeddings import kept
 
 BUCKETS = 256
 HASHING = "hashing"
@@ -48,16 +48,8 @@ class TextEmbeddings:
         texts = [f"{name} {graph.title(name)}" for name in graph.nodes]
         if self.folder is None or self.name == HASHING:
             return self(texts)
-        path = self.folder / f"{self.fingerprint(texts)}.safetensors"
-        if path.is_file():
-            kept: Tensor = load_file(path)["text"]
-            return kept
-        found = self(texts).contiguous()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        half = path.with_suffix(".part")
-        save_file({"text": found}, half)
-        half.replace(path)
-        return found
+        path = self.folder / f"{self.fingerprint(texts)}.npy"
+        return torch.from_numpy(kept(path, len(texts), lambda: self(texts).float().cpu().numpy()))
 
     def of_contexts(self, nodes: Sequence[ContextNode]) -> Tensor:
         """[M, size] of retrieved context nodes."""
