@@ -25,7 +25,7 @@ def _says(default: Any, text: str) -> Any:
 
 @dataclass
 class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
-    """Settings of `GraphPPOTrainer`: transformers' `TrainingArguments`, the fields of TRL 1.12's `PPOConfig`, and four of our own.
+    """Settings of `GraphPPOTrainer`: transformers' `TrainingArguments`, the fields of TRL 1.12's `PPOConfig`, and three of our own.
 
     Not taken over from `PPOConfig`, because PPO reads none of them: `dataset_num_proc`, `sft_model_path`, `reward_model_path`. The sizes
     that follow from other fields (`batch_size`, `local_batch_size`, `micro_batch_size`, `mini_batch_size`, `local_mini_batch_size`,
@@ -80,11 +80,6 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     )
     samples_per_prompt: int = _says(
         1, "Answers to each prompt of an update, side by side in the batch; the batch size counts them all."
-    )
-    baseline: Literal["value", "leave_one_out"] = _says(
-        "value",
-        "What a reward is compared with before the critic sees it. value: nothing; leave_one_out: the mean reward of the other answers to the "
-        "prompt (RLOO, arXiv 2402.14740), of rewards paid at the end; the critic learns what is left. Needs samples_per_prompt of 2 or more.",
     )
     length_bucketing: bool = _says(
         True,
@@ -166,16 +161,11 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
                 f"samples_per_prompt {self.samples_per_prompt} does not divide the {self.local_batch_size} episodes of an update on a process "
                 "(per_device_train_batch_size times gradient_accumulation_steps)."
             )
-        if self.baseline == "leave_one_out" and self.samples_per_prompt < 2:
-            raise TrainingError(
-                "baseline leave_one_out compares the answers to a prompt. Set samples_per_prompt to 2 or more."
-            )
         if self.stop_token is not None and self.stop_token_id is not None:
             raise TrainingError("stop_token and stop_token_id are both set. Set one of them.")
         for name, known in (
             ("stop_token", (None, "eos")),
             ("kl_estimator", ("k1", "k3")),
-            ("baseline", ("value", "leave_one_out")),
         ):
             if getattr(self, name) not in known:
                 raise TrainingError(
