@@ -289,10 +289,6 @@ class PpoConfig(Settings):
         le=MOST_AT_ONCE,
         description="answers to each prompt of an update; batch_size counts them all and is a multiple",
     )
-    baseline: Literal["value", "leave_one_out"] = Field(
-        "value",
-        description="value: the critic alone; leave_one_out: first less the mean reward of the other answers to the prompt (samples_per_prompt of 2 or more)",
-    )
     num_mini_batches: int = Field(2, ge=1, le=MOST_AT_ONCE)
     num_ppo_epochs: int = Field(2, ge=1, le=1000)
     learning_rate: float = Field(3e-4, gt=0, le=FASTEST)
@@ -316,10 +312,6 @@ class PpoConfig(Settings):
             raise ValueError(
                 f"batch_size {self.batch_size} is not a multiple of num_mini_batches {self.num_mini_batches}. "
                 "Choose a batch that splits evenly."
-            )
-        if self.baseline == "leave_one_out" and self.samples_per_prompt < 2:
-            raise ValueError(
-                "baseline leave_one_out compares the answers to a prompt. Set samples_per_prompt to 2 or more."
             )
         if self.batch_size % self.samples_per_prompt:
             raise ValueError(

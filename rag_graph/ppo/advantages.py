@@ -29,24 +29,6 @@ def generalized_advantages(rewards: Tensor, values: Tensor, gamma: float, lam: f
     return advantages, advantages + values
 
 
-def without_others(rewards: Tensor, samples: int) -> Tensor:
-    """Each reward less the mean of the other answers' to its prompt, the leave-one-out baseline of RLOO (Kool et al. 2019; Ahmadian et al. 2024,
-    arXiv 2402.14740, eq. 6). It does not depend on the answer that it judges, so the gradient stays unbiased.
-
-    Args:
-        rewards: [B], the answers to a prompt side by side; NaN where not observed, which is no other.
-        samples: answers to a prompt; it divides B.
-
-    Returns:
-        [B], NaN where not observed; as it was where no other answer was observed.
-    """
-    groups = rewards.view(-1, samples)
-    known, values = (~groups.isnan()).to(rewards.dtype), groups.nan_to_num()
-    others = known.sum(1, keepdim=True) - known
-    baseline = (values.sum(1, keepdim=True) - values) / others.clamp(min=1)
-    return (groups - baseline).reshape(-1)
-
-
 def masked_moments(values: Tensor, mask: Tensor, reduce: Reduce) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and population variance over the True positions of all processes; zeros where there are none."""
     picked = torch.where(mask, values, torch.zeros_like(values))

@@ -85,11 +85,6 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     samples_per_prompt: int = _says(
         1, "Answers to each prompt of an update, side by side in the batch; the batch size counts them all."
     )
-    baseline: Literal["value", "leave_one_out"] = _says(
-        "value",
-        "What a reward is compared with before the critic sees it. value: nothing; leave_one_out: the mean reward of the other answers to the "
-        "prompt (RLOO, arXiv 2402.14740), of rewards paid at the end; the critic learns what is left. Needs samples_per_prompt of 2 or more.",
-    )
     length_bucketing: bool = _says(
         True,
         "Work on episodes of similar length together, and sample with random numbers that belong to the episode, not to the batch. "
@@ -170,16 +165,11 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
                 f"samples_per_prompt {self.samples_per_prompt} does not divide the {self.local_batch_size} episodes of an update on a process "
                 "(per_device_train_batch_size times gradient_accumulation_steps)."
             )
-        if self.baseline == "leave_one_out" and self.samples_per_prompt < 2:
-            raise TrainingError(
-                "baseline leave_one_out compares the answers to a prompt. Set samples_per_prompt to 2 or more."
-            )
         if self.stop_token is not None and self.stop_token_id is not None:
             raise TrainingError("stop_token and stop_token_id are both set. Set one of them.")
         for name, known in (
             ("stop_token", (None, "eos")),
             ("kl_estimator", ("k1", "k3")),
-            ("baseline", ("value", "leave_one_out")),
         ):
             if getattr(self, name) not in known:
                 raise TrainingError(

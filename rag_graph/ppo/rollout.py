@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rag_graph.generation.end_tokens import ended
-from rag_graph.ppo.advantages import Reduce, generalized_advantages, masked_moments, whiten, without_others
+from rag_graph.ppo.advantages import Reduce, generalized_advantages, masked_moments, whiten
 from rag_graph.ppo.reward_functions import Scored
 from rag_graph.ppo.reward_protocols import Row
 
@@ -86,8 +86,6 @@ class Rollout:
         kl = -log_ratio if args.kl_estimator == "k1" else (log_ratio.exp() - 1) - log_ratio
         end = scored.end if args.missing_eos_penalty is None else scored.end - args.missing_eos_penalty * ~ended
         scored = Scored(end, scored.dense, scored.each)
-        if args.baseline == "leave_one_out":
-            end = without_others(end, args.samples_per_prompt)
         rewards = scored.dense - args.kl_coef * kl
         # The score goes to the position after the response where there is one: stock's convention, kept for parity.
         rewards.scatter_add_(1, lengths.clamp(max=num_tokens - 1), end.nan_to_num()[:, None])

@@ -22,7 +22,6 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfi
         num_mini_batches=ppo.num_mini_batches,
         local_rollout_forward_batch_size=ppo.batch_size,
         samples_per_prompt=ppo.samples_per_prompt,
-        baseline=ppo.baseline,
         num_ppo_epochs=ppo.num_ppo_epochs,
         learning_rate=ppo.learning_rate,
         lr_scheduler_type="linear",

@@ -59,8 +59,6 @@ def test_episodes_follow_from_epochs_and_rows(tmp_path: Path) -> None:
         ({"num_mini_batches": 3}, "num_mini_batches 3 does not divide the 8 episodes"),
         ({"num_mini_batches": 0}, "num_mini_batches 0 does not divide"),
         ({"samples_per_prompt": 3}, "samples_per_prompt 3 does not divide the 8 episodes"),
-        ({"baseline": "leave_one_out"}, "baseline leave_one_out compares .* Set samples_per_prompt to 2"),
-        ({"baseline": "mean"}, "baseline is 'mean': one of 'value', 'leave_one_out' is expected"),
         ({"samples_per_prompt": 0}, "samples_per_prompt 0 does not divide"),
         ({"stop_token_id": 7}, "stop_token and stop_token_id are both set"),
         ({"stop_token": "."}, "stop_token is '.': one of None, 'eos' is expected"),

@@ -93,7 +93,7 @@ def test_rewards_at_tokens_are_paid_there(tiny_model: Callable[[int], Any], tmp_
 def small_rollout(**changes: Any) -> Rollout:
     """Two episodes of 2 and 3 tokens, the first ended; the policy is log 2 above the reference at each token, values are 0."""
     args = SimpleNamespace(
-        **{"kl_estimator": "k1", "kl_coef": 0.1, "missing_eos_penalty": None, "whiten_rewards": False, "gamma": 1.0, "lam": 1.0, "baseline": "value", "samples_per_prompt": 2, **changes}
+        **{"kl_estimator": "k1", "kl_coef": 0.1, "missing_eos_penalty": None, "whiten_rewards": False, "gamma": 1.0, "lam": 1.0, **changes}
     )  # fmt: skip
     blank = torch.zeros(2, 3)
     inside = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]])
@@ -114,12 +114,6 @@ def test_rewards_and_returns_of_a_small_rollout_by_hand(estimator: str) -> None:
     assert rollout.returns.tolist() == [pytest.approx(row) for row in expected]
     assert rollout.padding.tolist() == [[False, False, True], [False, False, False]]
     assert not rollout.padding_p1.any(), "the value is also learned at the position after an answer"
-
-
-def test_the_other_answers_are_a_baseline_of_returns_and_not_of_what_is_logged() -> None:
-    rollout = small_rollout(baseline="leave_one_out", kl_coef=0.0)
-    assert rollout.returns.tolist() == [[-1, -1, -1], [1, 1, 1]], "rewards 1 and 2, each less the other"
-    assert rollout.scores.tolist() == [1.0, 2.0]
 
 
 def test_metrics_of_a_small_rollout_by_hand() -> None:
