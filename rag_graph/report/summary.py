@@ -90,7 +90,8 @@ def _graph(run: Run) -> list[Table]:
         table = Table("update", "alarm", "seen", title="Alarms: look before you trust this reward", **_PLAIN)
         for alarm in report["alarms"]:
             answers = "".join(f"\n{one['id']}: {one['response']!r}" for one in alarm["examples"])
-            table.add_row(str(alarm["update"]), alarm["alarm"], f"{alarm['seen']}{answers}\n{alarm['advice']}")
+            cells = (str(alarm["update"]), alarm["alarm"], f"{alarm['seen']}{answers}\n{alarm['advice']}")
+            table.add_row(*map(styled, cells))
         tables.append(table)
     return tables
 

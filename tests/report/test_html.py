@@ -39,7 +39,7 @@ def test_all_text_is_escaped(folder: Path, unpacked: Unpacked) -> None:
     graph = (folder / "graph.yaml").read_text()
     (folder / "graph.yaml").write_text(graph.replace("Text classification", f'"{EVIL}"'))
     (folder / "graph_report.json").write_text(
-        json.dumps({"proposals": [{"kind": "flip", "source": "topic", "target": "summary", "stated": "shares_structure", "proposed": EVIL, "evidence": EVIL}], "alarms": [{"update": 1, "alarm": EVIL, "seen": EVIL, "advice": "Do this.", "part": "train", "episodes": [EVIL, "1/x"], "examples": [{"id": EVIL, "prompt": EVIL, "response": EVIL}]}]})
+        json.dumps({"proposals": [{"kind": "flip", "source": "topic", "target": "summary", "stated": "shares_structure", "proposed": EVIL, "evidence": EVIL}], "alarms": [{"update": 1, "alarm": EVIL, "of": "", "seen": EVIL, "advice": "Do this.", "part": "train", "episodes": [EVIL, "1/x"], "examples": [{"id": EVIL, "prompt": EVIL, "response": EVIL}]}]})
     )  # fmt: skip
     run = Run(folder)
     page = write_report(run).read_text()

@@ -84,5 +84,5 @@ def test_the_state_of_a_folder(tmp_path: Path) -> None:
     write_json(tmp_path / "status.json", {"status": "failed", "error": "x"})
     assert state_of(tmp_path) == "failed"
     (tmp_path / "status.json").write_text("{")
-    with pytest.raises(DataError, match="damaged"):
+    with pytest.raises(DataError, match="status.json: not valid JSON"):
         state_of(tmp_path)
