@@ -85,12 +85,12 @@ def test_a_bad_file_is_refused_before_anything_runs(
 
 
 def test_one_failure_stops_nothing_and_again_goes_on(write: Callable[..., Path], run_cli: Cli, tmp_path: Path) -> None:
-    file = write(grid={"data.train": [1, 16]}, seeds=[0])  # one example has no two labels
+    file = write(grid={"data.train": [1, 16]}, seeds=[0])  # one passage is too little for a batch
     first = run_cli("sweep", file)
     assert first.returncode == 1
     assert f"failed: {tmp_path}/sweep/train=1/seed0" in first.stdout
     assert f"finished: {tmp_path}/sweep/train=16/seed0" in first.stdout
-    assert "at least two labels" in first.stdout, "why, from its log"
+    assert "fewer than one PPO batch" in first.stdout, "why, from its log"
     assert (tmp_path / "sweep/comparison.md").is_file()
     assert (tmp_path / "sweep/train=16/seed0/report.html").is_file()
     kept = (tmp_path / "sweep/train=16/seed0/results.json").stat().st_mtime_ns
