@@ -203,7 +203,7 @@ def test_a_policy_learns_the_goal_from_rewards(
 ) -> None:
     """With the goal always observed, a table of logits learns the right labels; the curve says so."""
     config = text.settings.config_of(
-        "labels", 0, "dev", ["ppo.updates=40", "ppo.batch_size=64", "ppo.learning_rate=0.1", "reward.goal_observed=1.0"]
+        "labels", 0, "dev", ["ppo.updates=40", "ppo.batch_size=64", "ppo.learning_rate=0.3", "reward.goal_observed=1.0"]
     )
     policy = Table(text.one_token, load_graph(config.graph), prompts=16)
     curve: list[dict[str, float]] = []
