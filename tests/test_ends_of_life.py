@@ -20,7 +20,8 @@ from rag_graph.errors import RagGraphError
 from rag_graph.report.present import present_run
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.train import resume, train
-from rag_graph.runtime import append_records, cache_folder, read_records
+from rag_graph.runtime import append_records, cache_folder
+from rag_graph.stored_file import read_records
 from tests.conftest import Cli
 
 Outcome = Callable[[Path], list[dict[str, Any]]]

@@ -70,7 +70,8 @@ def main(run: str, folder: Path) -> dict[str, Any]:
     from rag_graph.evaluation.metrics import METRICS, Judged
     from rag_graph.judges import make_judges
     from rag_graph.retrieval.bm25 import Bm25Retriever
-    from rag_graph.retrieval.vectors import FaissVectors, MilvusVectors
+    from rag_graph.retrieval.milvus import MilvusVectors
+    from rag_graph.retrieval.vectors import FaissVectors
     from rag_graph.runs.executors import run_on_ray
 
     reward = GraphReward("parcels", {"grounded": lambda episode: 0.25})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -198,14 +198,16 @@ class Table:
         self._step(self, optimizer, loss)
 
 
-def test_a_policy_learns_the_goal_from_rewards(text: Any) -> None:
+def test_a_policy_learns_the_goal_from_rewards(
+    text: Any, check_reduced: Callable[[str, Mapping[str, float]], None]
+) -> None:
     """With the goal always observed, a table of logits learns the right labels; the curve says so."""
     config = text.settings.config_of(
-        "labels", 0, "dev", ["ppo.updates=40", "ppo.batch_size=64", "ppo.learning_rate=0.1", "reward.goal_observed=1.0"]
+        "labels", 0, "dev", ["ppo.updates=40", "ppo.batch_size=64", "ppo.learning_rate=0.3", "reward.goal_observed=1.0"]
     )
     policy = Table(text.one_token, load_graph(config.graph), prompts=16)
     curve: list[dict[str, float]] = []
     assert list(text.one_token.learn_rewards(policy, config, 2.0, 0, curve)) == list(range(1, 41))
     assert curve[0]["kl"] == 0.0
     assert curve[0]["observed"] == 1.0
-    assert curve[-1]["goal"] > 0.9
+    check_reduced("text", {"goal": curve[-1]["goal"]})

@@ -64,12 +64,12 @@ def test_flat_leaks_and_gates_do_not(trained: Callable[..., GraphReward], answer
         found = NodeScorer(GRAPH).score(episode)
         return {**found, "question": 1.0, "grounded": 0.0} if episode.response == "zorro" else found
 
-    for readout, expected in (("flat", 1 / 2), ("expected_goal", 0.2 / 1.2)):
+    for readout, expected in (("flat", 1 / 3), ("expected_goal", 0.2 / 2.2)):
         reward = trained(readout)
         reward.scoring = EachEpisode(lucky)
         reward(**answers)
         reward.learn()
-        # One of two answers to `question` is right; the file's gate of .8 lets a fifth of the other through.
+        # The summary and one of two answers to `question` are right; the file's gate of .8 lets a fifth of the other through.
         assert reward.metrics()["reward/leakage"] == pytest.approx(expected, abs=1e-4), readout
 
 
