@@ -26,7 +26,7 @@ def test_the_tree_and_the_table_say_every_edge(make_graph: Make) -> None:
     first, second = task_tree(graph).children
     assert str(first.children[0].label) == "c0 supports (rule) 0.25 frozen"
     assert not second.children
-    cells = [list(column.cells) for column in relation_table(graph).columns]
+    cells = [list(map(str, column.cells)) for column in relation_table(graph).columns]
     assert cells == [["c0"], ["supports"], ["rule"], ["t"], ["0.25"], ["no"], ["credit"]]
 
 
