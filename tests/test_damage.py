@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -271,12 +272,13 @@ def test_wrong_values_are_shown_or_refused_by_name(folders: Folders, run_cli: Cl
 
 
 @pytest.mark.slow
-def test_every_tampering(folders: Folders, run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a resume checks before it goes on; that it goes on is tried elsewhere."""
+def test_tamperings_of_every_kind(folders: Folders, run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """160 of the more than 800. What a resume checks before it goes on; that it goes on is tried elsewhere."""
     monkeypatch.setattr("rag_graph.runs.stages.run_stages", lambda *_: None)
     every = [(one, command) for one in (*whole_files(), *wrong_values(folders.finished)) for command in one.commands]
     assert len(every) > 800
-    wrong = [said for one, command in every if (said := complaint(one, command, folders, run_cli))]
+    chosen = random.Random(0).sample(every, 160)
+    wrong = [said for one, command in chosen if (said := complaint(one, command, folders, run_cli))]
     assert not wrong, "\n".join(wrong)
 
 
