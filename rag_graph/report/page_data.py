@@ -82,7 +82,7 @@ def _short(value: float | None) -> float | None:
 
 def _graph(graph: AuxiliaryGraph, places: list[str]) -> dict[str, Any]:
     where, spec = positions(graph), graph.spec
-    top, left = max(y for _, y in where.values()), min(x for x, _ in where.values())
+    top, left = max((y for _, y in where.values()), default=0.0), min((x for x, _ in where.values()), default=0.0)
     nodes = []
     for name, kind in graph.kinds.items():
         task, criterion, context = spec.tasks.get(name), spec.criteria.get(name), spec.contexts.get(name)
