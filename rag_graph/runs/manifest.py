@@ -123,7 +123,9 @@ def check_data(folder: Path, manifest: Mapping[str, Any], data: RunData, remedy:
     stated = manifest["data"]
     changed = [name for name in {**stated, **data.hashes} if stated.get(name) != data.hashes.get(name)]
     if changed:
-        raise DataError(f"{folder}: the data sets have changed since the run began: {', '.join(changed)} (their hashes are in manifest.json). {remedy}")
+        raise DataError(
+            f"{folder}: the data sets have changed since the run began: {', '.join(changed)} (their hashes are in manifest.json). {remedy}"
+        )
 
 
 def manifest(
