@@ -141,7 +141,6 @@ def train(
 
 
 def _explain(settings: RunConfig) -> None:
-    from rag_graph.reward.budget import expected_price
     from rag_graph.runs.before import check_before
     from rag_graph.runs.named_scorers import named_scorers
     from rag_graph.runs.own_parts import OwnParts
@@ -158,9 +157,8 @@ def _explain(settings: RunConfig) -> None:
     room = warnings_of_room(graph, settings.retrieval.token_budget, settings.model.max_prompt_tokens)
     for message in [*([warning] if warning else []), *room]:
         echo(f"# warning: {message}")
-    spent = expected_price(graph, settings.reward, scoring, ppo.batch_size)
-    if spent:
-        echo(f"# {spent}")
+    if checked.price:
+        echo(f"# {checked.price}")
     for node, scorer in named.items():
         echo(f"# scorer of {node}: {scorer.name}, from {scorer.file}")
     for line in asked_of_judges(scoring):

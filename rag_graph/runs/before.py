@@ -16,6 +16,7 @@ from rag_graph.evaluation.functions import Scorer
 from rag_graph.graph.needs import check_for_run
 from rag_graph.graph.reader import load_graph
 from rag_graph.retrieval_methods import DENSE_METHODS
+from rag_graph.reward.budget import expected_price
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.start_from import check_start
 from rag_graph.runs.trackers import check_trackers
@@ -33,11 +34,13 @@ BYTES_PER_WEIGHT = 16
 class Checked:
     """
     scoring: what scores, without frozen classifiers.
+    price: what an update costs, as a sentence; empty where nothing has a price.
     data: None where they are on the hub and were not to be fetched.
     """
 
     graph: AuxiliaryGraph
     scoring: NodeScorer
+    price: str
     data: RunData | None
 
 
@@ -56,6 +59,7 @@ def check_before(config: RunConfig, own: OwnParts, fetch: bool = True) -> Checke
     check_start(config, graph)
     check_for_run(graph, {*own.scorers, *own.named})
     scoring = check_scoring(config, graph, own.functions())
+    price = expected_price(graph, config.reward, scoring, config.ppo.batch_size)
     need("training", *TRAINING)
     if config.output_dir is not None:
         _check_folder(Path(config.output_dir))
@@ -65,7 +69,7 @@ def check_before(config: RunConfig, own: OwnParts, fetch: bool = True) -> Checke
     data = load_data(graph, config.data, config.seed, reserved=config.reward.reserved) if fetch or local else None
     if data is not None:
         check_fits(config, graph, data)
-    return Checked(graph, scoring, data)
+    return Checked(graph, scoring, price, data)
 
 
 def check_scoring(config: RunConfig, graph: AuxiliaryGraph, scorers: Mapping[str, Scorer | None]) -> NodeScorer:

@@ -112,7 +112,7 @@ def test_draws_are_refused_by_the_name_of_a_setting_or_pass(quickstart: Path, tm
     assert list(tmp_path.iterdir()) == [], "checks write nothing"
 
 
-@pytest.mark.parametrize("number", [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 17))])
+@pytest.mark.parametrize("number", [*range(2), *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, 120))])
 def test_what_the_checks_pass_runs(quickstart: Path, tmp_path: Path, number: int) -> None:
     draw = random.Random(f"run {number}")
     settings = drawn(draw)
@@ -134,6 +134,7 @@ def test_what_the_checks_pass_runs(quickstart: Path, tmp_path: Path, number: int
         (["ppo.batch_size=4096"], "Lower ppo.batch_size"),
         (["retrieval.walk_epsilon=1e-300"], "retrieval.walk_epsilon: 0 or at least 1e-9"),
         (["retrieval.method=dense", "retrieval.encoder=./gone"], "retrieval.encoder: no such folder: ./gone"),
+        (["reward.budget.per_update=5"], "no node has a price"),
         (["reward.text_encoder=package:gone_gone"], "package 'gone_gone' is not installed"),
         (["model.scratch.num_layers=256", "model.scratch.hidden_size=16384", "model.scratch.intermediate_size=131072"], "Lower hidden_size"),
     ],
