@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,10 @@ def show(cells: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.evaluation.statistics import holm, paired_p_value, run_interval
+    sys.path.insert(0, str(HERE))
+    from together import show_differences
+
+    from rag_graph.evaluation.statistics import run_interval
 
     def mean(values: list[float]) -> str:
         return str(run_interval([[value] for value in values])).replace("[", "\\[")
@@ -80,17 +84,7 @@ def show(cells: list[dict[str, Any]]) -> None:
     console = Console(width=150)
     console.print(table)
     f1 = {arm: {cell["seed"]: cell["f1_after"] for cell in cells if cell["arm"] == arm} for arm in ARMS}
-    pairs = {
-        f"{one} - {two}": [[f1[one][seed] - f1[two][seed]] for seed in sorted(f1[one].keys() & f1[two].keys())]
-        for one in ("both", "both_likelihood")
-        for two in ("generator", "retriever")
-        if f1[one].keys() & f1[two].keys()
-    }
-    adjusted = holm([paired_p_value(values) for values in pairs.values()])
-    for (name, values), p in zip(pairs.items(), adjusted, strict=True):
-        gap, low, high = run_interval(values, len(pairs))
-        text = f"F1, {name}: {gap:+.3f} [{low:+.3f}, {high:+.3f}], p {p:.3f} (together: Bonferroni, Holm)"
-        console.print(text, markup=False, highlight=False)
+    show_differences(console, "F1", f1, ("both", "both_likelihood"), ("generator", "retriever"))
 
 
 def main() -> None:

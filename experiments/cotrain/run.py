@@ -82,7 +82,10 @@ def show(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rag_graph.evaluation.statistics import holm, paired_p_value, run_interval
+    sys.path.insert(0, str(HERE))
+    from together import show_differences
+
+    from rag_graph.evaluation.statistics import run_interval
 
     table = Table(
         "arm", "seeds", "task score", "recall@1", "not used", "recall@1 before", box=None, header_style="bold"
@@ -102,17 +105,7 @@ def show(rows: list[dict[str, Any]]) -> None:
     console = Console(width=150)
     console.print(table)
     scores = {arm: {row["seed"]: row["score"] for row in rows if row["arm"] == arm} for arm in ARMS}
-    differences = {
-        f"{one} - {two}": [[scores[one][seed] - scores[two][seed]] for seed in sorted(scores[one].keys() & scores[two])]
-        for one in TOGETHER
-        for two in ALONE
-        if scores[one].keys() & scores[two]
-    }
-    adjusted = holm([paired_p_value(pairs) for pairs in differences.values()])
-    for (name, pairs), p in zip(differences.items(), adjusted, strict=True):
-        mean, low, high = run_interval(pairs, len(differences))
-        text = f"task score, {name}: {mean:+.3f} [{low:+.3f}, {high:+.3f}], p {p:.3f} (together: Bonferroni, Holm)"
-        console.print(text, markup=False, highlight=False)
+    show_differences(console, "task score", scores, TOGETHER, ALONE)
 
 
 def main() -> None:

@@ -29,8 +29,20 @@ def reduced(path: Path, small: tuple[str, ...]) -> str:
     return settings.to_yaml()
 
 
+@pytest.fixture(scope="session")
+def presented_run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its figures, as the command line leaves it."""
+    from rag_graph.report.present import present_run
+    from rag_graph.runs.run import Run
+
+    folder = tmp_path_factory.mktemp("presented") / "run"
+    shutil.copytree(finished_run, folder)
+    present_run(Run(folder))
+    return folder
+
+
 @pytest.fixture
-def sandbox(tmp_path: Path, small: tuple[str, ...], finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+def sandbox(tmp_path: Path, small: tuple[str, ...], presented_run: Path, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
     """A checkout, a run of the quickstart, and a cache of judges' replies that is empty."""
     monkeypatch.setenv("RAG_GRAPH_CACHE", str(tmp_path / "cache"))
     for name in ("graphs", "docs", "benchmarks", "notebooks"):
@@ -38,7 +50,7 @@ def sandbox(tmp_path: Path, small: tuple[str, ...], finished_run: Path, monkeypa
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (tmp_path / "experiments").glob("*/config.yaml"):
         path.write_text(reduced(path, small))
-    shutil.copytree(finished_run, tmp_path / "runs/quickstart-seed0")
+    shutil.copytree(presented_run, tmp_path / "runs/quickstart-seed0")
     return Sandbox(tmp_path, ROOT)
 
 
