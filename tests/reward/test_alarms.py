@@ -276,6 +276,6 @@ def _held_out(rate: dict[str, float], of_data: np.random.Generator, of_policy: n
 
 @pytest.mark.slow
 def test_at_most_one_stationary_run_in_twenty_has_a_false_alarm() -> None:
-    runs = 100
+    runs = 300
     false = [seed for seed in range(runs) if stationary(seed).history]
     assert len(false) <= binom.ppf(0.99, runs, 0.05), f"false alarms in {len(false)} of {runs} runs: {false}"

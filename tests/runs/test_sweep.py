@@ -197,7 +197,7 @@ def test_ray_runs_them_too(write: Callable[..., Path], tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert f"failed: {tmp_path}/sweep/train=1/seed0" in done.stdout
     assert json.loads((tmp_path / "sweep/train=16/seed0/status.json").read_text())["status"] == "finished"
-    assert "at least two labels" in (tmp_path / "sweep/train=1/seed0.log").read_text()
+    assert "fewer than one PPO batch" in (tmp_path / "sweep/train=1/seed0.log").read_text()
     nowhere = write("other.yaml", folder=str(tmp_path / "other"), executor="ray", ray_address="127.0.0.1:1", seeds=[0])
     wrong = subprocess.run([TOOL, "sweep", str(nowhere)], capture_output=True, text=True, timeout=600)
     assert wrong.returncode == 1
