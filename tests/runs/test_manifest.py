@@ -39,7 +39,10 @@ def test_data_that_changed_are_named(finished_run: Path) -> None:
     check_data(finished_run, written, data, "Restore them.")
     fewer = {name: value for name, value in data.hashes.items() if name != "summary/test"}
     other = replace(data, hashes={**fewer, "topic/train": "other"})
-    with pytest.raises(DataError, match=r"changed since the run began: topic/train, summary/test. Restore them\.$"):
+    with pytest.raises(
+        DataError,
+        match=r"changed since the run began: topic/train, summary/test \(their hashes are in manifest.json\)\. Restore them\.$",
+    ):
         check_data(finished_run, written, other, "Restore them.")
 
 

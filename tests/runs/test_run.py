@@ -152,7 +152,8 @@ def test_data_that_have_changed_stop_an_evaluation_and_no_question(finished_run:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     run = Run(folder)
     with pytest.raises(
-        DataError, match=r"changed since the run began: topic/train\. Restore them, or evaluate on a file"
+        DataError,
+        match=r"changed since the run began: topic/train \(their hashes are in manifest.json\)\. Restore them, or evaluate on a file",
     ):
         run.evaluate()
     assert run.ask("where is it from ?", input="anna bought a red kettle .").evidence
