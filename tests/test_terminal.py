@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import io
 import json
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.tree import Tree
 
+from rag_graph.cli.app import main
 from rag_graph.graph import load_graph
 from rag_graph.graph.picture import relation_table, task_tree
 from rag_graph.runs.progress import StageProgress
@@ -50,6 +53,18 @@ def test_lines_are_not_broken_and_echo_escapes(capsys: pytest.CaptureFixture[str
     assert console.file.getvalue() == "word " * 20 + "\n"  # type: ignore[attr-defined]
     echo(PLANTED)
     assert capsys.readouterr().out == f"{SHOWN}\n"
+
+
+def test_a_command_shows_a_warning_as_one_text(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["rag-graph", "--version"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with pytest.raises(SystemExit):
+            main()
+        warnings.warn(PLANTED, stacklevel=1)
+    assert capsys.readouterr().err == f"warning: {SHOWN}\n"
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 
 import typer
 
@@ -57,6 +58,11 @@ def _root(
     pass
 
 
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as one text: its place in the source says nothing to who types commands, and it may quote a file of somebody else."""
+    echo(f"warning: {message}", err=True)
+
+
 def main() -> None:
     """Entry point: errors of this package become one message and an exit code (1 run, 2 input), never a traceback.
 
@@ -64,6 +70,7 @@ def main() -> None:
     as soon as another process needs the processor. OpenMP reads the variable when torch is loaded, so this comes before any command.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no Unicode shows ? instead of failing
