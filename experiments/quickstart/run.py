@@ -10,7 +10,7 @@ Cases, each over seeds 0 to 4:
     default kernels        one thread, torch without the processor's vector instructions (ATEN_CPU_CAPABILITY=default)
     flat, goal_only        one thread, a simpler reward
 
-A run is interrupted by Ctrl-C and goes on from its last checkpoint with the same command.
+The supervised warm-up of a seed is done once for the cases with one thread: they start from the same policy. A run is interrupted by Ctrl-C and goes on from its last checkpoint with the same command.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,37 +30,53 @@ GAIN, RETRIEVAL = 0.10, 0.05
 
 
 class Case(NamedTuple):
-    """How a run is started: threads of torch, settings beside the config's, and variables of the environment."""
+    """How a run is started: threads of torch, settings beside the config's, variables of the environment, and whether it starts from the seed's shared warm-up."""
 
     threads: int
     settings: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    warm: bool = False
 
 
 CASES = {
-    "1 thread": Case(1),
+    "1 thread": Case(1, warm=True),
     "2 threads": Case(2),
     "default kernels": Case(1, environment=(("ATEN_CPU_CAPABILITY", "default"),)),
-    "flat": Case(1, ("reward.readout=flat",)),
-    "goal_only": Case(1, ("reward.readout=goal_only",)),
+    "flat": Case(1, ("reward.readout=flat",), warm=True),
+    "goal_only": Case(1, ("reward.readout=goal_only",), warm=True),
 }
 BASELINES = ("flat", "goal_only")
 
 
-def one_run(name: str, seed: int, folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Train, or go on, in a process of its own; read what came out."""
-    case = CASES[name]
-    place = folder / f"{name.replace(' ', '-')}-seed{seed}"
+WARM_UP_ONLY = ("ppo.updates=1", "ppo.learning_rate=1.0e-12", "evaluation.without_retrieval=false")
+"""One update that moves nothing: the policy that is kept is that of the warm-up."""
+
+
+def trained(place: Path, seed: int, case: Case, settings: Sequence[str]) -> None:
+    """Train, or go on, in a process of its own; nothing where the run has finished."""
+    if (place / "results.json").is_file():
+        return
     command = [sys.executable, "-m", "rag_graph", "train"]
     if (place / "config.yaml").is_file():
         command += ["--resume", str(place)]
     else:
         command.append(str(HERE / "config.yaml"))
-        for setting in (f"seed={seed}", f"output_dir={place}", *case.settings, *overrides):
+        for setting in (f"seed={seed}", f"output_dir={place}", *settings):
             command += ["--set", setting]
-    if not (place / "results.json").is_file():
-        threads = {"OMP_NUM_THREADS": str(case.threads)}
-        subprocess.run(command, env={**os.environ, **threads, **dict(case.environment)}, check=True)
+    variables = {"OMP_NUM_THREADS": str(case.threads), **dict(case.environment)}
+    subprocess.run(command, env={**os.environ, **variables}, check=True)
+
+
+def one_run(name: str, seed: int, folder: Path, overrides: list[str]) -> dict[str, Any]:
+    """Train, or go on; read what came out."""
+    case = CASES[name]
+    place = folder / f"{name.replace(' ', '-')}-seed{seed}"
+    settings = [*case.settings, *overrides]
+    if case.warm:
+        warm = folder / f"warm-seed{seed}"
+        trained(warm, seed, Case(1), [*overrides, *WARM_UP_ONLY])
+        settings += [f"model.source={(warm / 'policy').resolve()}", "sft.steps=0"]
+    trained(place, seed, case, settings)
     found = json.loads((place / "results.json").read_text(encoding="utf-8"))
     return {
         "case": name,
