@@ -11,7 +11,7 @@ RUFF_PATHS := rag_graph tests experiments notebooks benchmarks docs
 .PHONY: help quickstart test test-slow check docs format models clean
 
 help:
-	@echo "make quickstart  install into .venv and run the embedded experiment (about 5 minutes)"
+	@echo "make quickstart  install into .venv and run the embedded experiment (5 to 15 minutes)"
 	@echo "make test        the default tests            make test-slow  learning tests, minutes"
 	@echo "                 THREADS=2: threads of each test process, default 1"
 	@echo "make check       format, lint, types, floors, graph files"

@@ -10,7 +10,7 @@ Cases, each over seeds 0 to 4:
     default kernels        one thread, torch without the processor's vector instructions (ATEN_CPU_CAPABILITY=default)
     flat, goal_only        one thread, a simpler reward
 
-The supervised warm-up of a seed is done once for the cases with one thread: they start from the same policy. A run is interrupted by Ctrl-C and goes on from its last checkpoint with the same command.
+The supervised warm-up of a seed is done once for the cases with one thread: they start from the same policy. Another share of goals, say a tenth: --set reward.goal_observed=0.1, with another --folder and --out. A run is interrupted by Ctrl-C and goes on from its last checkpoint with the same command.
 """
 
 from __future__ import annotations
