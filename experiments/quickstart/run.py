@@ -10,7 +10,7 @@ Cases, each over seeds 0 to 4:
     default kernels        one thread, torch without the processor's vector instructions (ATEN_CPU_CAPABILITY=default)
     flat, goal_only        one thread, a simpler reward
 
-The supervised warm-up of a seed is done once for the cases with one thread: they start from the same policy. Another share of goals, say a tenth: --set reward.goal_observed=0.1, with another --folder and --out. A run is interrupted by Ctrl-C and goes on from its last checkpoint with the same command.
+The supervised warm-up of a seed is done once for the cases with one thread: they start from the same policy. Another share of goals, say a tenth: --set reward.goal_observed=0.1, with another --folder and --out. The minutes of these cases leave it out. A run is interrupted by Ctrl-C and goes on from its last checkpoint with the same command.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def one_run(name: str, seed: int, folder: Path, overrides: list[str]) -> dict[st
     case = CASES[name]
     place = folder / f"{name.replace(' ', '-')}-seed{seed}"
     settings = [*case.settings, *overrides]
-    if case.warm:
+    if case.warm and not (place / "results.json").is_file():
         warm = folder / f"warm-seed{seed}"
         trained(warm, seed, Case(1), [*overrides, *WARM_UP_ONLY])
         settings += [f"model.source={(warm / 'policy').resolve()}", "sft.steps=0"]

@@ -62,7 +62,7 @@ def test_it_reads_what_it_writes(tmp_path: Path) -> None:
         ({"fingerprint": {**FINGERPRINT, "encoder": "x 0", "dimension": 10**9}}, "fingerprint.dimension"),
         ({"fingerprint": {**FINGERPRINT, "encoder": "x 0"}}, "belong together"),
         ({"fingerprint": {**FINGERPRINT, "vectors": "faiss"}}, "belong together"),
-        ({"fingerprint": {**FINGERPRINT, "vectors": "/tmp/away.db"}}, "fingerprint.vectors"),
+        ({"fingerprint": {**FINGERPRINT, "vectors": "/elsewhere/away.db"}}, "fingerprint.vectors"),
         ({"fingerprint": {**FINGERPRINT, "vectors": "../away.db"}}, "fingerprint.vectors"),
         ({"fingerprint": {**FINGERPRINT, "vectors": "http://me:pass@host"}}, "fingerprint.vectors"),
         ({"fingerprint": {**FINGERPRINT, "language": "klingon"}}, "fingerprint.language"),
