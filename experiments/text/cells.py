@@ -81,8 +81,8 @@ def measured(evaluation: Evaluation) -> dict[str, Any]:
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Steers the coefficient of the KL (Ziegler et al. 2019, arXiv 1909.08593, sec. 2.2, with wider bounds, because runs are short), and keeps the true
-    goal and the KL of every update. The KL is over all answers, paid or not. `trainer` is set once it is made."""
+    """Steers the coefficient of the KL, and keeps the true goal and the KL of every update. The KL is over all answers, paid or not. `trainer` is set once
+    it is made."""
 
     trainer: Any = None
 

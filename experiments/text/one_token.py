@@ -40,7 +40,7 @@ ANSWERS = 4
 """Answers that are drawn to each prompt of an update."""
 TOGETHER = 8
 """Prompts that are padded to one length."""
-LOOKED_AT = (0.5, 1.0)
+LOOKED_AT = (0.25, 0.5, 0.75, 1.0)
 """Shares of the updates after which the policy is evaluated."""
 
 

@@ -1,6 +1,6 @@
 """Real text, a real model: is the graph worth something against simple rewards and supervised training?
 
-    python experiments/text/run.py --task labels --runs FOLDER          all arms, seeds 0 to 4; cell by cell, goes on where it was stopped
+    python experiments/text/run.py --task labels --runs FOLDER          all arms, seeds 5 to 9; cell by cell, goes on where it was stopped
     python experiments/text/run.py --task labels --judge                run nothing; the table from results.json
     python experiments/text/run.py --task labels --runs FOLDER --part tune --seeds 100 101 --arms flat --set ppo.updates=4
 
@@ -87,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", choices=TASKS, default=TASKS[0])
     parser.add_argument("--runs", type=Path, help="folder of the cells")
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5, 10)))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--part", choices=("dev", "tune"), default="dev", help="tune: a part of train is held out")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of all arms")

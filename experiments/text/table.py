@@ -60,7 +60,7 @@ def show(console: Console, task: str, cells: Sequence[Cell]) -> None:
     tested = {arm: (values, p) for arm, values, p in differences(cells)}
     sizes = sorted({len(of_arm) for of_arm in scores.values()})
     table = Table(
-        "arm", "seeds", "goal on dev", f"{DEFAULT} less it", "p (Holm)", "could find", "KL at the end", f"goal at KL {nats}", "seconds",
+        "arm", "seeds", "goal on dev", f"{DEFAULT} less it", "p (Holm)", "could find", "KL at the end", f"goal at KL {nats:g}", "seconds",
         title=f"{task}: held-out goal after training; 95% t intervals over {'/'.join(map(str, sizes))} seeds, those of differences together",
         title_justify="left", box=None,
     )  # fmt: skip

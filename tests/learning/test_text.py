@@ -94,8 +94,9 @@ def test_the_coefficient_of_the_kl_moves_towards_its_target(text: Any) -> None:
     steered = text.settings.steered
     assert steered(0.1, 0.3, 0.3) == pytest.approx(0.1)
     assert steered(0.1, 0.36, 0.3) == pytest.approx(0.12)
-    assert steered(0.1, 9.0, 0.3) == pytest.approx(0.15)
+    assert steered(0.1, 9.0, 0.3) == pytest.approx(0.2)
     assert steered(0.1, 0.0, 0.3) == pytest.approx(0.05)
+    assert steered(0.01, 0.0, 0.3) == text.settings.LEAST_COEFFICIENT
 
 
 def test_nothing_of_dev_is_read_while_settings_are_chosen(text: Any) -> None:
