@@ -174,7 +174,16 @@ class Alignment(GraphLearner):
         tasks = torch.tensor([row for row, kind in enumerate(graph.kinds.values()) if kind == "task"])
         task_row = torch.zeros(len(graph.nodes), dtype=torch.long)
         task_row[tasks] = torch.arange(len(tasks))
-        constants = {"source": ends[:, 0], "target": ends[:, 1], "tasks": tasks, "task_row": task_row}
+        of_goal: list[list[int]] = [[] for _ in range(len(tasks))]  # what each goal makes a pair with
+        at = []
+        for j, i in pairs[self.num_edges :]:
+            row = int(task_row[i])
+            at.append((row, len(of_goal[row])))
+            of_goal[row].append(j)
+        most = max(map(len, of_goal), default=0)
+        constants = {"source": ends[:, 0], "target": ends[:, 1], "task_row": task_row}
+        constants["of_goal"] = torch.tensor([row + [0] * (most - len(row)) for row in of_goal], dtype=torch.long)
+        constants["place"] = torch.tensor([row * most + column for row, column in at], dtype=torch.long)
         constants["is_goal"] = tensors.goal > 0
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
@@ -185,8 +194,9 @@ class Alignment(GraphLearner):
 
     source: Tensor
     target: Tensor
-    tasks: Tensor
     task_row: Tensor
+    of_goal: Tensor  # int64 [T, K] padded with 0
+    place: Tensor  # int64 [pairs with a goal] where each stands in it, counted row by row
     is_goal: Tensor
 
     def evidence(self, scores: Scores) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,14 +210,14 @@ class Alignment(GraphLearner):
         x, y = centred.index_select(1, source), centred.index_select(1, target)
         both = (observed.index_select(1, source) & observed.index_select(1, target)).to(x.dtype)
         of_edges = torch.stack([(part * both).sum(0) for part in (torch.ones_like(x), x * y, x**2, y**2, (x * y) ** 2)])
-        # A pair with a goal meets in episodes of that task alone: [T, N] at once, so that many pairs cost one product.
-        of_task = scores.is_task[:, self.tasks] & observed[:, self.tasks]  # [B, T]
-        known, there = of_task.to(centred.dtype), observed.to(centred.dtype)
-        y = torch.where(of_task, centred[:, self.tasks], 0.0)
-        squares = centred * centred
-        met = torch.stack([known.T @ there, y.T @ centred, known.T @ squares, (y**2).T @ there, (y**2).T @ squares])
-        of_goals = met[:, self.task_row[self.target[self.num_edges :]], self.source[self.num_edges :]]
-        found = torch.cat([of_edges, of_goals], 1)
+        # A pair with a goal meets in episodes of that task alone.
+        row = self.task_row[scores.tasks]
+        mine = self.of_goal[row]
+        y, known = (part.gather(1, scores.tasks[:, None]) for part in (centred, observed.to(centred.dtype)))
+        x, there = centred.gather(1, mine), observed.gather(1, mine).to(centred.dtype)  # [B, K]
+        met = torch.stack([known * there, y * x, known * x**2, y**2 * there, (y * x) ** 2])
+        sums = torch.zeros(len(met), *self.of_goal.shape).index_add(1, row, met)
+        found = torch.cat([of_edges, sums.flatten(1)[:, self.place]], 1)
         self.moments = self.moments + found
         answers = found[0].clamp(min=1)
         value, variance = found[1] / answers.sqrt(), found[4] / answers
@@ -218,16 +228,14 @@ class Alignment(GraphLearner):
     def _centred(self, scores: Scores) -> tuple[Tensor, Tensor]:
         """(scores less their mean in the task [B, N], 0 where not observed; bool [B, N] observed): the goal by its running mean, all else by
         the mean of this update."""
-        of_task = (scores.tasks[:, None] == self.tasks).to(scores.values.dtype)  # [B, T]
-        observed = scores.observed.to(scores.values.dtype)
-        means = (of_task.T @ scores.filled) / (of_task.T @ observed).clamp(min=1)  # [T, N]
-        at = scores.is_task & self.is_goal
-        goal = (scores.filled * at).sum(-1)
-        known = (observed * at).sum(-1)
-        self.goal_sum = MEMORY * self.goal_sum + goal @ of_task
-        self.goal_weight = MEMORY * self.goal_weight + known @ of_task
-        goal_mean = of_task @ (self.goal_sum / self.goal_weight.clamp(min=1e-6))  # [B]
-        centred = scores.filled - torch.where(at, goal_mean[:, None], of_task @ means)
+        same = (scores.tasks[:, None] == scores.tasks).to(scores.values.dtype)  # [B, B]
+        means = (same @ scores.filled) / (same @ scores.observed.to(same.dtype)).clamp(min=1)  # [B, N]
+        at, row = scores.is_task & self.is_goal, self.task_row[scores.tasks]
+        goal, known = ((part * at).sum(-1) for part in (scores.filled, scores.observed))
+        self.goal_sum = (MEMORY * self.goal_sum).index_add(0, row, goal)
+        self.goal_weight = (MEMORY * self.goal_weight).index_add(0, row, known.to(goal.dtype))
+        goal_mean = (self.goal_sum / self.goal_weight.clamp(min=1e-6))[row]  # [B]
+        centred = scores.filled - torch.where(at, goal_mean[:, None], means)
         return torch.where(scores.observed, centred, 0.0), scores.observed
 
     def align(self, scores: Scores) -> Tensor:

@@ -115,6 +115,8 @@ class EvidenceImputer(Imputer):
         forms = self.settings.form
         self.uses_bounds = torch.tensor([bool({"least", "product"} & set(names)) for _, names in FORMS])[forms]
         self.no_fact = torch.tensor([not names for _, names in FORMS])[forms]
+        has_fact, has_bound = (part[:, None] for part in self.facts.stated())
+        self.possible = torch.where(self.no_fact, True, torch.where(self.uses_bounds, has_bound, has_fact))  # [T, H]
         self.register_buffer("weights", torch.zeros(num_tasks, columns))
         self.register_buffer("spread", torch.zeros(num_tasks, columns, columns))
         self.register_buffer("noise", torch.ones(num_tasks))
@@ -196,8 +198,9 @@ class EvidenceImputer(Imputer):
         within = (square - count * level.square()).clamp(min=0)
         unit = ((within + 2 * GOAL_SPREAD**2) / (count + 1).clamp(min=2)).sqrt()
         cross = (cross - gram[:, :, 0] * level[:, None]) / unit[:, None]
+        counts, possible = self.prior_of_forms(graph)[chosen], self.possible[chosen]
         weights, spread, noise = average_by_evidence(
-            gram, cross, within / unit.square(), count, self.settings, self.prior_of_forms(graph)[chosen]
+            gram, cross, within / unit.square(), count, self.settings, counts, possible
         )
         self.weights, self.spread = _put(self.weights, chosen, weights), _put(self.spread, chosen, spread)
         self.noise, self.level = _put(self.noise, chosen, noise), _put(self.level, chosen, level)
@@ -205,41 +208,44 @@ class EvidenceImputer(Imputer):
 
 
 def average_by_evidence(
-    gram: Tensor, cross: Tensor, square: Tensor, count: Tensor, settings: Settings, counts: Tensor
+    gram: Tensor, cross: Tensor, square: Tensor, count: Tensor, settings: Settings, counts: Tensor, possible: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Regressions of every setting, averaged by their marginal likelihood.
 
     Args:
         gram: [T, p, p] sum of x x^T; cross: [T, p] sum of x y; square: [T] sum of y^2; count: [T] goals, y centred and in standard deviations.
         counts: [T, H], added to the logarithm of the prior.
+        possible: bool [T, H]; the others are not fitted, and weigh nothing.
 
     Returns:
         posterior mean [T, p]; covariance of the coefficients within and between settings [T, p, p]; noise variance [T].
     """
     size, stated = gram.shape[-1], settings.mean.shape[-1]
     width = (size - stated) // 2
+    task, setting = possible.nonzero(as_tuple=True)  # [M] each: one regression
     free = torch.stack([settings.ridge, settings.curve], -1).repeat_interleave(width, -1)
-    variance = torch.cat([settings.variance, free], -1)  # [H, p]
-    mean = torch.cat([settings.mean, torch.zeros_like(free)], -1)
-    noise = settings.noise[:, None]
-    pulled = torch.einsum("tpq,hq->thp", gram, mean)
-    gap = (cross[:, None] - pulled) / noise  # [T, H, p]
-    misfit = square[:, None] - 2 * cross @ mean.T + (pulled * mean).sum(-1)
-    precision = gram[:, None] / noise[..., None] + torch.diag_embed(1 / variance)  # [T, H, p, p]
-    factor = torch.linalg.cholesky(precision)
+    variance = torch.cat([settings.variance, free], -1)[setting]  # [M, p]
+    mean = torch.cat([settings.mean, torch.zeros_like(free)], -1)[setting]
+    noise, mine, given = settings.noise[setting], gram[task], cross[task]
+    pulled = (mine @ mean[..., None])[..., 0]
+    gap = (given - pulled) / noise[:, None]
+    misfit = square[task] - 2 * (given * mean).sum(-1) + (pulled * mean).sum(-1)
+    factor = torch.linalg.cholesky(mine / noise[:, None, None] + torch.diag_embed(1 / variance))
     moved = torch.cholesky_solve(gap[..., None], factor)[..., 0]
     determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_evidence = -0.5 * (
-        count[:, None] * settings.noise.log() + variance.log().sum(-1) + determinant + misfit / settings.noise - (gap * moved).sum(-1)
-    )  # fmt: skip
-    weight = (log_evidence + settings.prior + counts).softmax(-1)  # [T, H]
-    each = mean + moved
+        count[task] * noise.log() + variance.log().sum(-1) + determinant + misfit / noise - (gap * moved).sum(-1)
+    )
+    weight = torch.full_like(counts, -torch.inf).index_put((task, setting), log_evidence)
+    weight = (weight + settings.prior + counts).softmax(-1)  # [T, H]
+    each = torch.zeros(*counts.shape, size, dtype=gram.dtype).index_put((task, setting), mean + moved)
     average = torch.einsum("th,thp->tp", weight, each)
     apart = each - average[:, None]
     between = torch.einsum("thp,thq->tpq", weight[..., None] * apart, apart)
     share, best = weight.topk(min(MOST_KEPT_SETTINGS, weight.shape[-1]), -1)
     share = (share / share.sum(-1, keepdim=True))[..., None, None]
-    kept = factor.gather(1, best[..., None, None].expand(-1, -1, size, size))
+    rows = torch.zeros(counts.shape, dtype=torch.long).index_put((task, setting), torch.arange(len(task)))
+    kept = factor[rows.gather(-1, best)]  # where fewer are possible, the rest has no share
     covariance = between + (share * torch.cholesky_inverse(kept)).sum(1)
     return average, covariance, weight @ settings.noise
 
@@ -304,6 +310,13 @@ class _Facts:
         place, edge = self.bounds
         bounds = flat.index_add(0, place, strength[edge])
         return signed.view(self.shape), bounds.view(self.shape)
+
+    def stated(self) -> tuple[Tensor, Tensor]:
+        """bool [T] each: whether the file states a fact about the task; a bound of it. So it stays, whatever the strengths."""
+        flat = torch.zeros(self.shape[0] * self.shape[1], dtype=torch.bool)
+        bounds = flat.index_fill(0, self.bounds[0], True)
+        facts = flat.index_fill(0, torch.cat([self.direct[0], self.chains[0]]), True)
+        return facts.view(self.shape).any(-1), bounds.view(self.shape).any(-1)
 
     def directions(self, filled: Tensor, z: Tensor, raw: Tensor, graph: GraphTensors, slot: Tensor) -> Tensor:
         """[B, D]. filled, z: [B, k] with and without gaps filled in; raw: [B, k] filled, in score units."""
