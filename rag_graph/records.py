@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 METRIC_NAMES = (
     "accuracy",
     "bleu",
+    "entity_recall",
     "exact_match",
     "external",
     "faithfulness",

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 import regex
 
-from rag_graph.words import answer_words, count_words, folded, normalise, words
+from rag_graph.words import answer_words, count_words, folded, normalise, words, written_words
 
 _QUOTES = "'\"`\u2018\u2019\u201a\u201c\u201d\u201e\u00ab\u00bb\u300c\u300d\u300e\u300f"
 _FINAL = ".,;:!?\u3002\u3001\u0964\u0965\u061f\u060c\u061b\u06d4\uff61\u2026\u104b"
@@ -120,6 +120,29 @@ def _rouge_f(name: str) -> Callable[[Judged], float | None]:
 
 
 rouge_1, rouge_2, rouge_l = _rouge_f("rouge1"), _rouge_f("rouge2"), _rouge_f("rougeL")
+
+
+def entity_recall(judged: Judged) -> float | None:
+    """Share of the names and numbers of the reference that the response says (recall of entities, Nan et al. 2021, arXiv 2102.09130). A name is a word
+    with a capital whose small form stands nowhere in the reference or the input; a number has a digit. Where there is none, and in scripts without
+    capitals, every word of the reference counts."""
+    said = set(words(judged.response))
+
+    def recall(response: str, reference: str) -> float:
+        wanted = _entities(reference, judged.source)
+        return len(wanted & said) / len(wanted)
+
+    return _best(judged, recall, lambda reference: bool(words(reference)))
+
+
+def _entities(text: str, source: str) -> set[str]:
+    """The folded words that `entity_recall` looks for."""
+    written = written_words(text)
+    small = {word for word in [*written, *written_words(source)] if word == word.lower()}
+    names = {word for word in written if word != word.lower() and word.lower() not in small and len(word) > 1}
+    numbers = {word for word in written if any(map(str.isdigit, word))}
+    has_capitals = text.lower() != text.upper()
+    return {folded(word) for word in names | numbers} if has_capitals and names | numbers else set(words(text))
 
 
 @lru_cache(maxsize=8)
@@ -270,6 +293,7 @@ def _answered(responses: Sequence[str], references: Sequence[Sequence[str]]) -> 
 METRICS: dict[str, Callable[[Judged], float | None]] = {
     "accuracy": accuracy,
     "bleu": bleu,
+    "entity_recall": entity_recall,
     "exact_match": exact_match,
     "external": external,
     "faithfulness": faithfulness,

@@ -129,6 +129,24 @@ def test_known_values(metric: str, response: str, references: tuple[str, ...], e
 
 
 @pytest.mark.parametrize(
+    ("response", "reference", "source", "expected"),
+    [
+        ("Apple sues Samsung", "Apple sues Samsung", "", 1.0),
+        ("a company sues", "Apple sues Samsung", "", 0.0),  # ROUGE-L pays .33 for it, and more for a longer sentence
+        ("samsung is sued", "Apple sues Samsung", "", 0.5),
+        ("police hold a man", "Police hold 3 men", "The police hold 3 men in Oslo.", 0.0),  # "Police" is no name: the input has "police"
+        ("3 men", "Police hold 3 men", "The police hold 3 men in Oslo.", 1.0),
+        ("the iPhone", "An iPhone for 5", "", 1 / 3),  # "An" counts as a name where nothing shows otherwise
+        ("sorry about the", "sorry about the invoice", "", 0.75),  # nothing is named: every word counts
+        ("挪威", "奥斯陆是挪威的首都", "", 2 / 9),
+        ("挪威 5", "挪威 7", "", 2 / 3),  # no capitals: the number alone would not say who
+    ],
+)
+def test_entity_recall(response: str, reference: str, source: str, expected: float) -> None:
+    assert score("entity_recall", response, reference, source=source) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
     "metric",
     [
         "accuracy",
@@ -138,6 +156,7 @@ def test_known_values(metric: str, response: str, references: tuple[str, ...], e
         "rouge_2",
         "rouge_l",
         "bleu",
+        "entity_recall",
         "macro_f1",
         "faithfulness",
         "label_preserved",
@@ -173,7 +192,7 @@ def test_every_metric_serves_every_script(metric: str, language: str) -> None:
     assert score(metric, decomposed, right) == pytest.approx(1), "a form of Unicode is no difference"
     assert score(metric, "", right) == 0, "silence is not paid"
     assert score(metric, wrong, right) == pytest.approx(
-        0, abs=0.35 if metric in ("bleu", "rouge_1", "rouge_l", "token_f1") else 1e-9
+        0, abs=0.35 if metric in ("bleu", "entity_recall", "rouge_1", "rouge_l", "token_f1") else 1e-9
     )
     assert score(metric, "Oslo, the capital", right) == pytest.approx(0, abs=0.1), "another script is judged, and wrong"
 

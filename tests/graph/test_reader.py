@@ -38,7 +38,7 @@ edges:
     )
     assert problems(path) == [
         "g.yaml:4:17: tasks.topic.kind: unknown value 'clasification'. Did you mean 'classification'? Known: classification, generation, extraction.",
-        "g.yaml:4:58: tasks.topic.metrics.acuracy: unknown value 'acuracy'. Did you mean 'accuracy'? Known: accuracy, bleu, exact_match, external, faithfulness, format, judge, label_preserved, length_band, macro_f1, rouge_1, rouge_2, rouge_l, token_f1.",
+        "g.yaml:4:58: tasks.topic.metrics.acuracy: unknown value 'acuracy'. Did you mean 'accuracy'? Known: accuracy, bleu, entity_recall, exact_match, external, faithfulness, format, judge, label_preserved, length_band, macro_f1, rouge_1, rouge_2, rouge_l, token_f1.",
         "g.yaml:4:81: tasks.topic.prompt: unknown placeholder '{inptu}'. Did you mean 'input'? Known here: context, input, labels. For the text '{inptu}', write {{inptu}}.",
         "g.yaml:5:84: tasks.headline.fields: no 'reference': name the column that contains the correct answer.",
         "g.yaml:5:108: tasks.headline.dataset: exactly one of path, hub, name is needed, path and hub given.",
