@@ -113,6 +113,13 @@ class ModelConfig(Settings):
         description="train only the top layers, this many, with an adapter or without; what the frozen layers below give is computed once for "
         "each token. None: all are trained",
     )
+    prompt_cache_gb: float = Field(
+        0.5,
+        ge=0,
+        le=1000,
+        description="with train_layers: memory for what the frozen layers gave for prompts, in GB; a prompt that comes again in a later update is read "
+        "by the top layers alone. 0: nothing is kept",
+    )
     trim_vocabulary: bool = Field(
         False, description="remove tokens that the text of the run never uses; results on this text stay the same"
     )

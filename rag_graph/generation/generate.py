@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rag_graph.config import ModelConfig
 from rag_graph.generation.end_tokens import before_end, end_token_ids
 from rag_graph.generation.marginal import rag_sequence_responses, rag_token_responses
-from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
+from rag_graph.generation.sampling import generate_responses, sample_responses
+from rag_graph.generation.steps import decodes_step_by_step
 from rag_graph.generation.tokens import encode_prompts
 
 

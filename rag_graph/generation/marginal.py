@@ -17,7 +17,8 @@ from transformers import DynamicCache
 
 from rag_graph.errors import ModelError
 from rag_graph.generation.end_tokens import before_end
-from rag_graph.generation.sampling import decodes_step_by_step, optional_inputs, sample_responses, step_logits
+from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.steps import decodes_step_by_step, optional_inputs, step_logits
 from rag_graph.generation.tokens import pad_left
 
 Ids = Sequence[int]

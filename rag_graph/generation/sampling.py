@@ -6,7 +6,6 @@ what ran before: that is what makes a resumed run, and a run on two processes, e
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -15,71 +14,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig
 
-from rag_graph.generation.adapters import base_model
 from rag_graph.generation.end_tokens import before_end
+from rag_graph.generation.steps import optional_inputs, step_logits
 from rag_graph.generation.tokens import pad_left
 from rag_graph.generation.trunk_memory import TrunkMemory
 
 COMPACT_SHARE = 8
 """Finished rows are dropped from the cache once they are one in this many; a copy of the cache each step would cost more."""
-
-
-@torch.no_grad()
-def decodes_step_by_step(model: Any) -> bool:
-    """Whether a step with this loop's cache and positions gives what a full forward pass gives, and rows can be dropped.
-
-    Probed on a few tokens and remembered with the model: caches of state-space models know no rows, some models count positions in their
-    own way. Those are left to transformers' `generate`.
-    """
-    known: bool | None = getattr(model, "_rag_graph_decodes", None)
-    if known is None:
-        was_training = model.training
-        model.eval()
-        try:
-            known = _probe(model)
-        except (TypeError, AttributeError, ValueError, RuntimeError, IndexError, NotImplementedError):
-            known = False
-        model.train(was_training)
-        model._rag_graph_decodes = known
-    return known
-
-
-def _probe(model: Any) -> bool:
-    rows, last = [[1, 2, 3], [2]], [3, 1]
-    cache = DynamicCache(config=model.config)
-    ids, mask = pad_left(rows, 0, model.device)
-    known = optional_inputs(model)
-    step_logits(model, known, ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
-    mask = torch.cat([mask, mask.new_ones(2, 1)], 1)
-    positions = mask.sum(1, keepdim=True) - 1
-    cache.batch_select_indices(torch.tensor([1, 0], device=model.device))
-    step = torch.tensor(last, device=model.device)[[1, 0], None]
-    stepped = step_logits(model, known, step, mask[[1, 0]], positions[[1, 0]], cache)[[1, 0]]
-    for row, logits in enumerate(stepped):
-        whole = (
-            model(input_ids=torch.tensor([[*rows[row], last[row]]], device=model.device), use_cache=False)
-            .logits[0, -1]
-            .float()
-        )
-        if not torch.allclose(logits, whole, rtol=2e-2, atol=2e-2 * float(whole.abs().max())):
-            return False
-    return True
-
-
-def optional_inputs(model: Any) -> frozenset[str]:
-    """Which of the inputs that not every model has this one takes. Reading a signature is slow: once per chunk, not per token."""
-    base = base_model(model)  # an adapter's own signature says nothing
-    return frozenset({"position_ids", "logits_to_keep"} & inspect.signature(base.forward).parameters.keys())
-
-
-def step_logits(
-    model: Any, known: frozenset[str], ids: Tensor, mask: Tensor, positions: Tensor, cache: DynamicCache
-) -> Tensor:
-    """Logits of the last position, float32 [rows, V]; `known` are the model's `optional_inputs`."""
-    optional = {name: value for name, value in (("position_ids", positions), ("logits_to_keep", 1)) if name in known}
-    output = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **optional)
-    last: Tensor = output.logits[:, -1].float()
-    return last
 
 
 @torch.no_grad()
@@ -103,7 +44,8 @@ def sample_responses(
         queries: token ids, not empty.
         uniforms: [len(queries), max_new_tokens] in [0, 1): position t of row i takes the first token whose cumulative probability
             exceeds uniforms[i, t]. None decodes greedily.
-        memory: keeps what the model's trunk gives for each sequence; without the last token's of answers of `max_new_tokens`.
+        memory: keeps what the model's trunk gives for each sequence, without the last token's of answers of `max_new_tokens`, and knows what it gave
+            for some queries.
     """
     order = sorted(range(len(queries)), key=lambda row: len(queries[row]))
     responses: list[list[int]] = [[] for _ in queries]
@@ -140,7 +82,11 @@ def _continue(
     lines = _Lines(len(queries), width + max_new_tokens)
     listening: AbstractContextManager[list[Tensor]] = nullcontext([]) if memory is None else memory.trunk.heard()
     with listening as heard:
-        logits = step_logits(model, known, ids, mask, positions, cache)
+        if memory is None:
+            logits = step_logits(model, known, ids, mask, positions, cache)
+        else:
+            logits = memory.prompts.read(distinct, known, ids, mask, positions, cache)
+            heard[:] = heard[-1:]  # of all queries; before it, perhaps of those that were new
         if len(distinct) < len(queries):
             place = {query: number for number, query in enumerate(distinct)}
             owner = torch.tensor([place[tuple(query)] for query in queries], device=device)

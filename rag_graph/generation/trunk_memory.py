@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rag_graph.generation.adapters import base_model
 from rag_graph.generation.trunk import Trunk
+from rag_graph.generation.trunk_prompts import TrunkPrompts
 
 
 class TrunkMemory:
@@ -22,17 +23,18 @@ class TrunkMemory:
 
     Args:
         trunk: of the model that writes the sequences.
+        prompts: reads their prompts.
     """
 
-    def __init__(self, trunk: Trunk) -> None:
-        self.trunk = trunk
+    def __init__(self, trunk: Trunk, prompts: TrunkPrompts) -> None:
+        self.trunk, self.prompts = trunk, prompts
         self._kept: dict[tuple[int, ...], Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def forget(self) -> None:
-        """Drop all sequences."""
+        """Drop all sequences; prompts stay."""
         self._kept.clear()
 
     def keep(self, ids: Sequence[int], activations: Tensor) -> None:

@@ -291,7 +291,7 @@ def positions_of(model: Any, tokenizer: Any) -> int | None:
 
 def last_logits(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     """Logits after each row of ids, float32 [rows, V]; padded on the left, so that all rows end at the same place."""
-    from rag_graph.generation.sampling import optional_inputs
+    from rag_graph.generation.steps import optional_inputs
     from rag_graph.generation.tokens import pad_left
 
     ids, mask = pad_left(rows, pad_id, model.device)

@@ -68,6 +68,11 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
         None,
         "Train only the top layers, this many; what the frozen layers below give is computed once for each token. None: all are trained.",
     )
+    prompt_cache_gb: float = _says(
+        0.5,
+        "With train_layers: memory for what the frozen layers gave for prompts, in GB. A prompt that comes again in a later update is read by the top "
+        "layers alone. 0: nothing is kept.",
+    )
     model_adapter_name: str | None = _says(None, "Name of the adapter that is trained, where there are several.")
     ref_adapter_name: str | None = _says(None, "Name of the adapter that is the reference, where there are several.")
     whiten_rewards: bool = _says(False, "Scale the rewards of an update to variance 1.")

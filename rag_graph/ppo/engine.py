@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rag_graph.errors import TrainingError
-from rag_graph.generation.sampling import decodes_step_by_step, generate_responses, sample_responses
+from rag_graph.generation.sampling import generate_responses, sample_responses
+from rag_graph.generation.steps import decodes_step_by_step
 from rag_graph.generation.trunk import Trunk
 from rag_graph.generation.trunk_memory import TrunkMemory
+from rag_graph.generation.trunk_prompts import TrunkPrompts
 from rag_graph.ppo.actor_critic import PolicyForward, Tokens
 from rag_graph.ppo.models import StartingAdapter
 from rag_graph.ppo.objective import ClipRanges, ppo_loss
@@ -62,7 +64,10 @@ class Engine:
         if self.ref_model is not None:
             self.reference_forward = PolicyForward(self.ref_model, self.whole_weights, self.ref_trunk)
         trunk = self.bare.policy_forward.trunk
-        self.memory = None if trunk is None else TrunkMemory(trunk)
+        self.memory = None
+        if trunk is not None:
+            most_bytes = int(self.args.prompt_cache_gb * 1e9) if self.samples_itself else 0
+            self.memory = TrunkMemory(trunk, TrunkPrompts(trunk, self.bare.policy, most_bytes))
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @property

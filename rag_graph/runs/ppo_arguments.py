@@ -33,6 +33,7 @@ def ppo_arguments(config: RunConfig, folder: Path, device: str) -> GraphPPOConfi
         temperature=ppo.temperature,
         missing_eos_penalty=ppo.missing_eos_penalty,
         train_layers=config.model.train_layers,
+        prompt_cache_gb=config.model.prompt_cache_gb,
         response_length=config.model.max_new_tokens,
         max_prompt_length=config.model.max_prompt_tokens,
         stop_token="eos",

@@ -134,7 +134,12 @@ def test_known_values(metric: str, response: str, references: tuple[str, ...], e
         ("Apple sues Samsung", "Apple sues Samsung", "", 1.0),
         ("a company sues", "Apple sues Samsung", "", 0.0),  # ROUGE-L pays .33 for it, and more for a longer sentence
         ("samsung is sued", "Apple sues Samsung", "", 0.5),
-        ("police hold a man", "Police hold 3 men", "The police hold 3 men in Oslo.", 0.0),  # "Police" is no name: the input has "police"
+        (
+            "police hold a man",
+            "Police hold 3 men",
+            "The police hold 3 men in Oslo.",
+            0.0,
+        ),  # "Police" is no name: the input has "police"
         ("3 men", "Police hold 3 men", "The police hold 3 men in Oslo.", 1.0),
         ("the iPhone", "An iPhone for 5", "", 1 / 3),  # "An" counts as a name where nothing shows otherwise
         ("sorry about the", "sorry about the invoice", "", 0.75),  # nothing is named: every word counts

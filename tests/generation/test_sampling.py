@@ -10,7 +10,8 @@ import torch
 from transformers import GenerationConfig
 
 from rag_graph.generation.generate import generate_texts
-from rag_graph.generation.sampling import decodes_step_by_step, sample_responses
+from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.steps import decodes_step_by_step
 from rag_graph.generation.tokens import pad_left
 
 LENGTH = 12

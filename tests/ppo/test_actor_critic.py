@@ -12,6 +12,7 @@ from peft import LoraConfig
 from rag_graph.generation.sampling import sample_responses
 from rag_graph.generation.trunk import Trunk, trained_part
 from rag_graph.generation.trunk_memory import TrunkMemory
+from rag_graph.generation.trunk_prompts import TrunkPrompts
 from rag_graph.ppo.actor_critic import ActorCritic, PolicyForward, SharedValueHead, Tokens
 
 
@@ -84,7 +85,7 @@ def test_gradients_are_those_of_a_pass_through_all_layers(
     policy = trained_part(whole, adapter, 2).eval()
     trunk = Trunk.of(policy, 2)
     assert trunk is not None
-    both, memory = ActorCritic(policy, critic, True, trunk), TrunkMemory(trunk)
+    both, memory = ActorCritic(policy, critic, True, trunk), TrunkMemory(trunk, TrunkPrompts(trunk, policy, 10**9))
     queries = [[5, 6, 7, 8, 9, 10], [5, 6, 7, 8, 9, 10], [11], [12, 13, 14]]
     noise = torch.rand((4, 6), generator=torch.Generator().manual_seed(2))
     responses = sample_responses(policy, queries, 6, noise, 0.8, stops, 0, 4, memory)
