@@ -86,7 +86,7 @@ def _continue(
             logits = step_logits(model, known, ids, mask, positions, cache)
         else:
             logits = memory.prompts.read(distinct, known, ids, mask, positions, cache)
-            heard[:] = heard[-1:]  # of all queries; before it, perhaps of those that were new
+            heard[:] = heard[-1:]  # of all queries; before it, of those that were new
         if len(distinct) < len(queries):
             place = {query: number for number, query in enumerate(distinct)}
             owner = torch.tensor([place[tuple(query)] for query in queries], device=device)

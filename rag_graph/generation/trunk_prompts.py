@@ -8,7 +8,7 @@ Shapes: n prompts, W tokens of the longest, L of one, H hidden size, h heads, d 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -84,7 +84,7 @@ class TrunkPrompts:
             return step_logits(self.model, known, ids, mask, positions, cache)
         missing = [prompt for prompt in prompts if prompt not in self._kept]
         found = {prompt: self._kept[prompt] for prompt in prompts if prompt in self._kept}
-        found |= zip(missing, self._through_trunk(known, missing) if missing else (), strict=True)
+        found |= {prompt: self._through_trunk(known, prompt) for prompt in missing}
         rows = [found[prompt] for prompt in prompts]
         # The top first: keys in the lowest layer's cache would be taken for tokens before these.
         with self.trunk.given(_padded([row.activations for row in rows], ids.shape[1])):
@@ -98,22 +98,16 @@ class TrunkPrompts:
             self._keep(prompt, found[prompt])
         return logits
 
-    def _through_trunk(self, known: frozenset[str], prompts: Sequence[Prompt]) -> Iterator[_Read]:
-        ids, mask = pad_left(prompts, 0, self.model.device)
+    def _through_trunk(self, known: frozenset[str], prompt: Prompt) -> _Read:
+        """Read by itself: in a batch the last bits would depend on the others, and a resumed run, which reads it beside others, would not be the same."""
+        ids = torch.tensor([prompt], device=self.model.device)
         cache = DynamicCache(config=self.model.config)
         with self.trunk.alone(), self.trunk.heard() as heard:
-            step_logits(self.model, known, ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)
-        activations, layers = (
-            heard.pop(),
-            cache.layers[: len(self.trunk.layers)],
-        )  # where others listen, they hear it once
-        for row, prompt in enumerate(prompts):
-            own = slice(ids.shape[1] - len(prompt), None)
-            keys, values = (
-                [part[row, :, own].clone() for part in parts]
-                for parts in zip(*((one.keys, one.values) for one in layers), strict=True)
+            step_logits(
+                self.model, known, ids, torch.ones_like(ids), torch.arange(len(prompt), device=ids.device)[None], cache
             )
-            yield _Read(activations[row, own].clone(), keys, values)
+        layers = cache.layers[: len(self.trunk.layers)]
+        return _Read(heard[0][0], [one.keys[0] for one in layers], [one.values[0] for one in layers])
 
     def _fits(self, width: int, cache: DynamicCache) -> bool:
         """Whether the cache keeps the keys of all tokens of prompts so long: a layer with a sliding window does not keep those before it."""
