@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from rag_graph.generation.adapters import base_model
 from rag_graph.generation.steps import optional_inputs, step_logits
 from rag_graph.generation.tokens import pad_left
 from rag_graph.generation.trunk import Trunk
@@ -84,7 +85,7 @@ class TrunkPrompts:
             return step_logits(self.model, known, ids, mask, positions, cache)
         missing = [prompt for prompt in prompts if prompt not in self._kept]
         found = {prompt: self._kept[prompt] for prompt in prompts if prompt in self._kept}
-        found |= {prompt: self._through_trunk(known, prompt) for prompt in missing}
+        found |= {prompt: self._through_trunk(prompt) for prompt in missing}
         rows = [found[prompt] for prompt in prompts]
         # The top first: keys in the lowest layer's cache would be taken for tokens before these.
         with self.trunk.given(_padded([row.activations for row in rows], ids.shape[1])):
@@ -98,14 +99,12 @@ class TrunkPrompts:
             self._keep(prompt, found[prompt])
         return logits
 
-    def _through_trunk(self, known: frozenset[str], prompt: Prompt) -> _Read:
+    def _through_trunk(self, prompt: Prompt) -> _Read:
         """Read by itself: in a batch the last bits would depend on the others, and a resumed run, which reads it beside others, would not be the same."""
-        ids = torch.tensor([prompt], device=self.model.device)
-        cache = DynamicCache(config=self.model.config)
+        base, cache = base_model(self.model), DynamicCache(config=self.model.config)
         with self.trunk.alone(), self.trunk.heard() as heard:
-            step_logits(
-                self.model, known, ids, torch.ones_like(ids), torch.arange(len(prompt), device=ids.device)[None], cache
-            )
+            ids = torch.tensor([prompt], device=self.model.device)
+            getattr(base, base.base_model_prefix)(input_ids=ids, past_key_values=cache, use_cache=True)
         layers = cache.layers[: len(self.trunk.layers)]
         return _Read(heard[0][0], [one.keys[0] for one in layers], [one.values[0] for one in layers])
 

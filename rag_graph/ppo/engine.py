@@ -43,6 +43,7 @@ class Engine:
         pad_id, stop_ids: token ids; each of `stop_ids` ends an answer.
         starting_adapter: where the policy came with a trained adapter, that adapter is the reference.
         ref_trunk: the reference model's trunk, where it gives what the policy's gives.
+        prompt_bytes: of what is kept of prompts from update to update, see `TrunkPrompts`.
     """
 
     args: Any
@@ -56,6 +57,7 @@ class Engine:
     whole_weights: bool
     starting_adapter: StartingAdapter | None
     ref_trunk: Trunk | None = None
+    prompt_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.samples_itself = bool(self.args.length_bucketing) and (
@@ -66,7 +68,7 @@ class Engine:
         trunk = self.bare.policy_forward.trunk
         self.memory = None
         if trunk is not None:
-            most_bytes = int(self.args.prompt_cache_gb * 1e9) if self.samples_itself else 0
+            most_bytes = self.prompt_bytes if self.samples_itself else 0
             self.memory = TrunkMemory(trunk, TrunkPrompts(trunk, self.bare.policy, most_bytes))
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
 

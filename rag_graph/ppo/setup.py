@@ -129,6 +129,7 @@ class PPOSetup(Trainer):  # type: ignore[misc]
         self.engine = Engine(
             args, self.accelerator, self.model_wrapped, self.ref_model, self.optimizer, self._generating, processing_class.pad_token_id,
             stop_ids, whole_weights, starting_adapter(self.policy_model, self.ref_model, args, whole_weights), self.ref_trunk,
+            args.prompt_bytes(len(train_dataset)),
         )  # fmt: skip
         if not self.engine.whole_weights and args.save_strategy != "no":
             raise TrainingError(

@@ -53,6 +53,13 @@ def test_episodes_follow_from_epochs_and_rows(tmp_path: Path) -> None:
     assert (twice.batch_size, twice.prompts_per_batch) == (8, 4)
 
 
+def test_prompts_are_kept_where_they_come_again(tmp_path: Path) -> None:
+    args = arguments(tmp_path, total_episodes=32, prompt_cache_gb=0.25)
+    assert args.batch_size == 8
+    assert [args.prompt_bytes(rows) for rows in (8, 16, 17, 32)] == [250_000_000, 250_000_000, 0, 0]
+    assert arguments(tmp_path, total_episodes=32, prompt_cache_gb=0).prompt_bytes(8) == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
