@@ -9,9 +9,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from rag_graph.generation.generate import generate_texts
 from rag_graph.generation.sampling import sample_responses
-from rag_graph.generation.steps import decodes_step_by_step
 from rag_graph.generation.tokens import pad_left
 
 LENGTH = 12
@@ -103,17 +101,3 @@ def test_every_family_is_decoded_as_transformers_does(family: str, family_model:
     assert sample_responses(model, queries, LENGTH, None, 1.0, [96], 0, 3) == [
         line[: line.index(96) + 1] if 96 in line else line for line in expected
     ]
-
-
-def test_models_whose_caches_know_no_rows_are_left_to_transformers(tiny_model: Callable[[int], Any]) -> None:
-    from transformers import MambaConfig, MambaForCausalLM
-
-    _, tokenizer = tiny_model(1)
-    torch.manual_seed(0)
-    mamba: Any = MambaForCausalLM(MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=2, state_size=4)).eval()
-    assert not decodes_step_by_step(mamba)
-    assert len(generate_texts(mamba, tokenizer, ["red", "blue kettle"], 4, 20)) == 2
-
-
-def test_every_family_keeps_rows_in_its_cache(family: str, family_model: Callable[[str], Any]) -> None:
-    assert decodes_step_by_step(family_model(family).eval())

@@ -18,6 +18,8 @@ BROWSER = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+PATIENCE = 300_000
+"""Milliseconds: the machine may be busy."""
 EVIL = "<script>window.broken = true</script>"
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine (Debian: apt install chromium)")
@@ -28,7 +30,7 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS, timeout=PATIENCE)
         yield opened
         opened.close()
 
@@ -39,6 +41,7 @@ class Opened:
     def __init__(self, browser: Any, report: Path) -> None:
         self.said: list[str] = []
         self.page = browser.new_page(viewport={"width": 1200, "height": 900})
+        self.page.set_default_timeout(PATIENCE)
         self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on(
@@ -46,7 +49,7 @@ class Opened:
             lambda request: None if request.url.startswith(("file:", "data:")) else self.said.append(request.url),
         )
         self.page.goto(f"file://{report}")
-        self.page.wait_for_selector("body[data-ready=yes]", timeout=300_000)
+        self.page.wait_for_selector("body[data-ready=yes]")
 
     def text(self, selector: str) -> str:
         return str(self.page.locator(selector).first.inner_text())
