@@ -1,6 +1,6 @@
 """Human judgements beside partial scores: is the default readout ever worse than the best simple thing?
 
-    python experiments/human/run.py                        50 splits of every set, all readouts that fit in closed form -> results.json: hours
+    python experiments/human/run.py                        50 splits of every set, all readouts that fit in closed form -> results.json: more than an hour
     python experiments/human/run.py --splits 4 --sets frank
     python experiments/human/run.py --judge                only read results.json
 
