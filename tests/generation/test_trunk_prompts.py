@@ -68,3 +68,15 @@ def test_a_model_that_cannot_go_on_from_kept_keys_reads_prompts_as_before(
         model, [[5, 6]], 2, noise, 1.0, [], 0, 1
     )
     assert memory.prompts.most_bytes == 0
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gemma3_text"])
+def test_prompts_shorter_than_a_sliding_window_are_kept(name: str, deep_model: Make) -> None:
+    model = deep_model(name)
+    memory, queries = memory_of(model, 10**7), [[5, 6], [7, 8], [5, 6]]
+    noise = torch.rand((3, LENGTH), generator=torch.Generator().manual_seed(3))
+    plain = sample_responses(model, queries, LENGTH, noise, 1.0, [], 0, 3)
+    assert sample_responses(model, queries, LENGTH, noise, 1.0, [], 0, 3, memory) == plain
+    assert len(memory.prompts) == 2
+    memory.forget()
+    assert sample_responses(model, queries, LENGTH, noise, 1.0, [], 0, 3, memory) == plain, "beyond the window too"
