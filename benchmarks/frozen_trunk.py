@@ -5,7 +5,7 @@
     python benchmarks/frozen_trunk.py --device cuda --bf16
 
 32 prompts of 72 tokens, answers of 24, 2 epochs of 2 mini-batches, rank 8. The weights are random, because times do not depend on them. Every
-measurement is a process of its own: one update, in processor seconds (on a GPU: seconds with the device synchronised) by stage, and the peak
+measurement is a process of its own: its last update, in processor seconds (on a GPU: seconds with the device synchronised) by stage, and the peak
 memory, whole and above what the process takes when its models are made. Arms alternate within a repetition, so that a slow minute of the
 machine affects all of them. Writes `frozen_trunk.json` and prints a table of ratios to the arm `all`, with the smallest and largest pair.
 """
@@ -39,7 +39,7 @@ STAGES = ("generate", "judge", "optimise")
 
 
 def work(arm: str, device: str, bf16: bool, folder: Path) -> dict[str, float]:
-    """Run one update and say what it cost."""
+    """Run the updates of an arm and say what the last one cost."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -20,6 +20,8 @@ DEMONSTRATIONS = {"labels": 16, "headline": 32, "dialogue": 64, "question": 64}
 """Examples of each task whose references the warm-up sees."""
 KL_TARGET = {"labels": 0.15, "headline": 4.0, "dialogue": 4.0, "question": 2.0}
 """Nats per answer, to which the coefficient of the KL is steered in every arm."""
+LEAST_COEFFICIENT = 0.01
+"""Of the KL, see `steered`."""
 EQUAL_KL = {task: target * 2 / 3 for task, target in KL_TARGET.items()}
 """Nats at which the goals of the arms are read off their curves: below the target, because runs with little to learn from do not reach it."""
 SEQUENCES_PER_EPISODE = 3
@@ -35,9 +37,6 @@ def config_of(task: str, seed: int, part: str, changes: Iterable[str]) -> RunCon
         text = (HERE / "graphs" / f"{task}.yaml").read_text(encoding="utf-8")
         config = config.model_copy(update={"graph": re.sub(r", test: [^}]*", "", text)})
     return config
-
-
-LEAST_COEFFICIENT = 0.01
 
 
 def steered(coefficient: float, kl: float, target: float) -> float:

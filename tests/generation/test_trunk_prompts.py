@@ -20,9 +20,8 @@ def test_prompts_that_come_again_are_not_read_again_by_the_trunk(deep_family: st
     memory.trunk.layers[0].register_forward_hook(lambda layer, given, output: passes.append(tuple(given[0].shape[:2])))
     first = sample_responses(model, queries[:3], LENGTH, noise[:3], 1.0, stops, 0, 3, memory)
     assert memory.prompts.most_bytes, "this family reads prompts so"
-    if deep_family.startswith(
-        "gemma"
-    ):  # layers with a window of fewer tokens than these prompts have: they are read as before
+    if deep_family.startswith("gemma"):
+        # Their layers have a window of fewer tokens than these prompts: they are read as before.
         assert (len(memory.prompts), first) == (0, plain[:3])
         return
     assert len(memory.prompts) == 2

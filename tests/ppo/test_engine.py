@@ -220,7 +220,6 @@ def test_a_frozen_trunk_is_computed_once_and_changes_nothing(
         len(q) + len(r) for q, r in zip(rollout.episodes.query_ids, rollout.episodes.completion_ids, strict=True)
     ]
     block = len(lengths) * max(lengths)  # tokens, padding among them
-    assert passed <= (
-        block if "length_bucketing" not in kind else 2 * block
-    )  # transformers' generate is not listened to
+    # transformers' generate is not listened to
+    assert passed <= (block if "length_bucketing" not in kind else 2 * block)
     assert passed_again >= passed + 3 * sum(lengths)

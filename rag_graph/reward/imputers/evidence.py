@@ -116,7 +116,7 @@ class EvidenceImputer(Imputer):
         self.uses_bounds = torch.tensor([bool({"least", "product"} & set(names)) for _, names in FORMS])[forms]
         self.no_fact = torch.tensor([not names for _, names in FORMS])[forms]
         has_fact, has_bound = (part[:, None] for part in self.facts.stated())
-        self.possible = torch.where(self.no_fact, True, torch.where(self.uses_bounds, has_bound, has_fact))  # [T, H]
+        self.possible = self._of_forms(torch.ones_like(has_fact), has_bound, has_fact)  # [T, H]
         self.register_buffer("weights", torch.zeros(num_tasks, columns))
         self.register_buffer("spread", torch.zeros(num_tasks, columns, columns))
         self.register_buffer("noise", torch.ones(num_tasks))
@@ -129,7 +129,11 @@ class EvidenceImputer(Imputer):
         """[T, H] log of how far each setting's form counts: those without a fact fade in as the strongest fact of the task fades out."""
         signed, bounds = self.facts.strengths(graph)
         fact, bound = ((part.abs().amax(-1, keepdim=True) / FAINT).clamp(max=1).double() for part in (signed, bounds))
-        return torch.where(self.no_fact, 1 - fact, torch.where(self.uses_bounds, bound, fact)).log()
+        return self._of_forms(1 - fact, bound, fact).log()
+
+    def _of_forms(self, none: Tensor, bound: Tensor, fact: Tensor) -> Tensor:
+        """[T, H] what holds of each setting, from what holds of its kind of form, [T, 1] each: without a fact, with bounds, with other facts."""
+        return torch.where(self.no_fact, none, torch.where(self.uses_bounds, bound, fact))
 
     def predict(self, shown: Scores, graph: GraphTensors, contexts: Contexts | None = None) -> tuple[Tensor, Tensor]:
         """(expected score, its standard deviation), [B, N] each. The goal's is of the posterior predictive distribution."""
