@@ -63,7 +63,7 @@ def prompts_of(config: RunConfig, graph: AuxiliaryGraph, tokenizer: Any) -> Prom
     )
     right = {}
     for example in every:
-        token, *rest = answer_ids(tokenizer, example.references[0])
+        ((token, *rest),) = answer_ids(tokenizer, [example.references[0]])
         assert rest == [tokenizer.eos_token_id], f"{example.references[0]!r} is more than one token"
         right[example.id] = token
     return Prompts(data.train, data.test, ids, right)

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rag_graph.config import ModelConfig
 from rag_graph.generation.end_tokens import before_end, end_token_ids
+from rag_graph.generation.half_weights import cast_once
 from rag_graph.generation.marginal import rag_sequence_responses, rag_token_responses
 from rag_graph.generation.sampling import generate_responses, sample_responses
 from rag_graph.generation.steps import decodes_step_by_step
@@ -58,7 +59,7 @@ def _answering(model: PreTrainedModel, bf16: bool) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
-        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16), cast_once(model):
             yield
     finally:
         model.train(was_training)

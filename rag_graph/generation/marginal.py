@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from rag_graph.errors import ModelError
 from rag_graph.generation.end_tokens import before_end
+from rag_graph.generation.kv_cache import new_cache
 from rag_graph.generation.sampling import sample_responses
 from rag_graph.generation.steps import decodes_step_by_step, optional_inputs, step_logits
 from rag_graph.generation.tokens import pad_left
@@ -156,7 +156,7 @@ def _mixture(
     owner = torch.tensor([row for row, a in enumerate(queries) for _ in a], device=device)
     weight = torch.tensor([value for row in weights for value in row], device=device)[:, None]
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache, known = DynamicCache(config=model.config), optional_inputs(model)
+    cache, known = new_cache(model), optional_inputs(model)
     written = torch.full((len(queries), max_new_tokens), pad_id, device=device)
     going = torch.ones(len(queries), dtype=torch.bool, device=device)
     stops = torch.tensor(stop_ids, dtype=torch.long, device=device)

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig
+from transformers import GenerationConfig
 
 from rag_graph.generation.end_tokens import before_end
+from rag_graph.generation.kv_cache import new_cache
 from rag_graph.generation.steps import optional_inputs, step_logits
 from rag_graph.generation.tokens import pad_left
 from rag_graph.generation.trunk_memory import TrunkMemory
@@ -74,7 +75,7 @@ def _continue(
     ids, mask = pad_left(distinct, 0, model.device)
     device, width = ids.device, ids.shape[1]
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache, known = DynamicCache(config=model.config), optional_inputs(model)
+    cache, known = new_cache(model), optional_inputs(model)
     written = torch.full((len(queries), max_new_tokens), pad_id, device=device)
     rows = torch.arange(len(queries), device=device)  # which query each row of the cache belongs to
     going = torch.ones(len(queries), dtype=torch.bool, device=device)

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from rag_graph.generation.adapters import base_model
+from rag_graph.generation.kv_cache import new_cache
 from rag_graph.generation.tokens import pad_left
 
 
@@ -38,7 +39,7 @@ def decodes_step_by_step(model: Any) -> bool:
 
 def _probe(model: Any) -> bool:
     rows, last = [[1, 2, 3], [2]], [3, 1]
-    cache = DynamicCache(config=model.config)
+    cache = new_cache(model)
     ids, mask = pad_left(rows, 0, model.device)
     known = optional_inputs(model)
     step_logits(model, known, ids, mask, (mask.cumsum(1) - 1).clamp(min=0), cache)

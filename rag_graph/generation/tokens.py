@@ -95,14 +95,16 @@ def _without_middle_ids(ids: list[int], most: int, begin: int | None) -> list[in
     return [*head, *ids[len(head) : len(head) + front], *ids[len(ids) - (most - len(head) - front) :]]
 
 
-def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an answer as it follows a prompt, the end token last."""
+def answer_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of answers as they follow a prompt, the end token last."""
 
-    def encode(part: str) -> list[int]:
-        ids: list[int] = tokenizer(part, add_special_tokens=False)["input_ids"]
+    def encode(parts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = tokenizer(list(parts), add_special_tokens=False)["input_ids"] if parts else []
         return ids
 
-    return [*encode(text if encode("a") == encode(" a") else f" {text}"), tokenizer.eos_token_id]
+    plain, spaced = encode(["a", " a"])
+    written = encode(texts if plain == spaced else [f" {text}" for text in texts])
+    return [[*ids, tokenizer.eos_token_id] for ids in written]
 
 
 def pad_left(

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from rag_graph.generation.adapters import base_model
+from rag_graph.generation.kv_cache import new_cache
 from rag_graph.generation.steps import optional_inputs, step_logits
 from rag_graph.generation.tokens import pad_left
 from rag_graph.generation.trunk import Trunk
@@ -132,7 +133,7 @@ class TrunkPrompts:
             for _ in ("computed", "kept"):
                 steps = []
                 for read in (partial(step_logits, model), partial(self.read, TRIED)):
-                    cache = DynamicCache(config=model.config)
+                    cache = new_cache(model)
                     first = read(known, ids, mask, mask.cumsum(1) - 1, cache)
                     second = step_logits(model, known, ids[:, -1:], longer, longer.sum(1, keepdim=True) - 1, cache)
                     steps.append(torch.stack([first, second]))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rag_graph.errors import TrainingError
+from rag_graph.generation.half_weights import cast_once
 from rag_graph.generation.sampling import generate_responses, sample_responses
 from rag_graph.generation.steps import decodes_step_by_step
 from rag_graph.generation.trunk import Trunk
@@ -106,7 +107,7 @@ class Engine:
         """Responses, the token that ended them included; what the trunk gave for them is kept, unless they are `greedy`. `uniforms` [B, response_length] decide, where the model is not left to transformers'
         `generate` and its random numbers."""
         args, batch_size = self.args, self.args.local_rollout_forward_batch_size
-        with self.generating() as model, self.autocast():
+        with self.generating() as model, self.autocast(), cast_once(model.policy):
             policy = model.policy
             policy.eval()
             memory = None if greedy else self.memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Literal
@@ -56,18 +56,20 @@ class EvidenceBudget:
         used = sum(self.length(piece.context.text) for piece in pieces)
         return self.tokens - used - len(pieces) * self.length("\n")
 
-    def fill(self, pinned: Sequence[Evidence], wanted: Sequence[Evidence], apart: bool = False) -> list[Evidence]:
+    def fill(self, pinned: Sequence[Evidence], wanted: Iterable[Evidence], apart: bool = False) -> list[Evidence]:
         """Of `wanted`, in this order, what has room beside `pinned`. A passage that is too long is cut at the end of a sentence; where not even its
         first sentence fits, the next passage has its place. If too few passages can be shown that way, those passed over are cut at the end of a
         word, as long as a quarter of the budget is left, or nothing else is shown.
 
         Args:
+            wanted: is read no further than needed.
             apart: every passage is shown in a prompt of its own, beside `pinned`.
         """
         chosen: dict[int, Evidence] = {}
-        passes: tuple[By, By] = ("sentence", "word")
-        for by in passes:
-            for place, piece in enumerate(wanted):
+        seen: list[Evidence] = []
+        passes: tuple[tuple[By, Iterable[Evidence]], ...] = (("sentence", _noted(wanted, seen)), ("word", seen))
+        for by, pieces in passes:
+            for place, piece in enumerate(pieces):
                 if len(chosen) == self.most:
                     break
                 room = self.room_beside(pinned if apart else [*pinned, *chosen.values()])
@@ -97,6 +99,12 @@ class EvidenceBudget:
             if end:
                 return beginning(piece, end)
         return None
+
+
+def _noted(pieces: Iterable[Evidence], seen: list[Evidence]) -> Iterator[Evidence]:
+    for piece in pieces:
+        seen.append(piece)
+        yield piece
 
 
 def beginning(piece: Evidence, end: int) -> Evidence | None:

@@ -6,9 +6,10 @@ what comes from that context; the walk starts from the ranked nodes and the task
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,16 @@ class TaskPool:
         return Evidence(node, hit.score, 0, scores, "; ".join(reason))
 
 
+def _pieces(pool: TaskPool, hits: Iterable[Hit], banned: str) -> Iterator[Evidence]:
+    """Hits as evidence; no text twice, nothing from the source `banned`."""
+    texts: set[str] = set()
+    for hit in hits:
+        node = pool.ranked[hit.position]
+        if (not banned or node.source != banned) and node.text not in texts:
+            texts.add(node.text)
+            yield pool.evidence(hit)
+
+
 class ContextPool:
     """All context nodes of one split, searched per task.
 
@@ -129,47 +140,39 @@ class ContextPool:
         return task in self._tasks and bool(self._tasks[task].ranked)
 
     def retrieve(
-        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None
+        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, apart: bool = False
     ) -> list[tuple[Evidence, ...]]:
         """Evidence for each query, best first, within the budget of pieces and tokens.
 
         Args:
             exclude: for each query the source of a node that must not be used (the example itself, among exemplars).
+            apart: see `select`.
         """
-        return [self.select(task, found) for found in self.candidates(task, queries, exclude)]
+        return [self.select(task, found, apart) for found in self.ranked(task, queries, exclude)]
+
+    def ranked(
+        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None
+    ) -> list[Iterator[Evidence]]:
+        """What may become evidence of each query, best first: no repeats, nothing excluded. Each piece is made when it is asked for, because few are shown."""
+        if not self.ranks(task):
+            return [iter(()) for _ in queries]
+        pool = self._tasks[task]
+        found = pool.retriever.search(queries, CANDIDATES)
+        return [_pieces(pool, hits, source) for hits, source in zip(found, exclude or [""] * len(queries), strict=True)]
 
     def candidates(
-        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, limit: int | None = None
+        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None, limit: int
     ) -> list[list[Evidence]]:
-        """What may become evidence of each query, best first: no repeats, nothing excluded.
-
-        Args:
-            limit: at most so many, all of which can be shown, if need be cut; default all that were found.
-        """
+        """The first `limit` of `ranked`, all of which can be shown, if need be cut."""
         if not self.ranks(task):
             return [[] for _ in queries]
-        pool = self._tasks[task]
-        pinned = self._pinned(pool)
-        answers = []
-        for number, hits in enumerate(pool.retriever.search(queries, CANDIDATES)):
-            banned = exclude[number] if exclude else ""
-            texts: set[str] = set()
-            found: list[Evidence] = []
-            for hit in hits:
-                node = pool.ranked[hit.position]
-                if (banned and node.source == banned) or node.text in texts:
-                    continue
-                piece = pool.evidence(hit)
-                if limit is not None and not self.budget.fill(pinned, [piece]):
-                    continue
-                found.append(piece)
-                texts.add(node.text)
-                if len(found) == limit:
-                    break
-            answers.append(found)
-        return answers
+        pinned = self._pinned(self._tasks[task])
+        return [
+            list(islice((piece for piece in found if self.budget.fill(pinned, [piece])), limit))
+            for found in self.ranked(task, queries, exclude)
+        ]
 
-    def select(self, task: str, wanted: Sequence[Evidence], apart: bool = False) -> tuple[Evidence, ...]:
+    def select(self, task: str, wanted: Iterable[Evidence], apart: bool = False) -> tuple[Evidence, ...]:
         """Guidelines of the task, then of `wanted`, in this order, what the budget has room for, if need be cut (`EvidenceBudget.fill`).
 
         Args:

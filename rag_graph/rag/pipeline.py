@@ -101,9 +101,7 @@ class RagPipeline:
         self.write = write
         self.fit = PromptFitter(graph.spec.tasks, pool, room)
 
-    def prepare(
-        self, examples: Sequence[Example], choose: Choose | None = None, limit: int | None = None
-    ) -> list[Prepared]:
+    def prepare(self, examples: Sequence[Example], choose: Choose | None = None, limit: int = 1) -> list[Prepared]:
         """Draft and retrieve where a task has contexts; render every prompt. Order is kept.
 
         Args:
@@ -113,24 +111,29 @@ class RagPipeline:
         pool = self.pool
         drafts = self.drafts(examples)
         asked: dict[int, Asked] = {}
+        evidence: list[tuple[Evidence, ...]] = [()] * len(examples)
+        apart = self.config.fusion != "concat"
         for task in dict.fromkeys(example.task for example in examples):
             rows = [row for row, example in enumerate(examples) if example.task == task]
             if pool is None or not pool.grounds(task):
                 continue
             queries = [query_text(examples[row], drafts[row]) for row in rows]
-            found = pool.candidates(task, queries, [examples[row].id for row in rows], limit)
+            sources = [examples[row].id for row in rows]
+            if choose is None:
+                for row, pieces in zip(rows, pool.retrieve(task, queries, sources, apart), strict=True):
+                    evidence[row] = pieces
+                continue
+            found = pool.candidates(task, queries, sources, limit)
             for row, query, candidates in zip(rows, queries, found, strict=True):
                 asked[row] = Asked(task, query, tuple(candidates))
+        open_rows = [row for row, one in asked.items() if one.candidates]
         choices = {}
-        if choose is not None:
-            open_rows = [row for row, one in asked.items() if one.candidates]
+        if choose is not None and open_rows:
             choices = dict(zip(open_rows, choose([asked[row] for row in open_rows]), strict=True))
-        evidence: list[tuple[Evidence, ...]] = [()] * len(examples)
         for row, one in asked.items():
-            choice = choices.get(row)
-            wanted = one.candidates if choice is None else [one.candidates[place] for place in choice.taken]
             assert pool is not None
-            evidence[row] = pool.select(one.task, wanted, apart=self.config.fusion != "concat")
+            taken = choices[row].taken if row in choices else ()
+            evidence[row] = pool.select(one.task, [one.candidates[place] for place in taken], apart)
         prepared = self._fitted(examples, drafts, evidence)
         return [
             replace(one, choice=choice if (choice := choices.get(row)) and self._shows_all(one, choice) else None)

@@ -164,7 +164,7 @@ class RetrieverTraining:
 
     def _answer_log_probs(self, pairs: Sequence[tuple[Prepared, Evidence]]) -> tuple[Tensor, Tensor]:
         prompts = [shown.prompt for shown in self.pipeline.alone([(one.example, piece) for one, piece in pairs])]
-        answers = [answer_ids(self.tokenizer, one.example.references[0]) for one, _ in pairs]
+        answers = answer_ids(self.tokenizer, [one.example.references[0] for one, _ in pairs])
         ids = encode_prompts(self.tokenizer, prompts, self.max_prompt_tokens)
         return answer_log_probs(self.model, ids, answers)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from rag_graph.data.load import RunData
@@ -52,19 +53,23 @@ def demonstration_batches(
             assert pool is not None
             examples = [rows[place][1] for place in places]
             queries = [query_text(example, "") for example in examples]
-            found = pool.candidates(task, queries, [example.id for example in examples])
+            found = pool.ranked(task, queries, [example.id for example in examples])
             for place, example, candidates in zip(places, examples, found, strict=True):
                 if example.supporting and rng.random() < NAMED_FIRST:
                     named = pool.supporting(example)
                     ids = {piece.context.id for piece in named}
-                    candidates = named + [piece for piece in candidates if piece.context.id not in ids]
-                evidence[place] = pool.select(task, candidates)
+                    others = (piece for piece in candidates if piece.context.id not in ids)
+                    evidence[place] = pool.select(task, chain(named, others))
+                else:
+                    evidence[place] = pool.select(task, candidates)
         shown = fit([example for _, example, _ in rows], evidence)
         prompts = encode_prompts(tokenizer, [one.prompt for one in shown], max_prompt_tokens)
-        for (number, example, heuristic), prompt in zip(rows, prompts, strict=True):
-            gold = answer_ids(tokenizer, example.references[0])
-            by_heuristic = gold if heuristic is None else answer_ids(tokenizer, heuristic)
-            known.setdefault(number, []).append((prompt, gold, by_heuristic))
+        gold = answer_ids(tokenizer, [example.references[0] for _, example, _ in rows])
+        weak_answers = [example.references[0] if heuristic is None else heuristic for _, example, heuristic in rows]
+        for (number, _, _), prompt, right, by_heuristic in zip(
+            rows, prompts, gold, answer_ids(tokenizer, weak_answers), strict=True
+        ):
+            known.setdefault(number, []).append((prompt, right, by_heuristic))
 
     def batch(step: int) -> list[list[Pair]]:
         chosen = rng.sample(range(len(data.groups)), min(batch_size, len(data.groups)))

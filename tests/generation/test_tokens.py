@@ -63,10 +63,10 @@ def test_the_begin_token_is_kept() -> None:
 def test_an_answer_follows_its_prompt_and_ends() -> None:
     """The tokenizer writes a space before a first word, so the answer needs none of its own."""
     tokenizer = make_tokenizer(["red blue green"] * 20, 300)
-    ids = answer_ids(tokenizer, "blue")
+    ids = answer_ids(tokenizer, ["blue"])[0]
     assert ids == [*tokenizer(["blue"], add_special_tokens=False)["input_ids"][0], tokenizer.eos_token_id]
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    spaced = answer_ids(tokenizer, "blue")
+    spaced = answer_ids(tokenizer, ["blue"])[0]
     assert tokenizer.decode(spaced[:-1]) == " blue"
 
 

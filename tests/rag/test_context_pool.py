@@ -12,7 +12,7 @@ from rag_graph.errors import DamagedFileError
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.rag import ContextPool
-from rag_graph.rag.context_pool import load_encoders
+from rag_graph.rag.context_pool import ContextPool, TaskPool, load_encoders
 from rag_graph.records import ContextNode
 
 
@@ -82,8 +82,18 @@ def test_budget_repeats_and_exclusion() -> None:
     assert found[1].context.text == "red kettle long long long"
     assert found[1].left_out == len(nodes[2].text) - len(found[1].context.text)
     assert [piece.context.id for piece in pool.retrieve("t", ["red kettle oslo"], ["row 4"])[0]] == ["a", "c"]
-    (shown, *_) = make_pool(nodes, k=1, token_budget=2).candidates("t", ["red kettle oslo"], limit=2)
+    (shown, *_) = make_pool(nodes, k=1, token_budget=2).candidates("t", ["red kettle oslo"], None, 2)
     assert [piece.context.id for piece in shown] == ["a", "c"], "whole, and to be cut when they are shown"
+
+
+def test_evidence_is_made_only_as_far_as_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    evidence = TaskPool.evidence
+    monkeypatch.setattr(TaskPool, "evidence", lambda pool, hit: made.append(hit.position) or evidence(pool, hit))
+    pool = make_pool([node(f"n{i}", f"red kettle {i}") for i in range(50)], k=2, token_budget=100)
+    (found,) = pool.retrieve("t", ["red kettle"])
+    assert [piece.context.id for piece in found] == ["n0", "n1"]
+    assert len(made) <= 3, "of the 50 that match"
 
 
 def test_a_guideline_is_always_there() -> None:

@@ -28,7 +28,7 @@ def test_the_answer_is_the_reference_or_the_weak_one(tiny_model: Callable[[int],
             text = render_prompt(GRAPH.spec.tasks[example.task], example, ())
             (prompt,) = encode_prompts(tokenizer, [text], 400)
             weak_answer = heuristic if weak and heuristic is not None else example.references[0]
-            expected.append((prompt, answer_ids(tokenizer, weak_answer)))
+            expected.append((prompt, answer_ids(tokenizer, [weak_answer])[0]))
     found = [pair for group in batch for pair in group]
     assert sorted(found) == sorted(expected)
     if weak:
