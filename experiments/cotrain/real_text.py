@@ -4,7 +4,7 @@
     python experiments/cotrain/real_text.py --runs FOLDER --show     run nothing; the table of what is there
 
 Arms, at equal updates and episodes: `generator` (PPO, the retriever stays), `retriever` (perplexity distillation, the generator stays), `both`, and
-`both_likelihood` (a warm-up by RAG-Sequence likelihood first). `before` is the state after the supervised warm-up, of each seed.
+`both_likelihood` (a warm-up by RAG-Sequence likelihood first). All arms of a seed start from one policy, after one supervised warm-up: `F1 before`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,25 @@ def recall(bench: Any, examples: list[Any]) -> float:
     return sum(sum(rows) / len(rows) for rows in by_task.values()) / len(by_task)
 
 
+def warmed(seed: int, folder: Path, changes: list[str]) -> Path:
+    """The policy of a seed after its supervised warm-up, which all arms start from; made once."""
+    import rag_graph
+
+    if not (folder / "results.json").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        still = ["ppo.updates=1", FROZEN, NO_LEARNING, f"seed={seed}", f"output_dir={folder}"]
+        rag_graph.train(HERE / "real_config.yaml", [*changes, *still])
+    return folder / "policy"
+
+
 def one_cell(arm: str, seed: int, folder: Path, changes: list[str]) -> dict[str, Any]:
     import rag_graph
     from rag_graph.data.load import load_data
 
+    policy = warmed(seed, folder.parent / f"warm-seed{seed}", changes)
     shutil.rmtree(folder, ignore_errors=True)
-    settings = [*changes, *ARMS[arm], f"seed={seed}", f"output_dir={folder}"]
+    start = [f"model.source={policy}", "model.trim_vocabulary=false", "sft.steps=0"]
+    settings = [*changes, *ARMS[arm], *start, f"seed={seed}", f"output_dir={folder}"]
     run = rag_graph.train(HERE / "real_config.yaml", settings)
     data = load_data(run.stated_graph, run.config.data, seed)
     cell: dict[str, Any] = {"arm": arm, "seed": seed, "updates": run.config.ppo.updates}

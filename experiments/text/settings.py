@@ -18,7 +18,7 @@ ARMS = ("expected_goal", "flat", "goal_only", "ridge", "supervised", "gated_fixe
 """In the order of running, so that what was stopped early answers the first questions."""
 DEMONSTRATIONS = {"labels": 16, "headline": 32, "dialogue": 64, "question": 64}
 """Examples of each task whose references the warm-up sees."""
-KL_TARGET = {"labels": 0.15, "headline": 4.0, "dialogue": 4.0, "question": 2.0}
+KL_TARGET = {"labels": 0.15, "headline": 2.0, "dialogue": 4.0, "question": 2.0}
 """Nats per answer, to which the coefficient of the KL is steered in every arm."""
 LEAST_COEFFICIENT = 0.01
 """Of the KL, see `steered`."""
