@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from scorers import SCORERS
 from settings import DEMONSTRATIONS, KL_TARGET, PPO, SEQUENCES_PER_EPISODE, SUPERVISED, config_of, steered
 from supervised import train_supervised
@@ -23,9 +24,14 @@ from transformers import TrainerCallback
 
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData, load_data
-from rag_graph.evaluation.evaluate import Evaluation
 from rag_graph.generation.adapters import merged
+from rag_graph.generation.end_tokens import end_token_ids
+from rag_graph.generation.generate import decode_response
+from rag_graph.generation.half_weights import cast_once
+from rag_graph.generation.sampling import sample_responses
+from rag_graph.generation.tokens import encode_prompts
 from rag_graph.graph import load_graph
+from rag_graph.records import Episode, Example
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.recording import RunRecorder
@@ -33,6 +39,9 @@ from rag_graph.runs.stages import Stages
 from rag_graph.runs.warm_up import warm_up
 from rag_graph.runs.workbench import Workbench
 from rag_graph.runtime import seed_everything, write_json
+
+SAMPLES = 2
+"""Answers to each held-out example."""
 
 
 def of_arm(config: RunConfig, arm: str, policy: Path) -> RunConfig:
@@ -69,15 +78,47 @@ def warmed(task: str, seed: int, part: str, folder: Path, changes: Iterable[str]
         warm_up(bench, few(data, DEMONSTRATIONS[task]), folder, StageProgress(quiet=True), resumed=False)
         bench.model.save_pretrained(folder / "policy")
         bench.tokenizer.save_pretrained(folder / "policy")
-        write_json(done, measured(bench.evaluate(data.test)))
+        write_json(done, measured(bench, data.test, seed))
     return dict(json.loads(done.read_text(encoding="utf-8")))
 
 
-def measured(evaluation: Evaluation) -> dict[str, Any]:
-    """Mean goal over tasks, of each task, and every metric that is reported."""
-    each = {task: sum(scores) / len(scores) for task, scores in evaluation.task_scores.items()}
+def measured(bench: Workbench, examples: Sequence[Example], seed: int) -> dict[str, Any]:
+    """Mean goal of sampled answers (what the rewards are about), of greedy ones, and every metric of these."""
+    evaluation = bench.evaluate(examples)
+    greedy = [score for scores in evaluation.task_scores.values() for score in scores]
     metrics = {f"{found.task}/{found.metric}": round(found.value, 4) for found in evaluation.results}
-    return {"score": round(sum(each.values()) / len(each), 5), "tasks": each, "metrics": metrics}
+    sampled = sampled_goals(bench, examples, seed)
+    return {
+        "score": round(sum(sampled) / len(sampled), 5),
+        "greedy": round(sum(greedy) / len(greedy), 5),
+        "metrics": metrics,
+    }
+
+
+@torch.no_grad()
+def sampled_goals(bench: Workbench, examples: Sequence[Example], seed: int) -> list[float]:
+    """Goals of `SAMPLES` answers to each example, drawn at temperature 1 as in training; the same random numbers for every arm of a seed."""
+    config, model, tokenizer = bench.config, bench.model, bench.tokenizer
+    prepared = [one for one in bench.pipelines["test"].prepare(examples) for _ in range(SAMPLES)]
+    queries = encode_prompts(tokenizer, [one.prompt for one in prepared], config.model.max_prompt_tokens)
+    most, stops = config.model.max_new_tokens, end_token_ids(model, tokenizer)
+    uniforms = torch.rand(len(queries), most, generator=torch.Generator().manual_seed(seed))
+    model.eval()
+    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.ppo.bf16), cast_once(model):
+        answers = sample_responses(
+            model, queries, most, uniforms, 1.0, stops, tokenizer.pad_token_id, config.evaluation.batch_size
+        )
+    episodes = []
+    for number, (one, ids) in enumerate(zip(prepared, answers, strict=True)):
+        response = decode_response(tokenizer, ids, stops)
+        episodes.append(
+            Episode(
+                f"{one.example.id}/{number}", one.example, one.prompt, response.text, one.draft, one.evidence,
+                truncated=response.truncated,
+            )
+        )  # fmt: skip
+    goals = [scores.get(e.example.task) for e, scores in zip(episodes, bench.scorer.score_all(episodes), strict=True)]
+    return [goal for goal in goals if goal is not None]
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -142,7 +183,7 @@ def train_cell(
     trained = time.perf_counter() - started, time.process_time() - processor
     return {
         "task": task, "arm": arm, "seed": seed, "part": part, "episodes": episodes, "seconds": round(trained[0], 1),
-        "processor_seconds": round(trained[1], 1), **measured(bench.evaluate(data.test)), "curve": curve,
+        "processor_seconds": round(trained[1], 1), **measured(bench, data.test, seed), "curve": curve,
         "kl": round(sum(one["kl"] for one in curve[-5:]) / len(curve[-5:]), 4) if curve else None,
         "settings": config.fingerprint(),
     }  # fmt: skip

@@ -60,16 +60,20 @@ def show(console: Console, task: str, cells: Sequence[Cell]) -> None:
     tested = {arm: (values, p) for arm, values, p in differences(cells)}
     sizes = sorted({len(of_arm) for of_arm in scores.values()})
     table = Table(
-        "arm", "seeds", "goal on dev", f"{DEFAULT} less it", "p (Holm)", "could find", "KL at the end", f"goal at KL {nats:g}", "seconds",
+        "arm", "seeds", "goal on dev", "of greedy answers", f"{DEFAULT} less it", "p (Holm)", "could find", "KL at the end", f"goal at KL {nats:g}", "seconds",
         title=f"{task}: held-out goal after training; 95% t intervals over {'/'.join(map(str, sizes))} seeds, those of differences together",
         title_justify="left", box=None,
     )  # fmt: skip
     before = {cell["seed"]: cell["before"] for cell in cells}
     if before:
-        table.add_row("before", str(len(before)), mean_of(list(before.values())))
+        greedy = {cell["seed"]: cell["greedy_before"] for cell in cells if "greedy_before" in cell}
+        table.add_row(
+            "before", str(len(before)), *(mean_of(list(of.values())) if of else "" for of in (before, greedy))
+        )
     for arm in (arm for arm in (*PPO, *SUPERVISED) if arm in scores):
         seconds = [cell["processor_seconds"] for cell in cells if cell["arm"] == arm]
-        row = [arm, str(len(scores[arm])), mean_of(list(scores[arm].values()))]
+        greedy = scores_of(cells, "greedy").get(arm, {})
+        row = [arm, str(len(scores[arm])), *(mean_of(list(of.values())) if of else "" for of in (scores[arm], greedy))]
         if arm in tested:
             values, p = tested[arm]
             mean, low, high = run_interval(values, len(tested))
