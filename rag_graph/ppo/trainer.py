@@ -127,7 +127,10 @@ class GraphPPOTrainer(PPOSetup):
         args, state, update = self.args, self.state, self.state.global_step
         self.control = self.callback_handler.on_step_begin(args, state, self.control)
         began = time.perf_counter()
-        rollout = self._roll_out(self.prepare_batch(rows_at(self.train_dataset, self.order.rows(update))))
+        rows = self.prepare_batch(rows_at(self.train_dataset, self.order.rows(update)))
+        prepared = time.perf_counter() - began
+        rollout = self._roll_out(rows)
+        rollout.seconds["preparation"] = prepared
         self.last_rollout = rollout
         self._move_graphs(rollout.episodes)
         optimising = time.perf_counter()
@@ -135,7 +138,9 @@ class GraphPPOTrainer(PPOSetup):
         rollout.seconds["optimisation"] = time.perf_counter() - optimising
         if not statistics:
             warnings.warn("no episode of this update has a reward: the weights stay", RuntimeWarning, stacklevel=3)
+        teaching = time.perf_counter()
         self._teach_rewards()
+        rollout.seconds["reward_learning"] = time.perf_counter() - teaching
         beside = self.after_update(rollout)
         learning_rate = self.lr_scheduler.get_last_lr()[0]
         with warnings.catch_warnings():  # an update without any observed reward takes no optimizer step

@@ -235,10 +235,23 @@ def _cost(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, str]]:
         ("updates", f"{len(records):,} of {run.config.ppo.updates:,}"),
         ("episodes", f"{len(records) * run.config.ppo.batch_size:,}"),
     ]
-    rows += [("seconds in updates", f"{spent:,.1f}"), ("response tokens", f"{tokens:,.0f}")]
+    rows += [("seconds in updates", f"{spent:,.1f}"), *_shares(records, spent), ("response tokens", f"{tokens:,.0f}")]
     if results.get("peak_memory_bytes"):
         rows.append(("peak memory, GB", f"{results['peak_memory_bytes'] / 1e9:.2f}"))
     return rows
+
+
+def _shares(records: list[dict[str, Any]], spent: float) -> list[tuple[str, str]]:
+    """What the updates of a run spent on each of their stages, the largest first."""
+    stages: dict[str, float] = {}
+    for record in records:
+        for name, seconds in record.items():
+            if name.startswith("seconds/") and name != "seconds/update":
+                stage = name.removeprefix("seconds/").replace("_", " ")
+                stages[stage] = stages.get(stage, 0.0) + (seconds or 0)
+    stages["the rest"] = max(0.0, spent - sum(stages.values()))
+    ordered = sorted(stages.items(), key=lambda item: -item[1])
+    return [(f"of these: {stage}", f"{seconds:,.1f} ({seconds / spent:.0%})") for stage, seconds in ordered if spent]
 
 
 def _environment(run: Run) -> list[tuple[str, str]]:

@@ -49,6 +49,14 @@ def test_values_and_gradients(monkeypatch: pytest.MonkeyPatch, keep: int, chunk:
         assert torch.allclose(a, b, rtol=0, atol=1e-12)
 
 
+def test_of_no_token_the_gradients_are_zero() -> None:
+    hidden, weight = torch.zeros(0, 4, requires_grad=True), torch.rand(6, 4, requires_grad=True)
+    token_logprobs(hidden, weight, None, torch.zeros(0, dtype=torch.long), 1.0).sum().backward()
+    assert weight.grad is not None
+    assert not weight.grad.any()
+    assert hidden.grad is not None
+
+
 def test_entropy() -> None:
     hidden, weight, bias, tokens = inputs(True)
     logprobs, entropy = token_logprobs_and_entropy(hidden, weight, bias, tokens, 1.3)

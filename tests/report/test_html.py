@@ -32,6 +32,28 @@ def test_the_file_needs_nothing_else(folder: Path) -> None:
     assert "mean task score" in page.lower()
 
 
+def test_the_page_says_where_the_time_of_updates_went(folder: Path) -> None:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    updates = [
+        {**line, "seconds/update": 10.0, "seconds/generation": 2.0, "seconds/optimisation": 7.0} for line in lines
+    ]
+    kept = [
+        {
+            name: v
+            for name, v in line.items()
+            if not name.startswith("seconds/") or name.split("/")[1] in ("update", "generation", "optimisation")
+        }
+        for line in updates
+    ]
+    (folder / "metrics.jsonl").write_text("".join(to_json(line) + "\n" for line in kept))
+    page = write_report(Run(folder)).read_text()
+    shown = [page.index(part) for part in ("of these: optimisation", "of these: generation", "of these: the rest")]
+    assert shown == sorted(shown), "the largest first"
+    assert "(70%)" in page
+    assert "(20%)" in page
+    assert "(10%)" in page
+
+
 def test_all_text_is_escaped(folder: Path, unpacked: Unpacked) -> None:
     rows = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
     rows[0] |= {"prompt": EVIL, "response": EVIL, "draft": "</script>", "error": EVIL}
