@@ -30,11 +30,16 @@ def test_weights_come_back_whatever_happens(tiny_model: Callable[[int], Any]) ->
     model.requires_grad_(False)
     trained = model.model.layers[0].mlp.up_proj.weight.requires_grad_(True)
     own = dict(model.named_parameters(remove_duplicate=False))
-    with pytest.raises(KeyboardInterrupt), torch.autocast("cpu", dtype=torch.bfloat16), cast_once(model):
-        assert model.lm_head.weight.dtype == torch.bfloat16
-        assert model.model.embed_tokens.weight.dtype == torch.float32, "an embedding is no product"
-        assert model.model.layers[0].mlp.up_proj.weight is trained
-        raise KeyboardInterrupt
+
+    def stopped_inside() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16), cast_once(model):
+            assert model.lm_head.weight.dtype == torch.bfloat16
+            assert model.model.embed_tokens.weight.dtype == torch.float32, "an embedding is no product"
+            assert model.model.layers[0].mlp.up_proj.weight is trained
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped_inside()
     for name, weight in model.named_parameters(remove_duplicate=False):
         assert weight is own[name]
     assert not model.lm_head.weight.requires_grad

@@ -12,7 +12,7 @@ from rag_graph.errors import DamagedFileError
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.rag import ContextPool
-from rag_graph.rag.context_pool import ContextPool, TaskPool, load_encoders
+from rag_graph.rag.context_pool import TaskPool, load_encoders
 from rag_graph.records import ContextNode
 
 
