@@ -53,6 +53,7 @@ class RetrieverTraining:
         pipeline: whose pool retrieves with `encoder`.
         pay: for method "reward".
         seed: of draws.
+        bf16: likelihoods of answers under autocast to bfloat16, as the policy's own.
     """
 
     def __init__(
@@ -65,9 +66,11 @@ class RetrieverTraining:
         batch_size: int,
         pay: PayEpisodes | None = None,
         seed: int = 0,
+        bf16: bool = False,
     ) -> None:
         self.pipeline, self.model, self.tokenizer = pipeline, model, tokenizer
         self.max_prompt_tokens, self.batch_size, self.pay, self.seed = max_prompt_tokens, batch_size, pay, seed
+        self.bf16 = bf16
         self.learner = QueryLearner(encoder, self.config.learn.learning_rate, self.config.temperature)
 
     @property
@@ -166,7 +169,8 @@ class RetrieverTraining:
         prompts = [shown.prompt for shown in self.pipeline.alone([(one.example, piece) for one, piece in pairs])]
         answers = answer_ids(self.tokenizer, [one.example.references[0] for one, _ in pairs])
         ids = encode_prompts(self.tokenizer, prompts, self.max_prompt_tokens)
-        return answer_log_probs(self.model, ids, answers)
+        with torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            return answer_log_probs(self.model, ids, answers)
 
     def _rewards(self, asked: Sequence[tuple[Prepared, Asked]], seen: Mapping[str, bool], update: int) -> Tensor:
         """R_z [Q, K] of the greedy answer to each candidate, NaN where there is none. The goal is observed where that of the episode

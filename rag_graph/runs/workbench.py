@@ -149,6 +149,7 @@ class Workbench:
             self.config.evaluation.batch_size,
             lambda episodes, seen: self.reward.node_rewards(self.reward.observe(episodes, seen)).total(),
             self.config.seed,
+            self.config.ppo.bf16,
         )
 
     def trainer(self, folder: Path, callbacks: Sequence[TrainerCallback]) -> RagPPOTrainer:

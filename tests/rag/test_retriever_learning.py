@@ -332,3 +332,18 @@ def test_the_retrieval_report(config: Any, tmp_path: Path) -> None:
     metrics = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert any("retriever/loss" in line and "seconds/retriever" in line for line in metrics)
     assert not any(math.isnan(line.get("retrieval/hit@1", 0.0)) for line in metrics)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_likelihoods_are_computed_in_the_precision_of_the_policy(bf16: bool, config: Any) -> None:
+    settings = config("retrieval.learn.method=perplexity", f"ppo.bf16={bf16}")
+    graph = load_graph(settings.graph)
+    data = load_data(graph, settings.data, settings.seed)
+    bench = Workbench(settings, graph, OwnParts(), data)
+    seen: list[bool] = []
+    bench.model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    assert bench.retriever is not None
+    prepared = bench.pipelines["train"].prepare(data.train[:4])
+    bench.retriever.update(prepared, [0.0] * 4, [True] * 4, 0)
+    bench.retriever._likelihood(data.train[:4])
+    assert set(seen) == {bf16}
