@@ -4,7 +4,8 @@
     python experiments/cotrain/real_text.py --runs FOLDER --show     run nothing; the table of what is there
 
 Arms, at equal updates and episodes: `generator` (PPO, the retriever stays), `retriever` (perplexity distillation, the generator stays), `both`, and
-`both_likelihood` (a warm-up by RAG-Sequence likelihood first). All arms of a seed start from one policy, after one supervised warm-up: `F1 before`.
+`both_likelihood` (a warm-up by RAG-Sequence likelihood first). All arms of a seed start from one policy, after one supervised warm-up: `F1 before`; of
+`both_likelihood` it is the state after its own warm-up. Another --set needs another FOLDER.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def measured(bench: Workbench, examples: Sequence[Example], seed: int) -> dict[s
 
 @torch.no_grad()
 def sampled_goals(bench: Workbench, examples: Sequence[Example], seed: int) -> list[float]:
-    """Goals of `SAMPLES` answers to each example, drawn at temperature 1 as in training; the same random numbers for every arm of a seed."""
+    """Goals of `SAMPLES` answers to each example, drawn at the temperature of training; the same random numbers for every arm of a seed."""
     config, model, tokenizer = bench.config, bench.model, bench.tokenizer
     prepared = [one for one in bench.pipelines["test"].prepare(examples) for _ in range(SAMPLES)]
     queries = encode_prompts(tokenizer, [one.prompt for one in prepared], config.model.max_prompt_tokens)
@@ -106,7 +106,14 @@ def sampled_goals(bench: Workbench, examples: Sequence[Example], seed: int) -> l
     model.eval()
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.ppo.bf16), cast_once(model):
         answers = sample_responses(
-            model, queries, most, uniforms, 1.0, stops, tokenizer.pad_token_id, config.evaluation.batch_size
+            model,
+            queries,
+            most,
+            uniforms,
+            config.ppo.temperature,
+            stops,
+            tokenizer.pad_token_id,
+            config.evaluation.batch_size,
         )
     episodes = []
     for number, (one, ids) in enumerate(zip(prepared, answers, strict=True)):
@@ -114,7 +121,7 @@ def sampled_goals(bench: Workbench, examples: Sequence[Example], seed: int) -> l
         episodes.append(
             Episode(
                 f"{one.example.id}/{number}", one.example, one.prompt, response.text, one.draft, one.evidence,
-                truncated=response.truncated,
+                truncated=response.truncated, prompt_cut=one.cut,
             )
         )  # fmt: skip
     goals = [scores.get(e.example.task) for e, scores in zip(episodes, bench.scorer.score_all(episodes), strict=True)]

@@ -68,11 +68,8 @@ def whole_cell(options: argparse.Namespace, place: Path) -> Train:
         warm = place / f"warm-seed{seed}"
         before = warmed(options.task, seed, options.part, warm, options.set)
         shutil.rmtree(work := place / f"{arm}-seed{seed}", ignore_errors=True)
-        return {
-            **train_cell(options.task, arm, seed, options.part, warm, work, options.set),
-            "before": before["score"],
-            "greedy_before": before["greedy"],
-        }
+        start = {"before": before["score"], "greedy_before": before["greedy"]}
+        return {**start, **train_cell(options.task, arm, seed, options.part, warm, work, options.set)}
 
     return train
 

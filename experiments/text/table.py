@@ -60,7 +60,7 @@ def show(console: Console, task: str, cells: Sequence[Cell]) -> None:
     tested = {arm: (values, p) for arm, values, p in differences(cells)}
     sizes = sorted({len(of_arm) for of_arm in scores.values()})
     table = Table(
-        "arm", "seeds", "goal on dev", "of greedy answers", f"{DEFAULT} less it", "p (Holm)", "could find", "KL at the end", f"goal at KL {nats:g}", "seconds",
+        "arm", "seeds", "goal on dev", "of greedy answers", f"{DEFAULT} less it", "p (Holm)", "could find", *(["KL at the end"] if kl else []), *([f"goal at KL {nats:g}"] if equal else []), "seconds",
         title=f"{task}: held-out goal after training; 95% t intervals over {'/'.join(map(str, sizes))} seeds, those of differences together",
         title_justify="left", box=None,
     )  # fmt: skip
@@ -81,7 +81,7 @@ def show(console: Console, task: str, cells: Sequence[Cell]) -> None:
             row += [f"{mean:+.3f} \\[{low:+.3f}, {high:+.3f}]", f"{p:.3f}", f"{found:.3f}"]
         else:
             row += ["", "", ""]
-        row += [mean_of(list(of_arm[arm].values())) if arm in of_arm else "" for of_arm in (kl, equal)]
+        row += [mean_of(list(of_arm[arm].values())) if arm in of_arm else "" for of_arm in (kl, equal) if of_arm]
         row += [f"{sum(seconds) / len(seconds):.0f}"]
         table.add_row(*row)
     console.print(table)

@@ -31,13 +31,39 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         kept = self.keys.shape[-2]
         length = kept + key_states.shape[-2]
         rooms = self._rooms
-        # Whoever drops or reorders rows puts other tensors into `keys` and `values`.
-        if rooms is None or rooms[0].data_ptr() != self.keys.data_ptr() or rooms[0].shape[-2] < length:
+        if rooms is None or not _begins_with(rooms[0], self.keys) or rooms[0].shape[-2] < length:
             rooms = self._rooms = (_with_room(self.keys, length), _with_room(self.values, length))
         rooms[0][..., kept:length, :] = key_states
         rooms[1][..., kept:length, :] = value_states
         self.keys, self.values = rooms[0][..., :length, :], rooms[1][..., :length, :]
         return self.keys, self.values
+
+    # What puts other tensors into `keys` and `values` lets the buffers go at once: they would be held beside the new ones.
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        super().batch_select_indices(indices)
+        self._rooms = None
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)
+        self._rooms = None
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        super().reorder_cache(beam_idx)
+        self._rooms = None
+
+    def offload(self) -> None:
+        super().offload()
+        self._rooms = None
+
+    def reset(self) -> None:
+        super().reset()
+        self._rooms = None
+
+
+def _begins_with(room: Tensor, part: Tensor) -> bool:
+    """Whether a buffer holds this part as its beginning, all rows of it."""
+    return room.data_ptr() == part.data_ptr() and room.shape[:-2] == part.shape[:-2]
 
 
 def _with_room(part: Tensor, length: int) -> Tensor:

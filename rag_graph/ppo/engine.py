@@ -107,7 +107,8 @@ class Engine:
         """Responses, the token that ended them included; what the trunk gave for them is kept, unless they are `greedy`. `uniforms` [B, response_length] decide, where the model is not left to transformers'
         `generate` and its random numbers."""
         args, batch_size = self.args, self.args.local_rollout_forward_batch_size
-        with self.generating() as model, self.autocast(), cast_once(model.policy):
+        casting = cast_once(self.bare.policy) if self.whole_weights else nullcontext()
+        with self.generating() as model, self.autocast(), casting:
             policy = model.policy
             policy.eval()
             memory = None if greedy else self.memory

@@ -132,15 +132,17 @@ class GraphPPOTrainer(PPOSetup):
         rollout = self._roll_out(rows)
         rollout.seconds["preparation"] = prepared
         self.last_rollout = rollout
+        moving = time.perf_counter()
         self._move_graphs(rollout.episodes)
         optimising = time.perf_counter()
+        moved = optimising - moving
         statistics = self.engine.optimise(rollout, self.order.mini_batches(update))
         rollout.seconds["optimisation"] = time.perf_counter() - optimising
         if not statistics:
             warnings.warn("no episode of this update has a reward: the weights stay", RuntimeWarning, stacklevel=3)
         teaching = time.perf_counter()
         self._teach_rewards()
-        rollout.seconds["reward_learning"] = time.perf_counter() - teaching
+        rollout.seconds["reward_learning"] = moved + time.perf_counter() - teaching
         beside = self.after_update(rollout)
         learning_rate = self.lr_scheduler.get_last_lr()[0]
         with warnings.catch_warnings():  # an update without any observed reward takes no optimizer step

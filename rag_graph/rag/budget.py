@@ -62,7 +62,7 @@ class EvidenceBudget:
         word, as long as a quarter of the budget is left, or nothing else is shown.
 
         Args:
-            wanted: is read no further than needed.
+            wanted: is read until enough is chosen.
             apart: every passage is shown in a prompt of its own, beside `pinned`.
         """
         chosen: dict[int, Evidence] = {}

@@ -91,14 +91,18 @@ class TaskPool:
         return Evidence(node, hit.score, 0, scores, "; ".join(reason))
 
 
-def _pieces(pool: TaskPool, hits: Iterable[Hit], banned: str) -> Iterator[Evidence]:
-    """Hits as evidence; no text twice, nothing from the source `banned`."""
+def _pieces(
+    pool: TaskPool, hits: Iterable[Hit], banned: str, fits: Callable[[Evidence], object] = lambda piece: True
+) -> Iterator[Evidence]:
+    """Hits as evidence; no text twice, nothing from the source `banned`, nothing that does not fit."""
     texts: set[str] = set()
     for hit in hits:
         node = pool.ranked[hit.position]
-        if (not banned or node.source != banned) and node.text not in texts:
+        if (banned and node.source == banned) or node.text in texts:
+            continue
+        if fits(piece := pool.evidence(hit)):
             texts.add(node.text)
-            yield pool.evidence(hit)
+            yield piece
 
 
 class ContextPool:
@@ -154,23 +158,24 @@ class ContextPool:
         self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None
     ) -> list[Iterator[Evidence]]:
         """What may become evidence of each query, best first: no repeats, nothing excluded. Each piece is made when it is asked for, because few are shown."""
+        return self._ranked(task, queries, exclude)
+
+    def _ranked(
+        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None, *fits: Callable[[Evidence], object]
+    ) -> list[Iterator[Evidence]]:
         if not self.ranks(task):
             return [iter(()) for _ in queries]
         pool = self._tasks[task]
-        found = pool.retriever.search(queries, CANDIDATES)
-        return [_pieces(pool, hits, source) for hits, source in zip(found, exclude or [""] * len(queries), strict=True)]
+        found = zip(pool.retriever.search(queries, CANDIDATES), exclude or [""] * len(queries), strict=True)
+        return [_pieces(pool, hits, source, *fits) for hits, source in found]
 
     def candidates(
-        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None, limit: int
+        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, limit: int | None = None
     ) -> list[list[Evidence]]:
-        """The first `limit` of `ranked`, all of which can be shown, if need be cut."""
-        if not self.ranks(task):
-            return [[] for _ in queries]
-        pinned = self._pinned(self._tasks[task])
-        return [
-            list(islice((piece for piece in found if self.budget.fill(pinned, [piece])), limit))
-            for found in self.ranked(task, queries, exclude)
-        ]
+        """As `ranked`, of what can be shown, if need be cut; the first `limit`, or all."""
+        pinned = self._pinned(self._tasks[task]) if self.ranks(task) else []
+        found = self._ranked(task, queries, exclude, lambda piece: self.budget.fill(pinned, [piece]))
+        return [list(islice(pieces, limit)) for pieces in found]
 
     def select(self, task: str, wanted: Iterable[Evidence], apart: bool = False) -> tuple[Evidence, ...]:
         """Guidelines of the task, then of `wanted`, in this order, what the budget has room for, if need be cut (`EvidenceBudget.fill`).

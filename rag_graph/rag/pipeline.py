@@ -101,7 +101,9 @@ class RagPipeline:
         self.write = write
         self.fit = PromptFitter(graph.spec.tasks, pool, room)
 
-    def prepare(self, examples: Sequence[Example], choose: Choose | None = None, limit: int = 1) -> list[Prepared]:
+    def prepare(
+        self, examples: Sequence[Example], choose: Choose | None = None, limit: int | None = None
+    ) -> list[Prepared]:
         """Draft and retrieve where a task has contexts; render every prompt. Order is kept.
 
         Args:

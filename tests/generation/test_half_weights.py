@@ -45,6 +45,31 @@ def test_weights_come_back_whatever_happens(tiny_model: Callable[[int], Any]) ->
     assert not model.lm_head.weight.requires_grad
 
 
+def test_they_come_back_where_memory_ends_in_the_middle(
+    tiny_model: Callable[[int], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = tiny_model(1)
+    model.requires_grad_(False)
+    types = iter([torch.bfloat16, torch.bfloat16])
+    monkeypatch.setattr(torch, "get_autocast_dtype", lambda device: next(types))  # fails at the third weight
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        cast_once_under_autocast(model)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_dora_takes_the_norm_of_its_weight_so_its_models_stay(tiny_model: Callable[[int], Any]) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model, _ = tiny_model(1)
+    adapted = get_peft_model(model, LoraConfig(use_dora=True, r=2, target_modules=["q_proj"])).eval()
+    assert torch.equal(logits(adapted, once=True), logits(adapted, once=False))
+
+
+def cast_once_under_autocast(model: Any) -> None:
+    with torch.autocast("cpu", dtype=torch.bfloat16), cast_once(model):
+        pass
+
+
 def test_without_autocast_nothing_is_cast(tiny_model: Callable[[int], Any]) -> None:
     model, _ = tiny_model(1)
     model.requires_grad_(False)

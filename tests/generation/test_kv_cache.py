@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from rag_graph.generation.kv_cache import ROOM, GrowingLayer, new_cache
 
@@ -25,6 +27,45 @@ def test_keys_are_appended_dropped_and_appended_again() -> None:
         if step == 2:
             for cache in (ours, theirs):
                 cache.batch_select_indices(torch.tensor([2, 0]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cache: cache.batch_select_indices(torch.tensor([2, 0])),
+        lambda cache: cache.batch_repeat_interleave(2),
+        lambda cache: cache.reorder_cache(torch.tensor([1, 1, 0])),
+        lambda cache: cache.crop(-2),
+        lambda cache: cache.reset(),
+    ],
+)
+def test_whatever_changes_the_cache_it_goes_on_like_transformers_own(change: Callable[[Any], object]) -> None:
+    torch.manual_seed(0)
+    ours, theirs = GrowingLayer(), DynamicLayer()
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+    keys = torch.rand(2, 3, 2, 5, 4)
+    for cache in (ours, theirs):
+        cache.update(*keys)
+        change(cache)
+        rows = 3 if cache.keys is None else len(cache.keys)
+        step = torch.rand(2, rows, 2, 1, 4, generator=torch.Generator().manual_seed(1))
+        found.append(cache.update(*step))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_rows_that_were_dropped_hold_no_memory() -> None:
+    layer = GrowingLayer()
+    layer.update(*torch.rand(2, 8, 1, 3, 4))
+    layer.batch_select_indices(torch.tensor([0]))
+    assert layer._rooms is None
+
+
+def test_a_view_of_the_first_rows_is_not_taken_for_all() -> None:
+    layer = GrowingLayer()
+    layer.update(*torch.rand(2, 3, 1, 3, 4))
+    layer.keys, layer.values = layer.keys[:1], layer.values[:1]
+    assert layer.update(*torch.rand(2, 1, 1, 1, 4))[0].shape == (1, 1, 4, 4)
 
 
 def test_a_step_copies_nothing_that_is_there() -> None:

@@ -55,7 +55,7 @@ def test_every_metric_of_stock_is_logged_under_its_name_and_more(
     assert set(lines[0]) >= STOCK_METRICS
     assert {
         "rewards/length", "rewards/even", "val/explained_variance", "val/truncated", "tokens_per_second", "episodes_per_second",
-        "seconds/generation", "seconds/scoring", "seconds/optimisation", "seconds/update", "grad_norm",
+        "seconds/preparation", "seconds/reward_learning", "seconds/generation", "seconds/scoring", "seconds/optimisation", "seconds/update", "grad_norm",
     } <= set(lines[0])  # fmt: skip
     for line in lines:
         assert line["rewards/even"] == 1.0

@@ -23,6 +23,7 @@ def make_pool(
         "notes": {"kind": "passages", "file": "n"},
         "extra": {"kind": "passages", "file": "e"},
         "guide": {"kind": "guideline", "text": "be brief"},
+        "shown": {"kind": "exemplars", "of": "t"},
     }
     spec = {
         "format": 1,
@@ -124,3 +125,12 @@ def test_a_saved_encoder_that_is_gone_is_not_looked_up_on_the_hub(tmp_path: Path
     (tmp_path / "passages" / "modules.json").write_text("[]")
     with pytest.raises(DamagedFileError, match="queries/modules.json: is missing"):
         load_encoders(RetrievalConfig(method="dense"), [], saved=tmp_path)
+
+
+def test_a_passage_can_be_a_candidate_where_an_exemplar_of_the_same_text_is_too_long() -> None:
+    text = "red kettle " + "long " * 50
+    pool = make_pool(
+        [node("e", text, "shown"), node("a", text)], strengths={"notes": 0.5, "shown": 0.9}, token_budget=5
+    )
+    (found,) = pool.candidates("t", ["red kettle"])
+    assert [piece.context.id for piece in found] == ["a"]
