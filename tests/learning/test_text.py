@@ -12,8 +12,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from rag_graph.config import load_config
+from rag_graph.data.load import load_data
 from rag_graph.graph import load_graph
 from rag_graph.records import Episode, Example
+from rag_graph.runs.own_parts import OwnParts
+from rag_graph.runs.workbench import Workbench
 
 
 @pytest.fixture
@@ -155,6 +159,19 @@ def test_the_goal_at_equal_kl_is_read_off_the_line_between_two_looks(text: Any) 
     assert text.table.at_kl(curve, 0.25) == pytest.approx(0.55)
     assert text.table.at_kl(curve, 0.9) == pytest.approx(0.5)
     assert text.table.at_kl([{"kl": 0.2, "goal": 0.6}], 0.1) is None
+
+
+def test_sampled_goals_are_drawn_with_the_numbers_of_the_seed(text: Any) -> None:
+    settings = ["model.scratch.num_layers=1", "model.scratch.hidden_size=48", "data.train=20", "data.test=3"]
+    config = load_config(None, [*settings, "retrieval.method=none"])
+    graph = load_graph(config.graph)
+    data = load_data(graph, config.data, 0)
+    torch.manual_seed(0)
+    bench = Workbench(config, graph, OwnParts(), data)
+    first, again = (text.cells.sampled_goals(bench, data.test, 7) for _ in range(2))
+    assert first == again
+    assert len(first) == text.cells.SAMPLES * len(data.test)
+    assert all(0 <= goal <= 1 for goal in first)
 
 
 def test_a_new_cell_takes_the_place_of_the_same(text: Any) -> None:
