@@ -9,6 +9,7 @@ Arms, at equal episodes:
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -24,14 +25,15 @@ from transformers import TrainerCallback
 
 from rag_graph.config import RunConfig
 from rag_graph.data.load import RunData, load_data
+from rag_graph.evaluation.evaluate import scored
 from rag_graph.generation.adapters import merged
 from rag_graph.generation.end_tokens import end_token_ids
-from rag_graph.generation.generate import decode_response
+from rag_graph.generation.generate import Response, decode_response
 from rag_graph.generation.half_weights import cast_once
 from rag_graph.generation.sampling import sample_responses
 from rag_graph.generation.tokens import encode_prompts
 from rag_graph.graph import load_graph
-from rag_graph.records import Episode, Example
+from rag_graph.records import Example
 from rag_graph.runs.own_parts import OwnParts
 from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.recording import RunRecorder
@@ -99,33 +101,22 @@ def measured(bench: Workbench, examples: Sequence[Example], seed: int) -> dict[s
 def sampled_goals(bench: Workbench, examples: Sequence[Example], seed: int) -> list[float]:
     """Goals of `SAMPLES` answers to each example, drawn at the temperature of training; the same random numbers for every arm of a seed."""
     config, model, tokenizer = bench.config, bench.model, bench.tokenizer
-    prepared = [one for one in bench.pipelines["test"].prepare(examples) for _ in range(SAMPLES)]
-    queries = encode_prompts(tokenizer, [one.prompt for one in prepared], config.model.max_prompt_tokens)
     most, stops = config.model.max_new_tokens, end_token_ids(model, tokenizer)
-    uniforms = torch.rand(len(queries), most, generator=torch.Generator().manual_seed(seed))
+
+    def write(prompts: Sequence[str]) -> list[Response]:
+        queries = encode_prompts(tokenizer, prompts, config.model.max_prompt_tokens)
+        uniforms = torch.rand(len(queries), most, generator=torch.Generator().manual_seed(seed))
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.ppo.bf16), cast_once(model):
+            answers = sample_responses(
+                model, queries, most, uniforms, config.ppo.temperature, stops, tokenizer.pad_token_id, config.evaluation.batch_size
+            )  # fmt: skip
+        return [decode_response(tokenizer, ids, stops) for ids in answers]
+
     model.eval()
-    with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=config.ppo.bf16), cast_once(model):
-        answers = sample_responses(
-            model,
-            queries,
-            most,
-            uniforms,
-            config.ppo.temperature,
-            stops,
-            tokenizer.pad_token_id,
-            config.evaluation.batch_size,
-        )
-    episodes = []
-    for number, (one, ids) in enumerate(zip(prepared, answers, strict=True)):
-        response = decode_response(tokenizer, ids, stops)
-        episodes.append(
-            Episode(
-                f"{one.example.id}/{number}", one.example, one.prompt, response.text, one.draft, one.evidence,
-                truncated=response.truncated, prompt_cut=one.cut,
-            )
-        )  # fmt: skip
-    goals = [scores.get(e.example.task) for e, scores in zip(episodes, bench.scorer.score_all(episodes), strict=True)]
-    return [goal for goal in goals if goal is not None]
+    pipeline = copy.copy(bench.pipelines["test"])
+    pipeline.write = write
+    episodes = scored(bench.scorer, pipeline.answer([example for example in examples for _ in range(SAMPLES)]))
+    return [e.scores[e.example.task] for e in episodes if e.example.task in e.scores]
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]

@@ -38,27 +38,9 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self.keys, self.values = rooms[0][..., :length, :], rooms[1][..., :length, :]
         return self.keys, self.values
 
-    # What puts other tensors into `keys` and `values` lets the buffers go at once: they would be held beside the new ones.
-
     def batch_select_indices(self, indices: Tensor) -> None:
         super().batch_select_indices(indices)
-        self._rooms = None
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)
-        self._rooms = None
-
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        super().reorder_cache(beam_idx)
-        self._rooms = None
-
-    def offload(self) -> None:
-        super().offload()
-        self._rooms = None
-
-    def reset(self) -> None:
-        super().reset()
-        self._rooms = None
+        self._rooms = None  # else the old buffers would be held beside the new rows
 
 
 def _begins_with(room: Tensor, part: Tensor) -> bool:

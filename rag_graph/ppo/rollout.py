@@ -173,7 +173,7 @@ def table_means(table: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[s
 
 
 class StageClock:
-    """Seconds since the last lap, by stage."""
+    """Seconds since the last lap, by stage; laps of one stage add up."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -181,5 +181,5 @@ class StageClock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.seconds[stage] = now - self._last
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now

@@ -100,7 +100,7 @@ class _TokenLogprobs(torch.autograd.Function):
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         hidden_dtype, weight_dtype = ctx.dtypes
         hidden_gradient = torch.empty_like(layer.scaled) if wants_hidden else None
-        weight_gradient = None
+        weight_gradient = torch.zeros_like(layer.kernel, dtype=weight_dtype) if wants_weight else None
         bias_gradient = (
             torch.zeros(len(layer.kernel), dtype=weight_dtype, device=gradient.device) if wants_bias else None
         )
@@ -113,15 +113,12 @@ class _TokenLogprobs(torch.autograd.Function):
             slope = slope.to(layer.dtype)
             if hidden_gradient is not None:
                 hidden_gradient[part] = slope @ layer.kernel
-            if wants_weight and weight_gradient is None:  # [V, H] is large: zeros would be written for nothing
-                weight_gradient = (slope.t() @ layer.scaled[part]).to(weight_dtype)
-            elif weight_gradient is not None and weight_dtype == layer.dtype:
-                weight_gradient.addmm_(slope.t(), layer.scaled[part])
-            elif weight_gradient is not None:
-                weight_gradient += slope.t() @ layer.scaled[part]
+            if weight_gradient is not None:
+                if weight_dtype == layer.dtype:
+                    weight_gradient.addmm_(slope.t(), layer.scaled[part])
+                else:
+                    weight_gradient += slope.t() @ layer.scaled[part]
         ctx.kept = []  # used up in place
-        if wants_weight and weight_gradient is None:  # no token
-            weight_gradient = torch.zeros_like(layer.kernel, dtype=weight_dtype)
         if hidden_gradient is not None:
             hidden_gradient = (hidden_gradient / ctx.temperature).to(hidden_dtype)
         return hidden_gradient, weight_gradient, bias_gradient, None, None

@@ -126,23 +126,19 @@ class GraphPPOTrainer(PPOSetup):
     def _update(self, started: float, first_episode: int) -> None:
         args, state, update = self.args, self.state, self.state.global_step
         self.control = self.callback_handler.on_step_begin(args, state, self.control)
-        began = time.perf_counter()
+        began, clock = time.perf_counter(), StageClock()
         rows = self.prepare_batch(rows_at(self.train_dataset, self.order.rows(update)))
-        prepared = time.perf_counter() - began
-        rollout = self._roll_out(rows)
-        rollout.seconds["preparation"] = prepared
+        clock.lap("preparation")
+        rollout = self._roll_out(rows, clock)
         self.last_rollout = rollout
-        moving = time.perf_counter()
         self._move_graphs(rollout.episodes)
-        optimising = time.perf_counter()
-        moved = optimising - moving
+        clock.lap("reward_learning")
         statistics = self.engine.optimise(rollout, self.order.mini_batches(update))
-        rollout.seconds["optimisation"] = time.perf_counter() - optimising
+        clock.lap("optimisation")
         if not statistics:
             warnings.warn("no episode of this update has a reward: the weights stay", RuntimeWarning, stacklevel=3)
-        teaching = time.perf_counter()
         self._teach_rewards()
-        rollout.seconds["reward_learning"] = moved + time.perf_counter() - teaching
+        clock.lap("reward_learning")
         beside = self.after_update(rollout)
         learning_rate = self.lr_scheduler.get_last_lr()[0]
         with warnings.catch_warnings():  # an update without any observed reward takes no optimizer step
@@ -185,8 +181,8 @@ class GraphPPOTrainer(PPOSetup):
             self.control = self.callback_handler.on_save(args, state, self.control)
 
     @torch.no_grad()
-    def _roll_out(self, rows: list[Row]) -> Rollout:
-        args, engine, clock = self.args, self.engine, StageClock()
+    def _roll_out(self, rows: list[Row], clock: StageClock) -> Rollout:
+        args, engine = self.args, self.engine
         episodes = self.answer(rows, self.order.uniforms(self.state.global_step, args.response_length))
         clock.lap("generation")
         num_tokens = engine.longest(episodes.completion_ids)

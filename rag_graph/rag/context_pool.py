@@ -28,6 +28,8 @@ from rag_graph.stored_file import damaged
 
 MakeRetriever = Callable[[Sequence[ContextNode]], Retriever]
 """Passages of one task -> what ranks them; a hit's position is the passage's place among them."""
+Fits = Callable[[Evidence], object]
+"""Whether a piece can be shown: true or not."""
 
 
 class TaskPool:
@@ -90,19 +92,16 @@ class TaskPool:
             reason.append(self.index.describe(hit.via))
         return Evidence(node, hit.score, 0, scores, "; ".join(reason))
 
-
-def _pieces(
-    pool: TaskPool, hits: Iterable[Hit], banned: str, fits: Callable[[Evidence], object] = lambda piece: True
-) -> Iterator[Evidence]:
-    """Hits as evidence; no text twice, nothing from the source `banned`, nothing that does not fit."""
-    texts: set[str] = set()
-    for hit in hits:
-        node = pool.ranked[hit.position]
-        if (banned and node.source == banned) or node.text in texts:
-            continue
-        if fits(piece := pool.evidence(hit)):
-            texts.add(node.text)
-            yield piece
+    def pieces(self, hits: Iterable[Hit], banned: str, fits: Fits) -> Iterator[Evidence]:
+        """Hits as evidence; no text twice, nothing from the source `banned`, nothing that does not fit."""
+        texts: set[str] = set()
+        for hit in hits:
+            node = self.ranked[hit.position]
+            if (banned and node.source == banned) or node.text in texts:
+                continue
+            if fits(piece := self.evidence(hit)):
+                texts.add(node.text)
+                yield piece
 
 
 class ContextPool:
@@ -155,26 +154,29 @@ class ContextPool:
         return [self.select(task, found, apart) for found in self.ranked(task, queries, exclude)]
 
     def ranked(
-        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None
+        self,
+        task: str,
+        queries: Sequence[str],
+        exclude: Sequence[str] | None = None,
+        fits: Fits = lambda piece: True,
     ) -> list[Iterator[Evidence]]:
-        """What may become evidence of each query, best first: no repeats, nothing excluded. Each piece is made when it is asked for, because few are shown."""
-        return self._ranked(task, queries, exclude)
+        """What may become evidence of each query, best first: no repeats, nothing excluded. Each piece is made when it is asked for, because few are shown.
 
-    def _ranked(
-        self, task: str, queries: Sequence[str], exclude: Sequence[str] | None, *fits: Callable[[Evidence], object]
-    ) -> list[Iterator[Evidence]]:
+        Args:
+            fits: pieces for which this is false are passed over.
+        """
         if not self.ranks(task):
             return [iter(()) for _ in queries]
         pool = self._tasks[task]
         found = zip(pool.retriever.search(queries, CANDIDATES), exclude or [""] * len(queries), strict=True)
-        return [_pieces(pool, hits, source, *fits) for hits, source in found]
+        return [pool.pieces(hits, source, fits) for hits, source in found]
 
     def candidates(
         self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, limit: int | None = None
     ) -> list[list[Evidence]]:
         """As `ranked`, of what can be shown, if need be cut; the first `limit`, or all."""
         pinned = self._pinned(self._tasks[task]) if self.ranks(task) else []
-        found = self._ranked(task, queries, exclude, lambda piece: self.budget.fill(pinned, [piece]))
+        found = self.ranked(task, queries, exclude, lambda piece: self.budget.fill(pinned, [piece]))
         return [list(islice(pieces, limit)) for pieces in found]
 
     def select(self, task: str, wanted: Iterable[Evidence], apart: bool = False) -> tuple[Evidence, ...]:

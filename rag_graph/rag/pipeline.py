@@ -128,9 +128,9 @@ class RagPipeline:
             found = pool.candidates(task, queries, sources, limit)
             for row, query, candidates in zip(rows, queries, found, strict=True):
                 asked[row] = Asked(task, query, tuple(candidates))
-        open_rows = [row for row, one in asked.items() if one.candidates]
         choices = {}
-        if choose is not None and open_rows:
+        if choose is not None:
+            open_rows = [row for row, one in asked.items() if one.candidates]
             choices = dict(zip(open_rows, choose([asked[row] for row in open_rows]), strict=True))
         for row, one in asked.items():
             assert pool is not None

@@ -243,6 +243,8 @@ def _cost(run: Run, records: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 def _shares(records: list[dict[str, Any]], spent: float) -> list[tuple[str, str]]:
     """What the updates of a run spent on each of their stages, the largest first."""
+    if not spent:
+        return []
     stages: dict[str, float] = {}
     for record in records:
         for name, seconds in record.items():
@@ -251,7 +253,7 @@ def _shares(records: list[dict[str, Any]], spent: float) -> list[tuple[str, str]
                 stages[stage] = stages.get(stage, 0.0) + (seconds or 0)
     stages["the rest"] = max(0.0, spent - sum(stages.values()))
     ordered = sorted(stages.items(), key=lambda item: -item[1])
-    return [(f"of these: {stage}", f"{seconds:,.1f} ({seconds / spent:.0%})") for stage, seconds in ordered if spent]
+    return [(f"of these: {stage}", f"{seconds:,.1f} ({seconds / spent:.0%})") for stage, seconds in ordered]
 
 
 def _environment(run: Run) -> list[tuple[str, str]]:

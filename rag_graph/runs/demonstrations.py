@@ -58,10 +58,8 @@ def demonstration_batches(
                 if example.supporting and rng.random() < NAMED_FIRST:
                     named = pool.supporting(example)
                     ids = {piece.context.id for piece in named}
-                    others = (piece for piece in candidates if piece.context.id not in ids)
-                    evidence[place] = pool.select(task, chain(named, others))
-                else:
-                    evidence[place] = pool.select(task, candidates)
+                    candidates = chain(named, (piece for piece in candidates if piece.context.id not in ids))
+                evidence[place] = pool.select(task, candidates)
         shown = fit([example for _, example, _ in rows], evidence)
         prompts = encode_prompts(tokenizer, [one.prompt for one in shown], max_prompt_tokens)
         gold = answer_ids(tokenizer, [example.references[0] for _, example, _ in rows])

@@ -341,7 +341,7 @@ def test_likelihoods_are_computed_in_the_precision_of_the_policy(bf16: bool, con
     data = load_data(graph, settings.data, settings.seed)
     bench = Workbench(settings, graph, OwnParts(), data)
     seen: list[bool] = []
-    bench.model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    bench.model.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled(bench.model.device.type)))
     assert bench.retriever is not None
     prepared = bench.pipelines["train"].prepare(data.train[:4])
     bench.retriever.update(prepared, [0.0] * 4, [True] * 4, 0)
