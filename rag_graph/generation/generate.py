@@ -46,7 +46,7 @@ def generate_texts(
         return []
     queries = encode_prompts(tokenizer, prompts, max_prompt_tokens)
     stops, pad = end_token_ids(model, tokenizer), tokenizer.pad_token_id
-    with _answering(model, bf16):
+    with answering(model, bf16):
         if decodes_step_by_step(model):
             responses = sample_responses(model, queries, max_new_tokens, None, 1.0, stops, pad, batch_size)
         else:
@@ -55,7 +55,8 @@ def generate_texts(
 
 
 @contextmanager
-def _answering(model: PreTrainedModel, bf16: bool) -> Iterator[None]:
+def answering(model: PreTrainedModel, bf16: bool) -> Iterator[None]:
+    """In evaluation mode, and under autocast to bfloat16 where asked."""
     was_training = model.training
     model.eval()
     try:
@@ -107,7 +108,7 @@ class Writer:
         queries = [[next(flat) for _ in row] for row in prompts]
         respond = rag_sequence_responses if fusion == "rag_sequence" else rag_token_responses
         stops, pad = end_token_ids(self.model, tokenizer), tokenizer.pad_token_id
-        with _answering(self.model, self.bf16):
+        with answering(self.model, self.bf16):
             responses = respond(self.model, queries, weights, config.max_new_tokens, stops, pad, self.batch_size)
         return [decode_response(tokenizer, ids, stops) for ids in responses]
 

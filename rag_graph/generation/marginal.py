@@ -45,16 +45,15 @@ def answer_log_probs(model: Any, prompts: Sequence[Ids], answers: Sequence[Ids])
     return found.masked_fill(~within, 0.0), within
 
 
-@torch.no_grad()
 def answer_scores(model: Any, prompts: Sequence[Ids], answers: Sequence[Ids], batch_size: int) -> Tensor:
-    """log p(y | prompt) [B], summed over tokens, in batches of similar length."""
-    totals = torch.zeros(len(prompts))
+    """log p(y | prompt) [B], summed over tokens, with gradients where they are on; read in batches of similar length."""
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]) + len(answers[row]))
+    totals = [torch.zeros(0, device=model.device)]
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         found, _ = answer_log_probs(model, [prompts[row] for row in rows], [answers[row] for row in rows])
-        totals[rows] = found.sum(1).cpu()
-    return totals
+        totals.append(found.sum(1))
+    return torch.cat(totals)[torch.tensor(order, device=model.device).argsort()]
 
 
 def check_decoding(model: Any, what: str) -> None:
@@ -103,7 +102,7 @@ def rag_sequence_responses(
         for answer in answers
         for query in alternatives
     ]
-    scores = answer_scores(model, [query for query, _ in pairs], [answer for _, answer in pairs], batch_size)
+    scores = answer_scores(model, [query for query, _ in pairs], [answer for _, answer in pairs], batch_size).cpu()
     chosen, start = [], 0
     for alternatives, answers, mine in zip(queries, candidates, weights, strict=True):
         best = 0

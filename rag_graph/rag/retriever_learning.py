@@ -22,7 +22,8 @@ from torch import Tensor
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.errors import TrainingError
-from rag_graph.generation.marginal import answer_log_probs, rag_sequence_log_prob
+from rag_graph.generation.generate import answering
+from rag_graph.generation.marginal import answer_scores, rag_sequence_log_prob
 from rag_graph.generation.tokens import answer_ids, encode_prompts
 from rag_graph.rag.choice import (
     Candidates,
@@ -34,7 +35,7 @@ from rag_graph.rag.choice import (
     plackett_luce_log_prob,
 )
 from rag_graph.rag.pipeline import Asked, Choice, Prepared, RagPipeline, passage_weights, query_text
-from rag_graph.records import Episode, Evidence, Example
+from rag_graph.records import Episode, Example
 from rag_graph.retrieval.encoder import SentenceEncoder
 
 PayEpisodes = Callable[[Sequence[Episode], Sequence[bool]], Tensor]
@@ -154,23 +155,18 @@ class RetrieverTraining:
 
     def _likelihoods(self, asked: Sequence[tuple[Prepared, Asked]]) -> Tensor:
         """l_z [Q, K] of the first reference, NaN where there is no candidate; no gradient."""
-        pairs = [(one, piece) for one, question in asked for piece in question.candidates]
-        means: list[float] = []
-        was_training = self.model.training
-        self.model.eval()
-        with torch.no_grad():
-            for start in range(0, len(pairs), self.batch_size):
-                found, mask = self._answer_log_probs(pairs[start : start + self.batch_size])
-                means += (found.sum(1) / mask.sum(1)).tolist()
-        self.model.train(was_training)
-        return _table(means, [len(question.candidates) for _, question in asked])
+        prompts, answers = self._to_read(asked)
+        with torch.no_grad(), answering(self.model, self.bf16):
+            totals = answer_scores(self.model, prompts, answers, self.batch_size)
+        lengths = torch.tensor([len(answer) for answer in answers])
+        return _table((totals / lengths).tolist(), [len(question.candidates) for _, question in asked])
 
-    def _answer_log_probs(self, pairs: Sequence[tuple[Prepared, Evidence]]) -> tuple[Tensor, Tensor]:
-        prompts = [shown.prompt for shown in self.pipeline.alone([(one.example, piece) for one, piece in pairs])]
-        answers = answer_ids(self.tokenizer, [one.example.references[0] for one, _ in pairs])
-        ids = encode_prompts(self.tokenizer, prompts, self.max_prompt_tokens)
-        with torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            return answer_log_probs(self.model, ids, answers)
+    def _to_read(self, asked: Sequence[tuple[Prepared, Asked]]) -> tuple[list[list[int]], list[list[int]]]:
+        """Ids of a prompt for each candidate alone, one question after the other, and of the first reference of its question."""
+        pairs = [(one.example, piece) for one, question in asked for piece in question.candidates]
+        prompts = [shown.prompt for shown in self.pipeline.alone(pairs)]
+        answers = answer_ids(self.tokenizer, [example.references[0] for example, _ in pairs])
+        return encode_prompts(self.tokenizer, prompts, self.max_prompt_tokens), answers
 
     def _rewards(self, asked: Sequence[tuple[Prepared, Asked]], seen: Mapping[str, bool], update: int) -> Tensor:
         """R_z [Q, K] of the greedy answer to each candidate, NaN where there is none. The goal is observed where that of the episode
@@ -282,13 +278,13 @@ class RetrieverTraining:
         asked = self._ask([Prepared(example, "") for example in batch])
         if not asked:  # nothing to choose between
             return torch.zeros(())
-        pairs = [(one, piece) for one, question in asked for piece in question.candidates]
-        found, _ = self._answer_log_probs(pairs)
+        with torch.autocast(self.model.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            found = answer_scores(self.model, *self._to_read(asked), self.batch_size)
         sizes = [len(question.candidates) for _, question in asked]
         logits = self.learner.logits(self._candidates([one for _, one in asked]))
         losses, start = [], 0
         for row, size in enumerate(sizes):
-            totals = found[start : start + size].sum(1)
+            totals = found[start : start + size]
             losses.append(-rag_sequence_log_prob(logits[row, :size].log_softmax(0).to(totals), totals))
             start += size
         return torch.stack(losses).mean()

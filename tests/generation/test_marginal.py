@@ -57,7 +57,24 @@ def test_log_probs_of_answers_of_different_length(model: LlamaForCausalLM) -> No
         found, mask = answer_log_probs(model, PROMPTS, answers)
     for row, (prompt, answer) in enumerate(zip(PROMPTS, answers, strict=True)):
         assert found[row][mask[row]].exp().tolist() == pytest.approx(token_probability(model, prompt, answer), rel=1e-4)
-    assert answer_scores(model, PROMPTS, answers, 2).tolist() == pytest.approx(found.sum(1).tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+def test_scores_of_answers_and_their_gradients_do_not_depend_on_the_batches(
+    model: LlamaForCausalLM, batch_size: int
+) -> None:
+    answers, weight = [(2, 1), (6,), (3, 3, 4, 1)], model.get_input_embeddings().weight
+    at_once = answer_log_probs(model, PROMPTS, answers)[0].sum(1)
+    scores = answer_scores(model, PROMPTS, answers, batch_size)
+    assert scores.tolist() == pytest.approx(at_once.tolist(), abs=1e-5)
+    turn = torch.tensor([1.0, -2.0, 3.0])
+    expected, found = (torch.autograd.grad((turn * each).sum(), weight)[0] for each in (at_once, scores))
+    assert found.abs().max() > 0
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_answers_have_no_scores(model: LlamaForCausalLM) -> None:
+    assert answer_scores(model, [], [], 2).shape == (0,)
 
 
 def test_marginals_equal_brute_force_and_add_up_to_one(model: LlamaForCausalLM) -> None:
