@@ -57,7 +57,8 @@ class TaskPool:
     def index(self) -> PassageIndex:
         encoder = self.encoders.passages if self.encoders else None
         vectors = self.config.vectors if encoder is not None else "exact"
-        return PassageIndex(self.ranked, encoder, self.config.links, vectors, language=self.config.language)
+        keep = encoder is not None and encoder.name != SCRATCH
+        return PassageIndex(self.ranked, encoder, self.config.links, vectors, language=self.config.language, keep=keep)
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -141,6 +142,19 @@ class ContextPool:
     def ranks(self, task: str) -> bool:
         """True where retrieval for the task depends on the query: there is more than guidelines."""
         return task in self._tasks and bool(self._tasks[task].ranked)
+
+    @property
+    def embedded(self) -> dict[str, int]:
+        """Tasks whose passages an encoder embeds, and how many these are."""
+        return {
+            task: len(pool.ranked)
+            for task, pool in self._tasks.items()
+            if pool.encoders is not None and pool.own is None and pool.ranked
+        }
+
+    def embed(self, task: str) -> None:
+        """Embed the passages of a task now; else the first question does."""
+        _ = self._tasks[task].index
 
     def retrieve(
         self, task: str, queries: Sequence[str], exclude: Sequence[str] | None = None, apart: bool = False

@@ -103,6 +103,7 @@ class Stages:
     def run(self) -> None:
         bench, config = self.bench, self.bench.config
         self._check()
+        self._embed()
         self._timed("sft", lambda: warm_up(bench, self.data, self.folder, self.progress, self.resumed))
         before = self._timed("evaluation_before", lambda: self._evaluate("before"))
         seed_everything(config.seed)  # a resumed run has not drawn the numbers of the warm-up
@@ -130,6 +131,15 @@ class Stages:
             self.progress.say(f"warning: {message}")
         if bench.retriever is not None and config.retrieval.learn.warm_up != "none":
             bench.retriever.fit_for_warm_up(self.data.shown)
+
+    def _embed(self) -> None:
+        """A large pool takes minutes where its embeddings are not kept yet. The bar shows it here, not as a stage that does not begin."""
+        waiting = [(pool, task, count) for pool in self.bench.pools.values() for task, count in pool.embedded.items()]
+        if waiting:
+            self.progress.stage("embedding of passages", sum(count for _, _, count in waiting))
+        for pool, task, count in waiting:
+            pool.embed(task)
+            self.progress.advance(count)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()

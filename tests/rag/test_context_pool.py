@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from rag_graph.config import RetrievalConfig
 from rag_graph.errors import DamagedFileError
 from rag_graph.graph import AuxiliaryGraph
 from rag_graph.graph.spec import GraphSpec
 from rag_graph.rag import ContextPool
-from rag_graph.rag.context_pool import TaskPool, load_encoders
+from rag_graph.rag.context_pool import Encoders, TaskPool, load_encoders
 from rag_graph.records import ContextNode
+from rag_graph.retrieval.encoder import SCRATCH
 
 
 def make_pool(
-    nodes: list[ContextNode], method: str = "bm25", strengths: dict[str, float] | None = None, **settings: Any
+    nodes: list[ContextNode],
+    method: str = "bm25",
+    strengths: dict[str, float] | None = None,
+    encoders: Encoders | None = None,
+    **settings: Any,
 ) -> ContextPool:
     contexts = {
         "notes": {"kind": "passages", "file": "n"},
@@ -39,7 +47,7 @@ def make_pool(
         ],
     }
     return ContextPool(
-        AuxiliaryGraph(GraphSpec.model_validate(spec)), nodes, RetrievalConfig(method=method, **settings)
+        AuxiliaryGraph(GraphSpec.model_validate(spec)), nodes, RetrievalConfig(method=method, **settings), encoders
     )  # type: ignore[arg-type]
 
 
@@ -134,3 +142,36 @@ def test_a_passage_can_be_a_candidate_where_an_exemplar_of_the_same_text_is_too_
     )
     (found,) = pool.candidates("t", ["red kettle"])
     assert [piece.context.id for piece in found] == ["a"]
+
+
+class Counted:
+    """An encoder that counts the passages it embeds."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.count = name, 0
+
+    def encode(self, texts: Sequence[str], progress: bool = False) -> NDArray[np.float32]:
+        self.count += len(texts)
+        return np.ones((len(texts), 1), np.float32)
+
+    def fingerprint(self) -> str:
+        return "counted"
+
+
+@pytest.mark.parametrize(("name", "times"), [("package:minilm", 1), (SCRATCH, 2)])
+def test_passages_are_embedded_once_for_all_splits_and_runs(
+    name: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with random weights is another in every run: its embeddings are of no use to others."""
+    monkeypatch.setenv("RAG_GRAPH_CACHE", str(tmp_path))
+    counted: Any = Counted(name)
+    nodes, encoders = [node("a", "red kettle"), node("b", "blue mixer")], Encoders(counted, counted)
+    for _ in range(2):
+        pool = make_pool(nodes, "dense", encoders=encoders)
+        assert pool.embedded == {"t": 2}
+        pool.embed("t")
+    assert counted.count == 2 * times
+
+
+def test_nothing_is_embedded_without_an_encoder() -> None:
+    assert make_pool([node("a", "red kettle")]).embedded == {}
