@@ -172,6 +172,13 @@ class RetrieverLearningConfig(Settings):
         16, ge=1, le=MOST_AT_ONCE, description="episodes per update that teach; policy_gradient uses all"
     )
     epochs: int = Field(2, ge=1, le=1000, description="gradient steps per update")
+    target_temperature: float | None = Field(
+        None,
+        ge=1e-3,
+        le=1e3,
+        description="perplexity and reward: how many nats per token, or units of reward, weigh as much as a nat of what the encoder found before PPO. None: 1; "
+        "0.2 for an encoder from scratch, which found nothing yet",
+    )
     warm_up: Literal["none", "contrastive", "likelihood"] = Field(
         "none",
         description="before PPO: contrastive, on the passages that the data name as supporting; likelihood, RAG-Sequence into retriever and "

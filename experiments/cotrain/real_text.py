@@ -22,7 +22,11 @@ HERE = Path(__file__).parent
 FROZEN, NO_LEARNING = "ppo.learning_rate=1.0e-12", "retrieval.learn.method=none"
 ARMS = {
     "generator": [NO_LEARNING],
-    "retriever": [FROZEN],
+    "retriever": [
+        FROZEN,
+        "ppo.num_ppo_epochs=1",
+        "ppo.num_mini_batches=1",
+    ],  # passes over what does not move cost time only
     "both": [],
     "both_likelihood": ["retrieval.learn.warm_up=likelihood"],
 }
@@ -41,13 +45,17 @@ def recall(bench: Any, examples: list[Any]) -> float:
 
 
 def warmed(seed: int, folder: Path, changes: list[str]) -> Path:
-    """The policy of a seed after its supervised warm-up, which all arms start from; made once."""
+    """The policy of a seed after its supervised warm-up, which all arms start from; made once, also where several processes share the folder."""
+    from filelock import FileLock
+
     import rag_graph
 
-    if not (folder / "results.json").is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        still = ["ppo.updates=1", FROZEN, NO_LEARNING, f"seed={seed}", f"output_dir={folder}"]
-        rag_graph.train(HERE / "real_config.yaml", [*changes, *still])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "results.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            still = ["ppo.updates=1", FROZEN, NO_LEARNING, f"seed={seed}", f"output_dir={folder}"]
+            rag_graph.train(HERE / "real_config.yaml", [*changes, *still])
     return folder / "policy"
 
 

@@ -46,8 +46,11 @@ def choice_logits(embedded: Tensor, candidates: Candidates, temperature: float) 
     return logits.masked_fill(~candidates.mask.to(embedded.device), -torch.inf)
 
 
-def distillation_loss(logits: Tensor, targets: Tensor, sharpness: float) -> Tensor:
-    """KL(softmax(targets / sharpness) || softmax(logits)), mean over queries.
+def distillation_loss(logits: Tensor, targets: Tensor, temperature: float, prior: Tensor | None = None) -> Tensor:
+    """KL(softmax(targets / temperature + prior) || softmax(logits)), mean over queries.
+
+    With the logits of a reference as `prior`, what is aimed at is the choice with the highest mean target less `temperature` times its KL to the choice of
+    the reference, as the policy's reward is less its KL (Korbak et al. 2022, arXiv 2205.11275). So a weak teacher moves a good retriever little.
 
     A query whose targets are all alike teaches nothing and is left out: it would only flatten what was learned.
 
@@ -56,14 +59,17 @@ def distillation_loss(logits: Tensor, targets: Tensor, sharpness: float) -> Tens
 
     Args:
         logits, targets: [Q, K]; -inf where there is no candidate, NaN in targets where it was not measured.
+        temperature: above 0, in units of the targets.
+        prior: [Q, K] log-probabilities, up to a number for each query; None: all candidates alike.
     """
     known = logits.isfinite() & targets.isfinite()
     spread = targets.masked_fill(~known, -torch.inf).amax(1) - targets.masked_fill(~known, torch.inf).amin(1)
     rows = (known.sum(1) > 1) & (spread > ALIKE)
     if not rows.any():
         return logits.masked_fill(~known, 0.0).sum() * 0.0
-    known, logits, targets = known[rows], logits[rows], targets[rows]
-    wanted = (targets.masked_fill(~known, -torch.inf) / sharpness).softmax(1)
+    before = torch.zeros_like(targets) if prior is None else prior
+    known, logits, aims = known[rows], logits[rows], (targets / temperature + before.to(targets))[rows]
+    wanted = aims.masked_fill(~known, -torch.inf).softmax(1)
     found = logits.masked_fill(~known, -torch.inf).log_softmax(1).masked_fill(~known, 0.0)
     divergence: Tensor = (torch.special.xlogy(wanted, wanted) - wanted * found).sum(1)
     return divergence.mean()

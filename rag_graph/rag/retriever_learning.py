@@ -28,6 +28,7 @@ from rag_graph.generation.tokens import answer_ids, encode_prompts
 from rag_graph.rag.choice import (
     Candidates,
     QueryLearner,
+    choice_logits,
     clipped_choice_loss,
     contrastive_loss,
     distillation_loss,
@@ -36,14 +37,14 @@ from rag_graph.rag.choice import (
 )
 from rag_graph.rag.pipeline import Asked, Choice, Prepared, RagPipeline, passage_weights, query_text
 from rag_graph.records import Episode, Example
-from rag_graph.retrieval.encoder import SentenceEncoder
+from rag_graph.retrieval.encoder import SCRATCH, SentenceEncoder
 
 PayEpisodes = Callable[[Sequence[Episode], Sequence[bool]], Tensor]
 """Episodes, and whether the goal of each is observed -> [B] reward, NaN where there is none."""
 ALIKE = 1e-6
 """Rewards that spread by less are alike."""
-SHARPNESS = 0.2
-"""Temperature of the target distribution over passages: of log-likelihoods per token, or of rewards."""
+FROM_SCRATCH, PRETRAINED = 0.2, 1.0
+"""Temperature of the target distribution over passages, in nats per token or in units of the reward, where nothing else is stated."""
 CLIPRANGE = 0.2
 """policy_gradient: of the probability ratio of a choice (Schulman et al. 2017, as for the policy)."""
 
@@ -73,6 +74,15 @@ class RetrieverTraining:
         self.max_prompt_tokens, self.batch_size, self.pay, self.seed = max_prompt_tokens, batch_size, pay, seed
         self.bf16 = bf16
         self.learner = QueryLearner(encoder, self.config.learn.learning_rate, self.config.temperature)
+        self.keep_reference()
+
+    def keep_reference(self) -> None:
+        """Keep the encoder of queries as it is now: what it learns from now on stays near what it finds now.
+
+        One from scratch keeps none: its choices say nothing yet.
+        """
+        encoder = self.learner.encoder
+        self.reference = None if encoder.name == SCRATCH else encoder.copy()
 
     @property
     def config(self) -> RetrievalConfig:
@@ -132,9 +142,14 @@ class RetrieverTraining:
             return {}
         targets = self._likelihoods(asked) if method == "perplexity" else self._rewards(asked, seen, update)
         candidates = self._candidates([one for _, one in asked])
+        prior, temperature = None, learn.target_temperature or FROM_SCRATCH
+        if self.reference is not None:
+            temperature = learn.target_temperature or PRETRAINED
+            with torch.no_grad():
+                prior = choice_logits(self.reference.embed(candidates.queries), candidates, self.config.temperature)
         losses = []
         for _ in range(learn.epochs):
-            loss = distillation_loss(self.learner.logits(candidates), targets, SHARPNESS)
+            loss = distillation_loss(self.learner.logits(candidates), targets, temperature, prior)
             self.learner.step(loss)
             losses.append(loss.item())
         return {"retriever/loss": losses[0], "retriever/queries": float(len(asked))}

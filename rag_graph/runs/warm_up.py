@@ -52,6 +52,7 @@ def warm_up(
         load_weights(bench.model, kept)
         if retriever is not None:
             retriever.load_state_dict(load_state(kept, "retriever"))
+            retriever.keep_reference()
         return
     (folder / "metrics.jsonl").unlink(missing_ok=True)  # of a warm-up that did not reach its end
     adapted = trained_part(bench.model, None if lora is None else lora_config(lora), config.model.train_layers)
@@ -79,6 +80,7 @@ def warm_up(
     if retriever is not None and warms:
         progress.stage("warm-up of retriever", config.retrieval.learn.warm_up_steps)
         retriever.warm_up(data.shown, sft.learning_rate, _log_to(folder, progress, "retriever"))
+        retriever.keep_reference()
     # Folded in, so that PPO's fresh adapter, switched off, is the warmed-up model: the reference of the KL.
     merged(adapted)
     if config.ppo.checkpoint_every:
