@@ -71,6 +71,23 @@ def test_distillation_by_hand() -> None:
     everything_unknown.backward()
 
 
+def test_distillation_stays_near_a_prior() -> None:
+    """Aimed at is what has the highest mean target less the temperature times its KL to the prior: nothing nearby has more."""
+    prior, targets, temperature = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([[0.0, 0.5, 3.0]]), 0.7
+    aim = (prior + targets / temperature).log_softmax(1)
+    assert distillation_loss(aim, targets, temperature, prior).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(aim, targets, temperature, prior + 5).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(prior, targets, 1e4, prior).item() < 1e-6 < distillation_loss(prior, targets, 1e4).item()
+
+    def gain(log_choice: torch.Tensor) -> float:
+        choice = log_choice.exp()
+        divergence = (choice * (log_choice - prior.log_softmax(1))).sum()
+        return ((choice * targets).sum() - temperature * divergence).item()
+
+    turns = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)) * 0.3
+    assert max(gain((aim + turn).log_softmax(1)) for turn in turns) < gain(aim)
+
+
 def test_targets_that_are_alike_leave_the_choice_as_it_is() -> None:
     moving = LOGITS[:, :2].clone().requires_grad_()
     distillation_loss(moving, torch.tensor([[0.5, 0.5], [math.nan, 0.2]]), 0.2).backward()
