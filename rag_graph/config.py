@@ -118,7 +118,7 @@ class ModelConfig(Settings):
         ge=0,
         le=1000,
         description="with train_layers: memory for what the frozen layers gave for prompts, in GB; a prompt that comes again in a later update is read "
-        "by the top layers alone. 0: nothing is kept",
+        "by the top layers alone; nothing is kept where prompts do not come twice on average, or with 0",
     )
     trim_vocabulary: bool = Field(
         False, description="remove tokens that the text of the run never uses; results on this text stay the same"

@@ -71,7 +71,7 @@ class GraphPPOConfig(TrainingArguments):  # type: ignore[misc]
     prompt_cache_gb: float = _says(
         0.5,
         "With train_layers: memory for what the frozen layers gave for prompts, in GB. A prompt that comes again in a later update is read by the top "
-        "layers alone. 0: nothing is kept.",
+        "layers alone. Nothing is kept where prompts do not come twice on average, or with 0.",
     )
     model_adapter_name: str | None = _says(None, "Name of the adapter that is trained, where there are several.")
     ref_adapter_name: str | None = _says(None, "Name of the adapter that is the reference, where there are several.")
