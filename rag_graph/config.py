@@ -177,7 +177,7 @@ class RetrieverLearningConfig(Settings):
         ge=1e-3,
         le=1e3,
         description="perplexity and reward: how many nats per token, or units of reward, weigh as much as a nat of what the encoder found before PPO. None: 1; "
-        "0.2 for an encoder from scratch, which found nothing yet",
+        "0.2 for an encoder from scratch without a warm-up, which found nothing yet",
     )
     warm_up: Literal["none", "contrastive", "likelihood"] = Field(
         "none",

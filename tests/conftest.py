@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Embeddings that a test makes are not the user's; workers of one session share them.
+if "RAG_GRAPH_CACHE" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="rag_graph_tests_")
+    os.environ["RAG_GRAPH_CACHE"] = _CACHE.name
 
 # A shell that starts the tests in the background ignores Ctrl-C for them, and for the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -286,24 +292,23 @@ def finished_run(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT folder as transformers saves it, random weights: sentence-transformers gives it mean pooling."""
     import torch
-    from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
+    from rag_graph.retrieval.encoder import _word_pieces
     from tests.contracts.retriever import TEXTS
 
     folder = tmp_path_factory.mktemp("bert")
-    tokenizer = BertWordPieceTokenizer(lowercase=True)
-    tokenizer.train_from_iterator(TEXTS * 5, vocab_size=200, min_frequency=1, show_progress=False)
+    vocabulary = _word_pieces(TEXTS, 200)  # the same in every process
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
+        vocab_size=len(vocabulary),
         hidden_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=64,
     )
     BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab=tokenizer.get_vocab()).save_pretrained(folder)
+    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
     return folder
 
 

@@ -52,7 +52,8 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float, prior
     With the logits of a reference as `prior`, what is aimed at is the choice with the highest mean target less `temperature` times its KL to the choice of
     the reference, as the policy's reward is less its KL (Korbak et al. 2022, arXiv 2205.11275). So a weak teacher moves a good retriever little.
 
-    A query whose targets are all alike teaches nothing and is left out: it would only flatten what was learned.
+    Without a prior, a query whose targets are all alike teaches nothing and is left out: it would only flatten what was learned. With one it is drawn
+    back to the prior.
 
     With targets = mean token log-likelihood of the reference given each passage: perplexity distillation (Atlas, Izacard et al. 2022,
     arXiv 2208.03299; REPLUG LSR, Shi et al. 2023, arXiv 2301.12652). With the reward of an answer given each passage: reward distillation.
@@ -62,13 +63,14 @@ def distillation_loss(logits: Tensor, targets: Tensor, temperature: float, prior
         temperature: above 0, in units of the targets.
         prior: [Q, K] log-probabilities, up to a number for each query; None: all candidates alike.
     """
+    targets = targets.to(logits)
     known = logits.isfinite() & targets.isfinite()
     spread = targets.masked_fill(~known, -torch.inf).amax(1) - targets.masked_fill(~known, torch.inf).amin(1)
-    rows = (known.sum(1) > 1) & (spread > ALIKE)
+    rows = (known.sum(1) > 1) & ((spread > ALIKE) | (prior is not None))
     if not rows.any():
         return logits.masked_fill(~known, 0.0).sum() * 0.0
     before = torch.zeros_like(targets) if prior is None else prior
-    known, logits, aims = known[rows], logits[rows], (targets / temperature + before.to(targets))[rows]
+    known, logits, aims = known[rows], logits[rows], (targets / temperature + before.to(logits))[rows]
     wanted = aims.masked_fill(~known, -torch.inf).softmax(1)
     found = logits.masked_fill(~known, -torch.inf).log_softmax(1).masked_fill(~known, 0.0)
     divergence: Tensor = (torch.special.xlogy(wanted, wanted) - wanted * found).sum(1)

@@ -57,7 +57,7 @@ class TaskPool:
     def index(self) -> PassageIndex:
         encoder = self.encoders.passages if self.encoders else None
         vectors = self.config.vectors if encoder is not None else "exact"
-        keep = encoder is not None and encoder.name != SCRATCH
+        keep = self.config.encoder != SCRATCH  # which is small and made anew in each run
         return PassageIndex(self.ranked, encoder, self.config.links, vectors, language=self.config.language, keep=keep)
 
     @cached_property

@@ -74,15 +74,16 @@ class RetrieverTraining:
         self.max_prompt_tokens, self.batch_size, self.pay, self.seed = max_prompt_tokens, batch_size, pay, seed
         self.bf16 = bf16
         self.learner = QueryLearner(encoder, self.config.learn.learning_rate, self.config.temperature)
-        self.keep_reference()
+        self.reference: SentenceEncoder | None = None
+        if self.config.encoder != SCRATCH:
+            self.keep_reference()
 
     def keep_reference(self) -> None:
-        """Keep the encoder of queries as it is now: what it learns from now on stays near what it finds now.
+        """Keep the encoder of queries as it is now: what perplexity and reward teach it from now on stays near what it finds now.
 
-        One from scratch keeps none: its choices say nothing yet.
+        Called for a pretrained one, and after a warm-up. One from scratch has none before: its choices say nothing yet.
         """
-        encoder = self.learner.encoder
-        self.reference = None if encoder.name == SCRATCH else encoder.copy()
+        self.reference = self.learner.encoder.copy() if self.config.learning in ("perplexity", "reward") else None
 
     @property
     def config(self) -> RetrievalConfig:
@@ -174,7 +175,7 @@ class RetrieverTraining:
         with torch.no_grad(), answering(self.model, self.bf16):
             totals = answer_scores(self.model, prompts, answers, self.batch_size)
         lengths = torch.tensor([len(answer) for answer in answers])
-        return _table((totals / lengths).tolist(), [len(question.candidates) for _, question in asked])
+        return _table((totals.cpu() / lengths).tolist(), [len(question.candidates) for _, question in asked])
 
     def _to_read(self, asked: Sequence[tuple[Prepared, Asked]]) -> tuple[list[list[int]], list[list[int]]]:
         """Ids of a prompt for each candidate alone, one question after the other, and of the first reference of its question."""

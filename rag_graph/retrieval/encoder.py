@@ -78,7 +78,7 @@ class SentenceEncoder:
         need("an encoder of passages", "sentence_transformers")
         from sentence_transformers import SentenceTransformer
 
-        self.name = str(Path(source).resolve()) if os.path.isdir(source) else source
+        self.name = str(Path(source).resolve()) if os.path.isdir(source) and source != SCRATCH else source
         if source == SCRATCH:
             self.model: Any = _scratch(corpus, seed).to(device).eval()
             return

@@ -133,13 +133,17 @@ class Stages:
             bench.retriever.fit_for_warm_up(self.data.shown)
 
     def _embed(self) -> None:
-        """A large pool takes minutes where its embeddings are not kept yet. The bar shows it here, not as a stage that does not begin."""
+        """A large pool takes minutes where its embeddings are not kept yet. This is a stage of its own, so that no other one seems to hang."""
         waiting = [(pool, task, count) for pool in self.bench.pools.values() for task, count in pool.embedded.items()]
-        if waiting:
+
+        def embed() -> None:
             self.progress.stage("embedding of passages", sum(count for _, _, count in waiting))
-        for pool, task, count in waiting:
-            pool.embed(task)
-            self.progress.advance(count)
+            for pool, task, count in waiting:
+                pool.embed(task)
+                self.progress.advance(count)
+
+        if waiting:
+            self._timed("embedding", embed)
 
     def _timed(self, stage: str, work: Callable[[], T]) -> T:
         started = time.perf_counter()

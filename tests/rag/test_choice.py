@@ -93,6 +93,8 @@ def test_targets_that_are_alike_leave_the_choice_as_it_is() -> None:
     distillation_loss(moving, torch.tensor([[0.5, 0.5], [math.nan, 0.2]]), 0.2).backward()
     assert moving.grad is not None
     assert not moving.grad.any()
+    distillation_loss(moving, torch.tensor([[0.5, 0.5], [0.2, 0.2]]), 0.2, LOGITS[:, :2].flip(1)).backward()
+    assert moving.grad.any(1).all(), "but for a prior, which draws them back"
 
 
 def test_distillation_at_the_edges() -> None:

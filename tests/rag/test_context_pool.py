@@ -162,12 +162,12 @@ class Counted:
 def test_passages_are_embedded_once_for_all_splits_and_runs(
     name: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One with random weights is another in every run: its embeddings are of no use to others."""
+    """One from scratch is small and made anew in each run: its embeddings are not kept."""
     monkeypatch.setenv("RAG_GRAPH_CACHE", str(tmp_path))
     counted: Any = Counted(name)
     nodes, encoders = [node("a", "red kettle"), node("b", "blue mixer")], Encoders(counted, counted)
     for _ in range(2):
-        pool = make_pool(nodes, "dense", encoders=encoders)
+        pool = make_pool(nodes, "dense", encoders=encoders, encoder=name)
         assert pool.embedded == {"t": 2}
         pool.embed("t")
     assert counted.count == 2 * times

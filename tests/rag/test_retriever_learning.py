@@ -20,13 +20,16 @@ from rag_graph.errors import DataError, TrainingError
 from rag_graph.graph import load_graph
 from rag_graph.ppo.arguments import GraphPPOConfig
 from rag_graph.rag import passage_weights
+from rag_graph.rag.choice import distillation_loss
 from rag_graph.rag.retriever_learning import RetrieverTraining, draw_one, task_advantages
 from rag_graph.records import Episode
 from rag_graph.retrieval.encoder import SentenceEncoder
 from rag_graph.reward import GraphReward
 from rag_graph.runs.own_parts import OwnParts
+from rag_graph.runs.progress import StageProgress
 from rag_graph.runs.rag_ppo import RagPPOTrainer
 from rag_graph.runs.train import resume, train
+from rag_graph.runs.warm_up import warm_up
 from rag_graph.runs.workbench import Workbench
 
 SMALL = [
@@ -327,6 +330,9 @@ def test_stopped_and_resumed(
     one, other = (SentenceEncoder(str(tmp_path / name / "retriever/queries")) for name in ("plain", "run"))
     assert one.fingerprint() == other.fingerprint()
     assert one.fingerprint() != SentenceEncoder(str(tmp_path / "plain/retriever/passages")).fingerprint()
+    results = Run(tmp_path / "run").results
+    assert results is not None
+    assert results["seconds"]["embedding"] > 0
     assert Run(tmp_path / "run").ask("bab color", task="answer").evidence, "a saved encoder answers"
 
 
@@ -392,6 +398,46 @@ def test_a_teacher_that_knows_nothing_leaves_a_pretrained_encoder_as_it_is(
     assert moved < 0.1 if anchored else moved > 0.2, moved
 
 
-def test_an_encoder_from_scratch_has_no_reference(config: Any, tmp_path: Path) -> None:
-    _, retriever = build(config(), tmp_path)
-    assert retriever.reference is None
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_what_distillation_is_given(
+    pretrained: bool, config: Any, plain_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = plain_bert if pretrained else "scratch"
+    trainer, retriever = build(config(f"retrieval.encoder={encoder}"), tmp_path)
+    given: list[tuple[float, bool]] = []
+
+    def spy(logits: torch.Tensor, targets: torch.Tensor, temperature: float, prior: torch.Tensor | None) -> Any:
+        given.append((temperature, prior is not None))
+        return distillation_loss(logits, targets, temperature, prior)
+
+    monkeypatch.setattr("rag_graph.rag.retriever_learning.distillation_loss", spy)
+    before = retriever.learner.encoder.fingerprint()
+    prepared = retriever.pipeline.prepare(list(trainer.builder.examples.values())[:4])
+    retriever.update(prepared, [0.0] * 4, [True] * 4, 0)
+    assert set(given) == {(1.0, True) if pretrained else (0.2, False)}
+    assert retriever.learner.encoder.fingerprint() != before, "the encoder of queries moves"
+    assert (retriever.reference.fingerprint() if retriever.reference else None) == (before if pretrained else None)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_the_reference_is_the_encoder_after_its_warm_up(
+    pretrained: bool, config: Any, plain_bert: Path, tmp_path: Path
+) -> None:
+    encoder = plain_bert if pretrained else "scratch"
+    settings = config(f"retrieval.encoder={encoder}", "retrieval.learn.warm_up=contrastive")
+    graph = load_graph(settings.graph)
+    data = load_data(graph, settings.data, settings.seed)
+    for resumed in (None, {}):
+        bench = Workbench(settings, graph, OwnParts(), data)
+        with StageProgress(quiet=True) as progress:
+            warm_up(bench, data, tmp_path, progress, resumed)
+        assert bench.retriever is not None
+        assert bench.retriever.reference is not None
+        assert bench.encoders is not None
+        reference, passages = bench.retriever.reference.fingerprint(), bench.encoders.passages.fingerprint()
+        assert reference == bench.encoders.queries.fingerprint() != passages, resumed
+
+
+def test_what_learns_by_no_target_has_no_reference(config: Any, plain_bert: Path, tmp_path: Path) -> None:
+    settings = [f"retrieval.encoder={plain_bert}", "retrieval.learn.method=policy_gradient"]
+    assert build(config(*settings), tmp_path)[1].reference is None
