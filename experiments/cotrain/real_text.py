@@ -1,7 +1,7 @@
 """Do generator and retriever learn together on real text? SmolLM2 and MiniLM on hotpotqa, musique and two_wiki.
 
     python experiments/cotrain/real_text.py --runs FOLDER            all arms, 3 seeds; cell by cell, goes on where it was stopped
-    python experiments/cotrain/real_text.py --runs FOLDER --show     run nothing; the table of what is there
+    python experiments/cotrain/real_text.py --runs FOLDER --show     run nothing; the table of what is there (of ours: experiments/cotrain/real_cells)
 
 Arms, at equal updates and episodes: `generator` (PPO, the retriever stays), `retriever` (perplexity distillation, the generator stays), `both`, and
 `both_likelihood` (a warm-up by RAG-Sequence likelihood first). All arms of a seed start from one policy, after one supervised warm-up: `F1 before`; of
@@ -30,6 +30,7 @@ ARMS = {
     "both": [],
     "both_likelihood": ["retrieval.learn.warm_up=likelihood"],
 }
+PAIRS = (("both", "generator"), ("both_likelihood", "generator"), ("both", "retriever"), ("retriever", "generator"))
 FOUND = 5
 """R@5: share of the supporting passages among the first five."""
 
@@ -78,9 +79,32 @@ def one_cell(arm: str, seed: int, folder: Path, changes: list[str]) -> dict[str,
             cell[f"{name}_{part}"] = round(sum(values.values()) / len(values), 5)
             cell[f"{name}_{part}_tasks"] = values
         cell[f"shown_{part}"] = record["retrieval"]["retrieval/recall"]
+    cell["f1_questions"] = f1_of_questions(folder)
     cell["recall@5"] = round(recall(run._bench, data.test), 5)
     shutil.rmtree(folder / "policy", ignore_errors=True)
     return cell
+
+
+def f1_of_questions(folder: Path) -> dict[str, float]:
+    """Token F1 of each held-out answer after training, by question."""
+    lines = (folder / "evaluation/after.episodes.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return {row["id"]: round(row["scores"].get(row["task"], 0.0), 4) for row in rows}
+
+
+def show_over_questions(console: Any, cells: list[dict[str, Any]]) -> None:
+    """Paired differences pooled over the data sets: each question counts once, with its mean over the seeds that both arms have."""
+    from rag_graph.evaluation.statistics import run_interval
+
+    found = {(cell["arm"], cell["seed"]): cell["f1_questions"] for cell in cells}
+    for one, two in PAIRS:
+        seeds = [seed for arm, seed in found if arm == one and (two, seed) in found]
+        if seeds:
+            pairs = [(found[one, seed], found[two, seed]) for seed in seeds]
+            rows = [[sum(ours[id] - theirs[id] for ours, theirs in pairs) / len(pairs)] for id in pairs[0][0]]
+            mean, low, high = run_interval(rows)
+            text = f"F1 over {len(rows)} questions, {one} - {two}: {mean:+.3f} [{low:+.3f}, {high:+.3f}], {len(seeds)} seeds"
+            console.print(text, markup=False, highlight=False)
 
 
 def show(cells: list[dict[str, Any]]) -> None:
@@ -107,6 +131,7 @@ def show(cells: list[dict[str, Any]]) -> None:
     console.print(table)
     f1 = {arm: {cell["seed"]: cell["f1_after"] for cell in cells if cell["arm"] == arm} for arm in ARMS}
     show_differences(console, "F1", f1, ("both", "both_likelihood"), ("generator", "retriever"))
+    show_over_questions(console, cells)
 
 
 def main() -> None:
