@@ -20,13 +20,11 @@ from typing import Any
 
 HERE = Path(__file__).parent
 FROZEN, NO_LEARNING = "ppo.learning_rate=1.0e-12", "retrieval.learn.method=none"
+ONE_PASS = ("ppo.num_ppo_epochs=1", "ppo.num_mini_batches=1")
+"""Where the policy does not move, more passes cost time only."""
 ARMS = {
     "generator": [NO_LEARNING],
-    "retriever": [
-        FROZEN,
-        "ppo.num_ppo_epochs=1",
-        "ppo.num_mini_batches=1",
-    ],  # passes over what does not move cost time only
+    "retriever": [FROZEN, *ONE_PASS],
     "both": [],
     "both_likelihood": ["retrieval.learn.warm_up=likelihood"],
 }

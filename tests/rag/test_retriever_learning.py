@@ -292,13 +292,7 @@ def test_a_run_with_marginalised_answers(fusion: str, config: Any, tmp_path: Pat
 @pytest.mark.parametrize(
     ("method", "warm_up", "stage", "steps", "pretrained"),
     [
-        (
-            "perplexity",
-            "contrastive",
-            "PPO",
-            3,
-            True,
-        ),  # a checkpoint lies before it: what it stays near is that of the warm-up
+        ("perplexity", "contrastive", "PPO", 3, True),
         ("policy_gradient", "likelihood", "PPO", 3, False),
         ("reward", "likelihood", "warm-up of retriever", 2, False),
     ],
